@@ -1,0 +1,87 @@
+# Two commands matter on a fresh machine: `make demo` and `make test`. Everything lives in .venv; `make clean` removes it.
+#
+#   PYTHON       the interpreter that makes the environments (3.11 or newer)
+#   TORCH        which torch to install
+#   TORCH_INDEX  a package index to take torch from, for example https://download.pytorch.org/whl/cpu
+#   JOBS         how many tests run at a time
+#   LINE, ARGS   which line of the scoreboard `make bench` runs, and how
+
+PYTHON      ?= python3
+TORCH       ?= torch==2.13.0
+TORCH_INDEX ?=
+JOBS        ?= 2
+LINE        ?=
+ARGS        ?=
+
+VENV    := .venv
+BIN     := $(VENV)/bin
+# The stamps carry a checksum of everything that decides what is installed, so an environment is made again only then.
+KEY     := $(shell { cat pyproject.toml; echo '$(TORCH) $(TORCH_INDEX)'; } | cksum | cut -d' ' -f1)
+BASE    := $(VENV)/.stamp-base
+DEMO    := $(VENV)/.stamp-demo-$(KEY)
+DEV     := $(VENV)/.stamp-dev-$(KEY)
+BENCH   := $(VENV)/.stamp-bench-$(KEY)
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint types layers unit notorch format bench clean .venv
+
+help:  ## list the targets
+	@awk -F':.*## ' '/^[a-z.]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(DEMO)  ## fit a model on real flights, then ask it everything
+	$(BIN)/python examples/flights.py
+
+test: lint types layers notorch unit  ## everything that has to pass: lint, types, layers, proof without torch, tests
+
+lint: $(DEV)  ## ruff: style, imports, docstrings, annotations
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(DEV)  ## mypy: strict on the half that runs without torch
+	$(BIN)/mypy
+
+layers: $(DEV)  ## import-linter: who may import whom
+	$(BIN)/lint-imports --no-cache
+
+unit: $(DEV)  ## the tests and the examples in the docstrings
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+
+notorch: $(DEV)  ## bundles made here answer alike where torch is not installed
+	tests/notorch/run.sh
+
+format: $(DEV)  ## rewrite the code in the style that lint checks
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(if $(LINE),$(BENCH))  ## one line of the scoreboard: make bench LINE=A1 [ARGS=--quick]
+	@test -n "$(LINE)" || { echo "error: name a line of the scoreboard: make bench LINE=A1" >&2; exit 2; }
+	$(BIN)/python -m benchmarks $(LINE) $(ARGS)
+
+clean:  ## remove the environments, caches and builds
+	rm -rf .venv .venv-notorch build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv: $(DEMO)  ## the environment for use: training and the demo
+
+$(BASE):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "error: vaekit needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 ..." >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+# torch first: it decides the size of the environment, and the rest then takes it as it is.
+$(DEMO): $(BASE)
+	$(INSTALL) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) '$(TORCH)'
+	$(INSTALL) -e '.[train,demo]'
+	@rm -f $(VENV)/.stamp-demo-* && touch $@
+
+$(DEV): $(DEMO)
+	$(INSTALL) -e '.[train,demo,dev]'
+	@rm -f $(VENV)/.stamp-dev-* && touch $@
+
+$(BENCH): $(DEV)
+	$(INSTALL) -e '.[train,demo,dev,bench]'
+	@rm -f $(VENV)/.stamp-bench-* && touch $@

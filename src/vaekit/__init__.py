@@ -1,0 +1,52 @@
+"""vaekit: learn the joint distribution of a row once, then ask it anything, anywhere.
+
+    import vaekit as vk
+
+    contract = vk.Contract.infer("flights.parquet")
+    model = vk.fit("flights.parquet", contract=contract, seed=0)
+    model.save("bundle")
+    vk.load("bundle").detect("today.parquet", alpha=0.01)
+
+Importing the package is cheap: each name loads what it needs when it is first used, and torch is loaded by `fit` alone.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from vaekit.errors import BundleError, ConfigError, ContractError, QueryError, TrainingError, VaekitError
+from vaekit.version import __version__
+
+if TYPE_CHECKING:
+    from vaekit.api import Model, fit, load
+    from vaekit.fields import Contract
+
+__all__ = [
+    "BundleError",
+    "ConfigError",
+    "Contract",
+    "ContractError",
+    "Model",
+    "QueryError",
+    "TrainingError",
+    "VaekitError",
+    "__version__",
+    "fit",
+    "load",
+]
+
+_HOMES = {"Contract": "vaekit.fields", "Model": "vaekit.api", "fit": "vaekit.api", "load": "vaekit.api"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its home on first use (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'vaekit' has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,149 @@
+"""`fit`: rows in, a model out."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from vaekit.api.model import Model
+from vaekit.bundle import Architecture, Bundle
+from vaekit.errors import ConfigError
+from vaekit.fields.contract import Contract
+from vaekit.fields.tables import to_arrow
+from vaekit.queries.calibrate import calibrate
+from vaekit.queries.evaluate import evaluate, some_rows
+from vaekit.runtime import Engine
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from vaekit.training import Trained
+
+__all__ = ["fit", "with_graphs"]
+
+_BASELINE_ROWS = 50_000
+
+
+def fit(
+    table: Any,
+    contract: Contract | str | Path | None = None,
+    config: Any = None,
+    *,
+    preset: str | None = None,
+    seed: int | None = None,
+    epochs: int | None = None,
+    max_seconds: float | None = None,
+    device: str | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    progress: bool = True,
+    **options: Any,
+) -> Model:
+    """Learn the joint distribution of the rows of a table.
+
+    Rows are split at random into training, early stopping and calibration. Transforms are fitted on training rows only,
+    training keeps the weights with the best validation ELBO, and the calibration rows, which neither saw, make the
+    conformal p-values of `score` and `detect` honest.
+
+    Args:
+        table: pandas, Polars, Arrow, a dict of arrays, a 2-D array, or a path to Parquet or CSV.
+        contract: Fields with kinds and roles, or a file that holds them; inferred from the table if not given.
+        config: A TOML file or a mapping; options given here by name come on top.
+        preset: ``auto``, ``small``, ``medium`` or ``large``.
+        seed: The one seed: the same seed, data and machine give the same model.
+        epochs: Passes over the training rows; chosen by the size of the data if not given.
+        max_seconds: Wall-clock budget of training.
+        device: ``auto``, ``cpu``, ``cuda``…
+        out: Run folder: checkpoints, metrics.jsonl, contract.json, run.json and the bundle are written there.
+        resume: Go on with the run in `out`.
+        progress: Show progress on standard error.
+        options: Any other option of `vaekit.training.TrainConfig` or `vaekit.nn.build.ModelConfig`, by name.
+
+    Returns:
+        The model, ready to answer; `Model.save` writes its bundle.
+
+    Raises:
+        ContractError: If the table cannot be modelled or does not fit the contract.
+        ConfigError: If an option is unknown or out of range.
+        TrainingError: If there are too few rows, or a number is not finite.
+
+    Example:
+        >>> from sklearn.datasets import load_iris
+        >>> iris = load_iris(as_frame=True).frame
+        >>> model = fit(iris, epochs=2, progress=False)
+        >>> model.score(iris).column_names
+        ['score', 'p_value']
+    """
+    try:
+        from vaekit.training import load_config, train
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"fit needs {error.name}, which is not installed; install vaekit[train]") from error
+
+    rows = to_arrow(table)
+    settings = load_config(config).override(
+        preset=preset, seed=seed, epochs=epochs, max_seconds=max_seconds, device=device, **options
+    )
+    if isinstance(contract, str | Path):
+        contract = Contract.load(contract)
+    folder = Path(out) if out is not None else None
+    trained = train(rows, contract or Contract.infer(rows), settings, out=folder, resume=resume, progress=progress)
+    model = assemble(trained, rows, settings.seed)
+    if folder is not None:
+        model.save(folder / "bundle")
+    return model
+
+
+def assemble(trained: Trained, rows: pa.Table, seed: int) -> Model:
+    """Calibrate and evaluate a trained model, and put it into a bundle.
+
+    Args:
+        trained: The trained model.
+        rows: The table that it was trained on.
+        seed: Seed of the scoring draws.
+
+    Returns:
+        A model on the torch backend.
+    """
+    import pyarrow as pa
+
+    from vaekit.runtime.torch_backend import TorchBackend
+
+    architecture = Architecture(
+        blocks=trained.contract.blocks(),
+        config=msgspec.to_builtins(trained.model),
+        noise=dict(trained.vae.latent.noise),
+        groups=dict(trained.vae.latent.groups),
+    )
+    backend = TorchBackend(trained.vae.eval())
+    engine = Engine(trained.contract, architecture, backend, {})
+    splits = trained.splits
+    calibration = calibrate(engine, rows.take(pa.array(splits.calibration)), seed=0)
+    held_out = splits.calibration if len(splits.calibration) else splits.valid
+    baseline = some_rows(rows.take(pa.array(splits.train)), _BASELINE_ROWS, seed)
+    evaluation = evaluate(engine, rows.take(pa.array(held_out)), baseline, seed)
+    bundle = Bundle(
+        contract=trained.contract,
+        architecture=architecture,
+        weights={name: value.detach().cpu().numpy() for name, value in trained.vae.state_dict().items()},
+        calibration=calibration,
+        evaluation=evaluation,
+        run=trained.record,
+    )
+    return Model(bundle, backend)
+
+
+def with_graphs(bundle: Bundle) -> Bundle:
+    """The bundle with its graph primitives exported; needs torch."""
+    from vaekit.bundle.export import export
+    from vaekit.runtime.torch_backend import TorchBackend
+
+    exported = export(TorchBackend.from_bundle(bundle).vae)
+    signatures = {name: signature for name, (_, signature) in exported.items()}
+    return dataclasses.replace(
+        bundle,
+        architecture=msgspec.structs.replace(bundle.architecture, graphs=signatures),
+        graphs={name: content for name, (content, _) in exported.items()},
+    )

@@ -1,0 +1,111 @@
+"""A model that answers questions about rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vaekit.bundle import Bundle
+from vaekit.fields.contract import Contract
+from vaekit.queries import query
+from vaekit.runtime import Backend, Engine
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["Model", "load"]
+
+
+class Model:
+    """A trained model: every method takes any table and returns a `pyarrow.Table`.
+
+    Args:
+        bundle: The bundle.
+        backend: ``auto``, ``onnx``, ``torch``, or a backend at hand.
+    """
+
+    def __init__(self, bundle: Bundle, backend: str | Backend = "auto") -> None:
+        self.bundle = bundle
+        self.engine = Engine.of(bundle, backend)
+
+    @property
+    def contract(self) -> Contract:
+        """The fields with their fitted transforms."""
+        return self.bundle.contract
+
+    @property
+    def evaluation(self) -> dict[str, Any]:
+        """Held-out figures from the end of the fit."""
+        return self.bundle.evaluation
+
+    def score(self, table: Any, *, attribution: bool = False, samples: int = 8, seed: int = 0) -> pa.Table:
+        """Bound on -log p(x) in nats, p-value, and with attribution one column per field. See `vaekit.queries.score`."""
+        return self.query("score", table, attribution=attribution, samples=samples, seed=seed)
+
+    def detect(
+        self, table: Any, *, alpha: float = 0.01, attribution: bool = False, samples: int = 8, seed: int = 0
+    ) -> pa.Table:
+        """Anomalies at a promised false-alarm rate. See `vaekit.queries.detect`."""
+        return self.query("detect", table, alpha=alpha, attribution=attribution, samples=samples, seed=seed)
+
+    def embed(self, table: Any) -> pa.Table:
+        """One vector per row. See `vaekit.queries.embed`."""
+        return self.query("embed", table)
+
+    def reconstruct(self, table: Any) -> pa.Table:
+        """Each row as the model sees it. See `vaekit.queries.reconstruct`."""
+        return self.query("reconstruct", table)
+
+    def impute(
+        self, table: Any, *, draws: int = 1, interval: float | None = None, samples: int = 64, seed: int = 0
+    ) -> pa.Table:
+        """Missing cells filled, with uncertainty. See `vaekit.queries.impute`."""
+        return self.query("impute", table, draws=draws, interval=interval, samples=samples, seed=seed)
+
+    def sample(
+        self, n: int, *, given: Mapping[str, Any] | None = None, temperature: float = 1.0, seed: int = 0
+    ) -> pa.Table:
+        """New rows. See `vaekit.queries.sample`."""
+        return self.query("sample", n, given=given, temperature=temperature, seed=seed)
+
+    def query(self, name: str, *args: Any, **options: Any) -> pa.Table:
+        """Run a query by name: what every host calls."""
+        return query(self.engine, name, *args, **options)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the bundle atomically, with its graphs exported.
+
+        Args:
+            path: The folder.
+
+        Returns:
+            The folder.
+
+        Raises:
+            BundleError: If something that is not a bundle lies there.
+        """
+        if not self.bundle.graphs:
+            from vaekit.api.fitting import with_graphs
+
+            self.bundle = with_graphs(self.bundle)
+        return self.bundle.save(path)
+
+
+def load(path: str | Path, backend: str = "auto") -> Model:
+    """Load a bundle, verifying every file; nothing of it is executed.
+
+    Args:
+        path: The bundle, or a run folder that holds one as ``bundle``.
+        backend: ``onnx``, ``torch``, or ``auto``: onnxruntime where the bundle holds graphs, else torch.
+
+    Returns:
+        The model.
+
+    Raises:
+        BundleError: If a file is missing, truncated, altered, or of a newer format.
+    """
+    root = Path(path)
+    if not (root / "manifest.json").exists() and (root / "bundle" / "manifest.json").exists():
+        root = root / "bundle"
+    return Model(Bundle.load(root), backend)

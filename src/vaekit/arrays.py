@@ -1,0 +1,190 @@
+"""Blocks of columns, their static description, and noise that is drawn outside every graph.
+
+Shape legend, used in every docstring and in ``# shape:`` comments: ``B`` batch rows, ``K`` importance samples, ``F`` fields
+in a block, ``D`` values of one field per row (its event shape), ``L`` latent width of a group, ``T`` time steps,
+``C`` channels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Array", "Block", "BlockSpec", "Blocks", "Noise", "NoiseSpec", "draw", "generator", "open_uniform", "take"]
+
+Array = NDArray[Any]
+
+
+class BlockSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """Static description of one block: the columns of one kind and likelihood that are processed together.
+
+    Args:
+        name: Unique name, for example ``"number.gaussian"`` or ``"condition.category"``.
+        kind: Field kind: ``number``, ``count``, ``category`` or ``vector``.
+        role: ``model`` (has a likelihood) or ``condition`` (is only conditioned on).
+        likelihood: Name of the likelihood family; empty for a condition.
+        fields: Names of the fields, in order (F of them).
+        event: Event shape D of one field; ``()`` for scalars.
+        levels: Number of categories per field, for categories; else empty.
+        cell: Half the width of the narrowest cell of each field in encoded units (0 for continuous), for numbers; else
+            empty. Scales below a fraction of it are meaningless, so likelihoods use it as their floor.
+        options: Likelihood options, for example ``{"scale": "learned"}``.
+
+    Example:
+        >>> BlockSpec(name="number.gaussian", kind="number", likelihood="gaussian", fields=("a", "b")).width
+        2
+    """
+
+    name: str
+    kind: str
+    role: str = "model"
+    likelihood: str = ""
+    fields: tuple[str, ...]
+    event: tuple[int, ...] = ()
+    levels: tuple[int, ...] = ()
+    cell: tuple[float, ...] = ()
+    options: dict[str, str | float | int | bool] = {}
+
+    @property
+    def width(self) -> int:
+        """Number of scalar values of the block in one row: F times the event size."""
+        return len(self.fields) * int(np.prod(self.event, dtype=np.int64))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one row of the block: ``(F, *event)``."""
+        return (len(self.fields), *self.event)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The arrays of a `Block` that this block carries, in the order in which graphs take them."""
+        if self.role == "condition":
+            return ("values", "observed")
+        extra = {"number": ("half", "constant"), "count": ("constant",), "vector": ("constant",)}
+        return ("values", "observed", *extra.get(self.kind, ()))
+
+
+@dataclass(frozen=True)
+class Block:
+    """Encoded values of one block for a batch of rows, as NumPy arrays or torch tensors alike.
+
+    Args:
+        values: Encoded values, shape (B, F, *event): float32, or int64 codes for categories. Missing cells hold zero.
+        observed: True where a cell was observed, broadcastable to values.
+        half: Numbers only. Half the width of the cell that a reading stands for, in encoded units, shape (B, F); zero for
+            a continuous reading.
+        constant: The part of the log-density that depends on data only (log-Jacobian, factorials), broadcastable to
+            values, in nats.
+        lengths: Number of valid steps per row for ragged blocks, shape (B,).
+
+    Example:
+        >>> block = Block(np.arange(6.0).reshape(3, 2), np.ones((3, 2), bool))
+        >>> block.take(np.array([2])).values
+        array([[4., 5.]])
+    """
+
+    values: Any
+    observed: Any
+    half: Any = None
+    constant: Any = None
+    lengths: Any = None
+
+    def __len__(self) -> int:
+        return int(self.values.shape[0])
+
+    def arrays(self) -> dict[str, Any]:
+        """The arrays that are present, by name."""
+        pairs = {name: getattr(self, name) for name in ("values", "observed", "half", "constant", "lengths")}
+        return {name: value for name, value in pairs.items() if value is not None}
+
+    def take(self, indices: Any) -> Block:
+        """The rows at `indices` (an index array, a boolean mask or a slice)."""
+        return replace(self, **{name: value[indices] for name, value in self.arrays().items()})
+
+
+Blocks = Mapping[str, Block]
+
+
+def take(blocks: Blocks, indices: Any) -> dict[str, Block]:
+    """The rows at `indices` of every block.
+
+    Example:
+        >>> blocks = {"a": Block(np.arange(3.0)[:, None], np.ones((3, 1), bool))}
+        >>> take(blocks, slice(1, None))["a"].values.ravel()
+        array([1., 2.])
+    """
+    return {name: block.take(indices) for name, block in blocks.items()}
+
+
+class Noise(msgspec.Struct, frozen=True):
+    """One named source of randomness of a model.
+
+    Args:
+        kind: ``normal``, ``uniform`` (0, 1) or ``gumbel``.
+        shape: Shape of one draw for one row, for example ``(L,)``.
+    """
+
+    kind: Literal["normal", "uniform", "gumbel"]
+    shape: tuple[int, ...]
+
+
+NoiseSpec = Mapping[str, Noise]
+
+
+def generator(seed: int, *stream: str | int) -> np.random.Generator:
+    """A Philox generator for one named stream of a seed; streams of one seed are independent.
+
+    Args:
+        seed: The user's seed.
+        stream: Names or numbers that tell this stream from others.
+
+    Returns:
+        A NumPy generator that is the same on every machine.
+
+    Example:
+        >>> generator(0, "z").integers(100) == generator(0, "z").integers(100)
+        True
+    """
+    digest = hashlib.sha256(repr((int(seed), *stream)).encode()).digest()
+    return np.random.Generator(np.random.Philox(key=np.frombuffer(digest[:16], dtype=np.uint64)))
+
+
+def draw(spec: NoiseSpec, seed: int, *lead: int) -> dict[str, Array]:
+    """Draw every source of a noise spec from a seed, outside any graph, alike for every backend.
+
+    Each name has a stream of its own, so a graph that needs a subset of the names gets the same numbers.
+
+    Args:
+        spec: Names, kinds and shapes.
+        seed: The seed.
+        lead: Leading shape of the draw, for example (K, B), or (K, 1) for one draw shared by all rows.
+
+    Returns:
+        Name to float32 array of shape (*lead, *shape).
+
+    Example:
+        >>> draw({"z": Noise("normal", (2,))}, 0, 3, 1)["z"].shape
+        (3, 1, 2)
+    """
+    drawn: dict[str, Array] = {}
+    for name, noise in spec.items():
+        rng, size = generator(seed, name), (*lead, *noise.shape)
+        if noise.kind == "normal":
+            sample = rng.standard_normal(size, dtype=np.float32)
+        elif noise.kind == "uniform":
+            sample = open_uniform(rng, size).astype(np.float32)  # exact: 23 bits and a half fit float32
+        else:
+            sample = rng.gumbel(size=size).astype(np.float32)
+        drawn[name] = sample
+    return drawn
+
+
+def open_uniform(rng: np.random.Generator, size: tuple[int, ...]) -> NDArray[np.float64]:
+    """Uniform draws strictly between 0 and 1, so that every quantile function stays finite."""
+    return (rng.integers(0, 2**23, size=size, dtype=np.uint32) + 0.5) / 2.0**23

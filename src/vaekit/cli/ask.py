@@ -1,0 +1,213 @@
+"""`vae score`, `detect`, `embed`, `reconstruct` and `impute`: one question each, put to every row of a file."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vaekit.cli.options import (
+    AsJson,
+    Backend,
+    BackendOption,
+    BundleArgument,
+    DataArgument,
+    Out,
+    Seed,
+    bundle_path,
+    output_path,
+)
+from vaekit.cli.output import deliver
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["detect", "embed", "impute", "reconstruct", "score"]
+
+Attribution = Annotated[bool, typer.Option("--attribution", help="Add a column per field: its part of the score.")]
+Samples = Annotated[int | None, typer.Option(min=1, help="Importance samples per row: more is tighter and slower.")]
+
+
+def _ask(
+    query: str,
+    bundle: Path,
+    data: Path,
+    options: Mapping[str, Any],
+    *,
+    backend: Backend,
+    out: Path | None,
+    as_json: bool,
+    strangest: str | None = None,
+    told: Callable[[pa.Table, pa.Table], dict[str, Any]] | None = None,
+) -> None:
+    """Load, ask, deliver.
+
+    Args:
+        query: Name of the query, which is a method of the model.
+        bundle: Bundle or run.
+        data: File with the rows.
+        options: Options of the query; those that are None keep the query's own default.
+        backend: What runs the model.
+        out: Where the result goes.
+        as_json: Print for programs.
+        strangest: Column that ranks the preview.
+        told: From the rows and the answer, what to tell about it.
+    """
+    out = output_path(out)
+    from vaekit.api import load
+    from vaekit.fields.tables import to_arrow
+
+    table = to_arrow(data)
+    model = load(bundle_path(bundle), backend=backend.value)
+    start = time.perf_counter()
+    given = {name: value for name, value in options.items() if value is not None}
+    result = getattr(model, query)(table, **given)
+    seconds = round(time.perf_counter() - start, 3)
+    facts = {**(told(table, result) if told else {}), **given, "seconds": seconds}
+    deliver(result, facts, query=query, out=out, as_json=as_json, strangest=strangest)
+
+
+def score(
+    bundle: BundleArgument,
+    data: DataArgument,
+    out: Out = None,
+    attribution: Attribution = False,
+    samples: Samples = None,
+    seed: Seed = 0,
+    backend: BackendOption = Backend.auto,
+    as_json: AsJson = False,
+) -> None:
+    """How improbable each row is: a bound on −log p(x) in nats, and what part each field has in it.
+
+    The preview shows the most improbable rows first.
+
+      [bold]vae score run flights.csv --attribution[/bold]
+      [bold]vae score run flights.csv --out scores.parquet[/bold]
+
+    Next: [bold]vae detect[/bold] turns scores into alarms with a promised rate of false ones.
+    """
+    _ask(
+        "score",
+        bundle,
+        data,
+        {"attribution": attribution, "samples": samples, "seed": seed},
+        backend=backend,
+        out=out,
+        as_json=as_json,
+        strangest="score",
+        told=lambda _, result: {"mean_score": _mean(result, "score")},
+    )
+
+
+def detect(
+    bundle: BundleArgument,
+    data: DataArgument,
+    out: Out = None,
+    alpha: Annotated[float, typer.Option(help="Rate of false alarms to promise, between 0 and 1.")] = 0.01,
+    attribution: Attribution = False,
+    samples: Samples = None,
+    seed: Seed = 0,
+    backend: BackendOption = Backend.auto,
+    as_json: AsJson = False,
+) -> None:
+    """Which rows are anomalies: of rows like those it was fitted on, a share of alpha at most is flagged.
+
+    The preview shows the strangest rows first.
+
+      [bold]vae detect run today.csv --alpha 0.01 --attribution[/bold]
+      [bold]vae detect run today.csv --out alarms.parquet[/bold]
+
+    Next: look at the flagged rows; [bold]--attribution[/bold] names the fields that make them strange.
+    """
+    _ask(
+        "detect",
+        bundle,
+        data,
+        {"alpha": alpha, "attribution": attribution, "samples": samples, "seed": seed},
+        backend=backend,
+        out=out,
+        as_json=as_json,
+        strangest="anomaly_score",
+        told=lambda _, result: {"anomalies": sum(result["anomaly"].to_pylist())},
+    )
+
+
+def embed(
+    bundle: BundleArgument,
+    data: DataArgument,
+    out: Out = None,
+    backend: BackendOption = Backend.auto,
+    as_json: AsJson = False,
+) -> None:
+    """A short vector for each row, for search, clustering and plots: rows that are alike are close.
+
+      [bold]vae embed run flights.csv --out embeddings.parquet[/bold]
+
+    Next: index the vectors, cluster them, or train a small classifier on them.
+    """
+    _ask("embed", bundle, data, {}, backend=backend, out=out, as_json=as_json)
+
+
+def reconstruct(
+    bundle: BundleArgument,
+    data: DataArgument,
+    out: Out = None,
+    backend: BackendOption = Backend.auto,
+    as_json: AsJson = False,
+) -> None:
+    """What the model makes of each row: every modelled field as its latent code explains it.
+
+      [bold]vae reconstruct run flights.csv --out rebuilt.parquet[/bold]
+
+    Next: compare with the rows; [bold]vae score --attribution[/bold] says which differences matter.
+    """
+    _ask("reconstruct", bundle, data, {}, backend=backend, out=out, as_json=as_json)
+
+
+def impute(
+    bundle: BundleArgument,
+    data: DataArgument,
+    out: Out = None,
+    draws: Annotated[int, typer.Option(min=1, help="Complete tables to draw; more than one adds a column `draw`.")] = 1,
+    interval: Annotated[
+        float | None, typer.Option(help="Add bounds that hold a missing number with this probability, for example 0.9.")
+    ] = None,
+    samples: Samples = None,
+    seed: Seed = 0,
+    backend: BackendOption = Backend.auto,
+    as_json: AsJson = False,
+) -> None:
+    """Fill what is missing, from what is there: observed cells stay as they are.
+
+      [bold]vae impute run holes.csv --out full.parquet[/bold]
+      [bold]vae impute run holes.csv --draws 5 --out five.parquet[/bold]
+
+    Next: with several draws, run your analysis on each and pool the answers; their spread is the uncertainty.
+    """
+    _ask(
+        "impute",
+        bundle,
+        data,
+        {"draws": draws, "interval": interval, "samples": samples, "seed": seed},
+        backend=backend,
+        out=out,
+        as_json=as_json,
+        told=_filled,
+    )
+
+
+def _mean(result: pa.Table, column: str) -> float | None:
+    """Mean over the rows; None when there are none."""
+    values = result[column].to_numpy()
+    return float(values.mean()) if len(values) else None
+
+
+def _filled(table: pa.Table, result: pa.Table) -> dict[str, int]:
+    """How many cells were missing, and how many still are (those of fields that are not modelled)."""
+    shared = [name for name in table.column_names if name in result.column_names]
+    before = sum(table[name].null_count for name in shared)
+    after = sum(result[name].null_count for name in shared)
+    return {"missing": before, "still_missing": after}

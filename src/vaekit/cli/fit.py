@@ -1,0 +1,120 @@
+"""`vae fit`: from a file of rows to a run that holds a bundle."""
+
+from __future__ import annotations
+
+import time
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from vaekit.cli.options import ContractFile, DataArgument, Kinds, Likelihoods, Roles, edited, pairs
+from vaekit.cli.output import cell, print_json, say
+from vaekit.errors import ConfigError
+
+__all__ = ["fit", "merged"]
+
+
+def fit(
+    data: DataArgument,
+    out: Annotated[Path, typer.Option("--out", metavar="RUN", help="Folder of the run; the bundle is RUN/bundle.")],
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", metavar="FILE", exists=True, dir_okay=False, help="Every setting there is, in TOML."),
+    ] = None,
+    contract: ContractFile = None,
+    role: Roles = None,
+    kind: Kinds = None,
+    likelihood: Likelihoods = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(help="Size of the networks: small, medium, large, or auto: by the rows. Default: auto."),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Fixes splits, first weights, order of rows and noise. Default: 0.")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Passes over the rows at most. Default: until it stops helping.")
+    ] = None,
+    max_seconds: Annotated[float | None, typer.Option(help="Time for training at most.")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda, cuda:1, … or auto: the best there is. Default: auto.")
+    ] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Any other setting of a config file, for example beta=0.5."),
+    ] = None,
+    resume: Annotated[bool, typer.Option(help="Go on where the run in RUN was stopped.")] = False,
+    progress: Annotated[bool, typer.Option(help="Show progress on stderr.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a summary for programs.")] = False,
+) -> None:
+    """Train a model on the rows of a file. Missing cells are welcome.
+
+    Writes RUN/contract.json, RUN/metrics.jsonl and RUN/bundle, which answers without torch.
+    A run that was stopped, by Ctrl-C or a crash, goes on with --resume.
+
+      [bold]vae fit flights.csv --out run[/bold]
+      [bold]vae fit flights.csv --out run --role origin=condition --max-seconds 300[/bold]
+      [bold]vae fit flights.csv --out run --config vae.toml --resume[/bold]
+
+    Next: [bold]vae detect run today.csv[/bold], or any other question to the model.
+    """
+    from vaekit.api import fit as train
+    from vaekit.fields.tables import to_arrow
+
+    table = to_arrow(data)
+    asked = None
+    if contract or role or kind or likelihood:
+        asked = edited(table, contract, role, kind, likelihood)
+    flags = {"preset": preset, "seed": seed, "epochs": epochs, "max_seconds": max_seconds, "device": device}
+    wanted = {name: value for name, value in flags.items() if value is not None}
+    start = time.perf_counter()
+    try:
+        train(
+            table, contract=asked, config=config, out=out, resume=resume, progress=progress, **merged(wanted, setting)
+        )
+    except KeyboardInterrupt:
+        say(f"interrupted; the same command with --resume goes on where {out} was stopped")
+        raise typer.Exit(130) from None
+    facts = {"rows": table.num_rows, **_last(out / "metrics.jsonl"), "seconds": round(time.perf_counter() - start, 3)}
+    if as_json:
+        print_json({"run": str(out), "bundle": str(out / "bundle"), **facts})
+        return
+    typer.echo(f"fit: {out / 'bundle'}" + "".join(f"; {name.replace('_', ' ')} {cell(v)}" for name, v in facts.items()))
+    typer.echo(f"next: vae score {out} {data} --attribution")
+
+
+def merged(flags: Mapping[str, Any], settings: Sequence[str] | None) -> dict[str, Any]:
+    """Flags and the values of --set as one set of options; values are read as TOML, or else as text.
+
+    Args:
+        flags: Options that have a flag of their own.
+        settings: Values of --set.
+
+    Raises:
+        ConfigError: A value is not NAME=VALUE, or an option is set both ways.
+
+    Example:
+        >>> merged({"epochs": 5}, ["beta=0.5", "optimizer=adam"])
+        {'epochs': 5, 'beta': 0.5, 'optimizer': 'adam'}
+    """
+    options = dict(flags)
+    for name, text in pairs(settings, "--set").items():
+        if name in flags:
+            raise ConfigError(f"--set {name}={text}: the flag --{name.replace('_', '-')} says {flags[name]!r} already")
+        try:
+            options[name] = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            options[name] = text
+    return options
+
+
+def _last(path: Path) -> dict[str, Any]:
+    """The scalars of the last line of a run's metrics, or nothing if the run has none."""
+    import msgspec
+
+    lines = path.read_bytes().splitlines() if path.is_file() else []
+    last = msgspec.json.decode(lines[-1]) if lines else {}
+    return {name: value for name, value in last.items() if isinstance(value, int | float)}

@@ -1,0 +1,50 @@
+"""`vae inspect`: what the columns of a file are taken for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vaekit.cli.options import ContractFile, DataArgument, Kinds, Likelihoods, Roles, edited
+from vaekit.cli.output import print_json
+
+__all__ = ["inspect"]
+
+
+def inspect(
+    data: DataArgument,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="Save the contract here, as .json or .toml, to edit it."),
+    ] = None,
+    contract: ContractFile = None,
+    role: Roles = None,
+    kind: Kinds = None,
+    likelihood: Likelihoods = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the contract for programs.")] = False,
+) -> None:
+    """What the columns of a file are taken for: kind, role and likelihood of each, and what looks wrong.
+
+      [bold]vae inspect flights.csv[/bold]
+      [bold]vae inspect flights.csv --role flight=ignore --role origin=condition --out contract.toml[/bold]
+
+    Next: [bold]vae fit flights.csv --out run --contract contract.toml[/bold]
+    """
+    from vaekit.fields.tables import to_arrow
+
+    table = to_arrow(data)
+    found = edited(table, contract, role, kind, likelihood)
+    if out is not None:
+        found.save(out)
+    notes = {field.name: field.note for field in found.fields if field.note}
+    if as_json:
+        import msgspec
+
+        fields = msgspec.json.decode(found.to_json())
+        print_json({"data": str(data), "rows": table.num_rows, "hash": found.hash, "notes": notes, "contract": fields})
+        return
+    typer.echo(f"{data}: {table.num_rows:,} rows, {table.num_columns} columns")
+    typer.echo(str(found))
+    typer.echo(f"next: vae fit {data} --out run" + (f" --contract {out}" if out is not None else ""))

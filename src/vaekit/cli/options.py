@@ -1,0 +1,163 @@
+"""Arguments and options that several commands share, and what their values mean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vaekit.errors import ConfigError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from vaekit.fields import Contract
+
+__all__ = [
+    "AsJson",
+    "Backend",
+    "BackendOption",
+    "BundleArgument",
+    "ContractFile",
+    "DataArgument",
+    "Kinds",
+    "Likelihoods",
+    "Out",
+    "Roles",
+    "Seed",
+    "bundle_path",
+    "edited",
+    "output_path",
+    "pairs",
+]
+
+FILES = (".parquet", ".csv", ".csv.gz", ".arrow", ".feather")
+
+
+class Backend(StrEnum):
+    """What runs the graphs of a bundle."""
+
+    auto = "auto"
+    torch = "torch"
+    onnx = "onnx"
+
+
+DataArgument = Annotated[
+    Path, typer.Argument(metavar="DATA", exists=True, help="Rows: a .parquet, .csv, .csv.gz, .arrow or .feather file.")
+]
+BundleArgument = Annotated[
+    Path, typer.Argument(metavar="BUNDLE", exists=True, file_okay=False, help="A bundle, or a run that holds one.")
+]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", metavar="FILE", help="Write the result here; the suffix says how. Default: print a preview."),
+]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print for programs: a summary, and the rows unless --out takes them.")
+]
+Seed = Annotated[int, typer.Option(help="The same seed gives the same answer.")]
+BackendOption = Annotated[Backend, typer.Option(help="What runs the model; auto takes what is installed.")]
+ContractFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--contract", metavar="FILE", exists=True, dir_okay=False, help="Start from this contract (.json or .toml)."
+    ),
+]
+Roles = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--role", metavar="NAME=ROLE", help="Set a role: model, condition or ignore. Repeat it for more fields."
+    ),
+]
+Kinds = Annotated[
+    list[str] | None,
+    typer.Option("--kind", metavar="NAME=KIND", help="Set a kind: number, count, category or vector."),
+]
+Likelihoods = Annotated[
+    list[str] | None,
+    typer.Option("--likelihood", metavar="NAME=FAMILY", help="Set a likelihood, for example fare=student_t."),
+]
+
+
+def pairs(items: Sequence[str] | None, option: str) -> dict[str, str]:
+    """Split the values of a repeatable NAME=VALUE option.
+
+    Args:
+        items: Values as given on the command line.
+        option: Name of the option, for messages.
+
+    Returns:
+        Name to value, in the order given. A name may hold an equals sign only if the value holds none.
+
+    Raises:
+        ConfigError: A value is not NAME=VALUE, or a name is given twice.
+
+    Example:
+        >>> pairs(["flight=ignore", "origin=condition"], "--role")
+        {'flight': 'ignore', 'origin': 'condition'}
+    """
+    found: dict[str, str] = {}
+    for item in items or ():
+        name, sign, value = item.partition("=")
+        if not (name and sign and value):
+            raise ConfigError(f"{option} expects NAME=VALUE, got {item!r}")
+        if name in found:
+            raise ConfigError(f"{option} names {name!r} twice: {found[name]!r} and {value!r}")
+        found[name] = value
+    return found
+
+
+def bundle_path(path: Path) -> Path:
+    """The bundle that a path means: a run directory means the bundle inside it."""
+    inside = path / "bundle"
+    return inside if inside.is_dir() else path
+
+
+def output_path(out: Path | None) -> Path | None:
+    """Check where the result goes before any work is done.
+
+    Raises:
+        ConfigError: The suffix is not one that can be written, or the folder does not exist.
+    """
+    if out is None:
+        return None
+    if not out.name.lower().endswith(FILES):
+        raise ConfigError(f"--out {out}: cannot tell the format; end the name with {', '.join(FILES)}")
+    if not out.resolve().parent.is_dir():
+        raise ConfigError(f"--out {out}: the folder {out.parent} does not exist; make it first")
+    return out
+
+
+def edited(
+    table: pa.Table,
+    file: Path | None,
+    roles: Sequence[str] | None,
+    kinds: Sequence[str] | None,
+    families: Sequence[str] | None,
+) -> Contract:
+    """The contract that the options ask for: read or inferred, then edited, kinds first since they decide likelihoods.
+
+    Args:
+        table: Rows to infer from when there is no file.
+        file: A saved contract.
+        roles: Values of --role.
+        kinds: Values of --kind.
+        families: Values of --likelihood.
+
+    Raises:
+        ConfigError: A value is not NAME=VALUE.
+        ContractError: The contract has no such field, or the field cannot be that.
+    """
+    from vaekit.fields import Contract
+
+    contract = Contract.infer(table) if file is None else Contract.load(file)
+    for name, kind in pairs(kinds, "--kind").items():
+        contract = contract.replace(name, kind=kind)
+    for name, role in pairs(roles, "--role").items():
+        contract = contract.replace(name, role=role)
+    for name, family in pairs(families, "--likelihood").items():
+        contract = contract.replace(name, likelihood=family)
+    return contract

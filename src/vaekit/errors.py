@@ -1,0 +1,76 @@
+"""The exception tree: everything vaekit raises on purpose is a `VaekitError`.
+
+A message says what was expected, what came, where (row, field, file), and what to do about it.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "BundleError",
+    "ConfigError",
+    "ContractError",
+    "QueryError",
+    "TrainingError",
+    "VaekitError",
+]
+
+
+class VaekitError(Exception):
+    """Base class of every error that vaekit raises on purpose.
+
+    Example:
+        >>> issubclass(ContractError, VaekitError)
+        True
+    """
+
+
+class ContractError(VaekitError):
+    """Rows do not fit the contract, or no contract can be made from them.
+
+    Args:
+        message: One sentence: what is wrong and what to do.
+        field: Name of the field, if one is to blame.
+        row: Zero-based row of the first offence, if one is to blame.
+        expected: What the contract asks for.
+        got: What came instead.
+
+    Example:
+        >>> print(ContractError("value is not a known category", field="origin", row=3,
+        ...                     expected="one of EWR, JFK, LGA", got="'XYZ'"))
+        value is not a known category (field 'origin', row 3): expected one of EWR, JFK, LGA, got 'XYZ'
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        field: str | None = None,
+        row: int | None = None,
+        expected: str | None = None,
+        got: str | None = None,
+    ) -> None:
+        self.field, self.row, self.expected, self.got = field, row, expected, got
+        place = [f"field {field!r}"] if field is not None else []
+        place += [f"row {row}"] if row is not None else []
+        detail = [f"expected {expected}"] if expected is not None else []
+        detail += [f"got {got}"] if got is not None else []
+        text = message
+        text += f" ({', '.join(place)})" if place else ""
+        text += f": {', '.join(detail)}" if detail else ""
+        super().__init__(text)
+
+
+class BundleError(VaekitError):
+    """A bundle is damaged, incomplete, too new, or lacks what a query needs."""
+
+
+class ConfigError(VaekitError):
+    """An option is unknown, out of range, or contradicts another one."""
+
+
+class TrainingError(VaekitError):
+    """Training cannot start or cannot go on; the message names term, field, step and what was kept."""
+
+
+class QueryError(VaekitError):
+    """A query was asked for something that it, or this bundle, cannot answer."""

@@ -1,0 +1,228 @@
+"""`category`: one of a known set of levels; strings, dictionaries, booleans and numbers with two values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal, Self
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from vaekit.arrays import Block
+from vaekit.errors import ConfigError, ContractError
+from vaekit.fields.arrow_types import is_number, is_text, parse_type, value_type
+from vaekit.fields.base import Codec, Column, Field, Role, wrong_type
+
+__all__ = ["Category", "CategoryCodec", "Level", "levels_of", "natural_likelihood"]
+
+Level = str | bool | int | float
+Codes = NDArray[np.int64]
+
+
+class Category(Field, frozen=True, kw_only=True, tag="category"):
+    """One of a known set of levels.
+
+    Args:
+        likelihood: ``bernoulli`` for two levels, ``categorical``, or ``ordinal`` if the order of the levels means something.
+        levels: The known levels in the order of their codes; empty until fitted.
+        unseen: What a value that is no level is: an ``error``, or ``missing``.
+
+    Example:
+        >>> field = Category.blank("origin", pa.string(), "model").fit(pa.chunked_array([["LGA", None, "EWR", "JFK"]]))
+        >>> field.likelihood, field.levels
+        ('categorical', ('EWR', 'JFK', 'LGA'))
+    """
+
+    likelihood: str
+    levels: tuple[Level, ...] = ()
+    unseen: Literal["error", "missing"] = "error"
+
+    editable: ClassVar[frozenset[str]] = Field.editable | {"likelihood", "levels", "unseen"}
+
+    def __post_init__(self) -> None:
+        self._check_likelihood(self.likelihood, {})
+        if len(set(self.levels)) < len(self.levels):
+            raise ConfigError(f"field {self.name!r}: levels must differ from each other")
+        if self.levels and len(self.levels) < 2:
+            raise ConfigError(f"field {self.name!r}: a category needs at least two levels; got {list(self.levels)}")
+        if self.likelihood == "bernoulli" and len(self.levels) > 2:
+            raise ConfigError(f"field {self.name!r}: bernoulli is for two levels; this category has {len(self.levels)}")
+
+    @property
+    def detail(self) -> str:
+        """The first levels."""
+        shown = ", ".join(str(level) for level in self.levels[:4])
+        return f"{len(self.levels)} levels: {shown}{', ...' if len(self.levels) > 4 else ''}" if self.levels else ""
+
+    @classmethod
+    def accepts(cls, kind: pa.DataType) -> bool:
+        """Whether a column of this Arrow type can be a category."""
+        kind = value_type(kind)
+        return is_number(kind) or is_text(kind) or bool(pa.types.is_boolean(kind))
+
+    @classmethod
+    def blank(cls, name: str, kind: pa.DataType, role: Role) -> Self:
+        """A category whose levels are not known yet."""
+        return cls(name=name, type=str(kind), role=role, likelihood="categorical")
+
+    def changes(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """A changed set of levels gets the likelihood that suits it, unless one is asked for."""
+        if "levels" in asked and "likelihood" not in asked and self.likelihood != "ordinal":
+            return {"likelihood": natural_likelihood(len(asked["levels"]), ordered=False)}
+        return {}
+
+    def fit(self, column: Column, *, strict: bool = True) -> Self:
+        """The field with its levels, if it has none yet, taken from training rows."""
+        field = self
+        if not self.levels:
+            levels = levels_of(column)
+            if len(levels) < 2:
+                message = "a category needs two values in the training rows; set its role to 'ignore'"
+                raise ContractError(message, field=self.name, got=f"{len(levels)}")
+            natural = natural_likelihood(len(levels), ordered=False)
+            family = natural if self.likelihood in ("categorical", "bernoulli") else self.likelihood
+            field = msgspec.structs.replace(self, levels=tuple(levels), likelihood=family)
+        _, observed = _codes(field, column)
+        return msgspec.structs.replace(field, missing=1.0 - float(observed.mean()) if len(column) else 0.0)
+
+    def codec(self, fields: Sequence[Any]) -> Codec:
+        """What encodes and decodes a block of categories."""
+        return CategoryCodec(fields)
+
+
+class CategoryCodec(Codec):
+    """Encodes and decodes all `Category` fields of a block."""
+
+    def __init__(self, fields: Sequence[Category]) -> None:
+        for field in fields:
+            if not field.levels:
+                raise ContractError("levels are not known; call Contract.fit with the training rows", field=field.name)
+        self._fields = tuple(fields)
+        self._types = [parse_type(field.type) for field in fields]
+        self.levels = tuple(len(field.levels) for field in fields)
+
+    def check(self, columns: Sequence[Column | None], rows: int) -> tuple[Codes, NDArray[np.bool_]]:
+        """Codes and what was observed, both (F, B); values that are no level are refused."""
+        codes = np.zeros((len(self._fields), rows), dtype=np.int64)
+        observed = np.zeros(codes.shape, dtype=np.bool_)
+        for index, (field, column) in enumerate(zip(self._fields, columns, strict=True)):
+            if column is not None:
+                codes[index], observed[index] = _codes(field, column)
+        return codes, observed
+
+    def encode(self, columns: Sequence[Column | None], rows: int) -> Block:
+        """Encode the columns into one block of B rows."""
+        codes, observed = self.check(columns, rows)
+        return Block(np.ascontiguousarray(codes.T), np.ascontiguousarray(observed.T))
+
+    def decode(self, values: NDArray[Any]) -> list[pa.Array]:
+        """Levels of codes (B, F), in the columns' own types; NaN and negative codes become null."""
+        encoded = np.asarray(values)
+        missing = np.isnan(encoded) | (encoded < 0) if encoded.dtype.kind == "f" else encoded < 0
+        codes = np.where(missing, 0, np.rint(np.where(missing, 0, encoded))).astype(np.int64)
+        codes = np.minimum(codes, np.array(self.levels) - 1)
+        return [
+            _levels_at(field, kind, codes[:, index], missing[:, index])
+            for index, (field, kind) in enumerate(zip(self._fields, self._types, strict=True))
+        ]
+
+
+def natural_likelihood(count: int, *, ordered: bool) -> str:
+    """The likelihood for a number of levels: ``bernoulli`` for two, ``ordinal`` if ordered, else ``categorical``.
+
+    Example:
+        >>> natural_likelihood(2, ordered=True), natural_likelihood(3, ordered=True)
+        ('bernoulli', 'ordinal')
+    """
+    if count == 2:
+        return "bernoulli"
+    return "ordinal" if ordered else "categorical"
+
+
+def levels_of(column: Column) -> list[Level]:
+    """Distinct values of a column: in the dictionary's own order if that is declared, else sorted.
+
+    Example:
+        >>> levels_of(pa.chunked_array([["b", None, "a", "b"]]))
+        ['a', 'b']
+    """
+    if pa.types.is_dictionary(column.type):
+        if column.type.ordered:
+            chunks = column.unify_dictionaries().chunks
+            return [level for level in chunks[0].dictionary.to_pylist() if level is not None] if chunks else []
+        column = _plain(column)
+    values = column.unique().to_pylist()
+    found = sorted({value for value in values if value is not None and value == value})
+    whole = all(isinstance(value, float) and value.is_integer() and abs(value) < 2**53 for value in found)
+    return [int(value) for value in found] if whole else found
+
+
+def _plain(column: Column) -> Column:
+    """A column with its dictionary resolved and its strings in a layout that every kernel knows."""
+    kind = value_type(column.type)
+    target = pa.large_string() if is_text(kind) else kind
+    return column if column.type == target else column.cast(target)
+
+
+def _codes(field: Category, column: Column) -> tuple[Codes, NDArray[np.bool_]]:
+    """Codes and what was observed for one column, each of shape (B,)."""
+    if pa.types.is_null(column.type):
+        return np.zeros(len(column), dtype=np.int64), np.zeros(len(column), dtype=np.bool_)
+    table = _value_set(field, column.type)
+    if len(column) == 0:
+        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.bool_)
+    parts = [_chunk_codes(chunk, table) for chunk in column.chunks]
+    codes, valid = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    unseen = valid & (codes < 0)
+    if field.unseen == "error" and unseen.any():
+        row = int(np.argmax(unseen))
+        shown = ", ".join(repr(level) for level in field.levels[:5])
+        expected = f"one of {shown}{f' and {len(field.levels) - 5} more' if len(field.levels) > 5 else ''}"
+        got = repr(column[row].as_py())
+        raise ContractError("value is not a known category", field=field.name, row=row, expected=expected, got=got)
+    return np.maximum(codes, 0), valid & ~unseen
+
+
+def _value_set(field: Category, kind: pa.DataType) -> pa.Array:
+    """The levels as an Arrow array in which values of a column of type `kind` can be looked up."""
+    kind, sample = value_type(kind), field.levels[0]
+    if isinstance(sample, str) and is_text(kind):
+        return pa.array(field.levels, type=pa.large_string())
+    if isinstance(sample, bool) and pa.types.is_boolean(kind):
+        return pa.array(field.levels, type=pa.bool_())
+    if isinstance(sample, int | float) and not isinstance(sample, bool) and is_number(kind):
+        whole = all(isinstance(level, int) for level in field.levels)
+        return pa.array(field.levels, type=pa.int64() if whole and pa.types.is_integer(kind) else pa.float64())
+    expected = {str: "strings", bool: "booleans"}.get(type(sample), "numbers")
+    raise wrong_type(field, f"{expected} ({field.type})", kind)
+
+
+def _chunk_codes(chunk: pa.Array, table: pa.Array) -> tuple[Codes, NDArray[np.bool_]]:
+    """Codes of one contiguous array, -1 for what is not in the table, and what is neither null nor NaN."""
+    import pyarrow.compute as pc
+
+    if pa.types.is_dictionary(chunk.type):
+        inner, known = _chunk_codes(chunk.dictionary, table)
+        indices = chunk.indices.fill_null(0).to_numpy(zero_copy_only=False)
+        if not len(inner):
+            return np.full(len(chunk), -1), np.zeros(len(chunk), dtype=np.bool_)
+        return inner[indices], known[indices] & chunk.indices.is_valid().to_numpy(zero_copy_only=False)
+    if chunk.type != table.type:
+        chunk = chunk.cast(table.type, safe=False)
+    codes = pc.index_in(chunk, value_set=table).fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+    valid = chunk.is_valid()
+    if pa.types.is_floating(chunk.type):
+        valid = pc.and_(valid, pc.invert(pc.is_nan(chunk).fill_null(False)))
+    return codes, valid.to_numpy(zero_copy_only=False)
+
+
+def _levels_at(field: Category, kind: pa.DataType, codes: Codes, missing: NDArray[np.bool_]) -> pa.Array:
+    """The levels of one column of codes as an Arrow array of the column's type."""
+    mask = missing if missing.any() else None
+    if pa.types.is_dictionary(kind):
+        indices = pa.array(codes, type=kind.index_type, mask=mask)
+        return pa.DictionaryArray.from_arrays(indices, pa.array(field.levels, type=kind.value_type), ordered=kind.ordered)
+    plain = pa.large_string() if is_text(kind) else kind
+    return pa.array(field.levels, type=plain).take(pa.array(codes, mask=mask)).cast(kind)

@@ -1,0 +1,228 @@
+"""`number`: integers and floats, mapped to encoded units by a monotone map; readings may be rounded to a grid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from vaekit.arrays import Block
+from vaekit.errors import ConfigError, ContractError
+from vaekit.fields import numeric
+from vaekit.fields.base import Codec, Column, Field, Float, Option, Role
+from vaekit.fields.lattice import Lattice, find_lattice
+from vaekit.fields.profile import Profile
+from vaekit.fields.quantile import fit_quantile
+from vaekit.fields.transforms import Maps, Monotone, fit_affine
+from vaekit.fields.arrow_types import is_number, parse_type
+
+__all__ = ["Number", "NumberCodec"]
+
+CHUNK = 4096  # rows encoded at a time, so that what is worked on stays in the cache
+RESOLUTION = 0.01  # of the robust spread: at which continuous readings are compared with rounded ones
+
+
+class Number(Field, frozen=True, kw_only=True, tag="number"):
+    r"""A number, modelled as :math:`y = T(x)` with a strictly increasing T that was fitted on training rows.
+
+    The measure is a lattice if readings are rounded to a grid, and continuous otherwise; a continuous field may have atoms,
+    values that many rows repeat exactly, which are treated as grid points of their own.
+
+    Args:
+        likelihood: ``gaussian`` or ``student_t``.
+        transform: ``quantile`` (roughly normal afterwards; affine below 50 rows) or ``standard`` (affine). A ``student_t``
+            is always ``standard``, with a robust scale.
+        options: Options of the likelihood, for example ``{"scale": "fixed", "sigma": 0.1}``.
+        lattice: The grid of the readings, or None if they are continuous.
+        atoms: Values of a continuous field that decode exactly.
+        map: The fitted transform.
+        bounds: Smallest and largest value in the training rows.
+        clip: Keep decoded values within `bounds`.
+        spread: Robust standard deviation of the training rows, in the units of the column.
+
+    Example:
+        >>> field = Number.blank("speed", pa.float64(), "model").fit(pa.chunked_array([[1.0, 2.0, None, 5.0]]))
+        >>> field.measure, field.bounds, field.missing
+        ('continuous', (1.0, 5.0), 0.25)
+    """
+
+    likelihood: str
+    transform: Literal["quantile", "standard"] = "quantile"
+    options: dict[str, Option] = {}
+    lattice: Lattice | None = None
+    atoms: tuple[float, ...] = ()
+    map: Monotone | None = None
+    bounds: tuple[float, float] | None = None
+    clip: bool = True
+    spread: float = 1.0
+
+    editable: ClassVar[frozenset[str]] = Field.editable | {"likelihood", "transform", "options", "lattice", "clip"}
+
+    def __post_init__(self) -> None:
+        self._check_likelihood(self.likelihood, self.options)
+        if self.likelihood == "student_t" and self.transform != "standard":
+            raise ConfigError(f"field {self.name!r}: a student_t needs transform='standard'; got {self.transform!r}")
+
+    @property
+    def measure(self) -> str:
+        """``lattice`` if readings are rounded to a grid, ``continuous`` otherwise."""
+        return "continuous" if self.lattice is None else "lattice"
+
+    @property
+    def detail(self) -> str:
+        """Range, grid and atoms."""
+        parts = [] if self.bounds is None else [f"{self.bounds[0]:.6g} to {self.bounds[1]:.6g}"]
+        if self.lattice is not None:
+            parts.append(f"steps of {self.lattice.delta:.6g}")
+        if self.atoms:
+            parts.append(f"often {', '.join(f'{atom:.6g}' for atom in self.atoms[:3])}")
+        return ", ".join(parts)
+
+    @classmethod
+    def accepts(cls, kind: pa.DataType) -> bool:
+        return is_number(kind)
+
+    @classmethod
+    def blank(cls, name: str, kind: pa.DataType, role: Role) -> Self:
+        whole = Lattice(step=1) if pa.types.is_integer(kind) else None
+        return cls(name=name, type=str(kind), role=role, likelihood="gaussian", lattice=whole)
+
+    @classmethod
+    def infer(cls, name: str, kind: pa.DataType, profile: Profile) -> Self:
+        """The field that suits the distinct values of a column: finds its grid and fits the transform."""
+        whole = bool(pa.types.is_integer(kind))
+        precision = 0.0 if whole else {pa.float32(): 2e-7, pa.float16(): 1e-3}.get(kind, 1e-12)
+        lattice = find_lattice(profile.values, profile.count, whole=whole, precision=precision, spread=profile.spread)
+        field = cls(name=name, type=str(kind), role="model", likelihood="gaussian", lattice=lattice)
+        return field.fit_profile(profile)
+
+    def changes(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        more: dict[str, Any] = {}
+        family = asked.get("likelihood", self.likelihood)
+        if family != self.likelihood and "transform" not in asked:
+            more["transform"] = "standard" if family == "student_t" else "quantile"
+        if family != self.likelihood and "options" not in asked:
+            more["options"] = {}
+        if isinstance(asked.get("lattice"), int | float):
+            more["lattice"] = Lattice.of(float(asked["lattice"]))
+        if {"likelihood", "transform", "lattice"} & (asked.keys() | more.keys()):
+            more |= {"map": None, "atoms": ()}
+        return more
+
+    def fit(self, column: Column, *, strict: bool = True) -> Self:
+        values = numeric.read([self], [column], len(column))[0] if strict else numeric.column_values(self, column)
+        return self.fit_profile(Profile.of_values(values))
+
+    def fit_profile(self, profile: Profile) -> Self:
+        """Fit transform, bounds and spread to the distinct values of the training rows.
+
+        Raises:
+            ContractError: There is no finite value to fit to.
+        """
+        import msgspec
+
+        if profile.count == 0:
+            raise ContractError("the training rows hold no value; set its role to 'ignore'", field=self.name)
+        if self.transform == "quantile":
+            fitted, atoms = fit_quantile(profile, self.lattice)
+        else:
+            fitted, atoms = fit_affine(profile, robust=self.likelihood == "student_t"), ()
+        return msgspec.structs.replace(
+            self,
+            map=fitted,
+            atoms=atoms,
+            bounds=(float(profile.values[0]), float(profile.values[-1])),
+            spread=profile.spread,
+            missing=profile.missing / max(profile.rows, 1),
+        )
+
+    def codec(self, fields: Sequence[Any]) -> Codec:
+        return NumberCodec(fields)
+
+
+class NumberCodec(Codec):
+    """Encodes and decodes all `Number` fields of a block at once."""
+
+    def __init__(self, fields: Sequence[Number]) -> None:
+        maps = []
+        for field in fields:
+            if field.map is None:
+                raise ContractError("field is not fitted; call Contract.fit with the training rows", field=field.name)
+            maps.append(field.map)
+        self._fields, self._maps = tuple(fields), Maps(maps)
+        grids = [field.lattice for field in fields]
+        self._delta = np.array([0.0 if grid is None else grid.delta for grid in grids])[:, None]
+        self._types = [parse_type(field.type) for field in fields]
+        self._low, self._high = (np.array([_side(field, side) for field in fields])[:, None] for side in (0, 1))
+        least = [float(one.slopes.min()) for one in maps]
+        self.cell = tuple(float(width) for width in 0.5 * self._delta[:, 0] * least)
+        self._atoms = _atoms_by_piece(self._fields, self._maps)
+        self._has_atoms = bool(np.isfinite(self._atoms).any())
+
+    def check(self, columns: Sequence[Column | None], rows: int) -> Float:
+        return numeric.read(self._fields, columns, rows)
+
+    def encode(self, columns: Sequence[Column | None], rows: int) -> Block:
+        matrix = self.check(columns, rows)
+        shape = (rows, len(self._fields))
+        values, half, constant = (np.zeros(shape, dtype=np.float32) for _ in range(3))
+        observed = np.zeros(shape, dtype=np.bool_)
+        for start in range(0, rows, CHUNK):
+            part = slice(start, start + CHUNK)
+            x = matrix[:, part]
+            seen = ~np.isnan(x)
+            y, slope, piece = self._maps.at(np.where(seen, x, 0.0))
+            width = 0.5 * self._delta * slope
+            if self._has_atoms:
+                y, width = self._center(x, y, width, piece)
+            values[part], half[part] = np.where(seen, y, 0.0).T, np.where(seen, width, 0.0).T
+            constant[part], observed[part] = np.where(seen, self._maps.log_slope.take(piece), 0.0).T, seen.T
+        return Block(values, observed, half=half, constant=constant)
+
+    def _center(self, x: Float, y: Float, width: Float, piece: NDArray[np.intp]) -> tuple[Float, Float]:
+        """Give readings that equal an atom the whole piece of the atom as their cell."""
+        hit = self._atoms.take(piece) == x
+        middle, reach = self._maps.span(piece)
+        return np.where(hit, middle, y), np.where(hit, reach, width)
+
+    def decode(self, values: NDArray[Any]) -> list[pa.Array]:
+        """Numbers in the units of the columns, on their grid and within range; NaN becomes null."""
+        encoded = np.asarray(values)
+        x = np.empty((len(self._fields), len(encoded)))
+        for start in range(0, len(encoded), CHUNK):
+            part = slice(start, start + CHUNK)
+            x[:, part] = self._back(encoded[part].T.astype(np.float64))
+        grids = [field.lattice for field in self._fields]
+        snapped = (row if grid is None else grid.snap(row) for row, grid in zip(x, grids, strict=True))
+        return [numeric.write(row, kind) for row, kind in zip(snapped, self._types, strict=True)]
+
+    def _back(self, encoded: Float) -> Float:
+        """Encoded values (F, B) in the units of the columns."""
+        x, piece = self._maps.back(encoded)
+        if self._has_atoms:
+            atoms = self._atoms.take(piece)
+            x = np.where(np.isnan(atoms) | np.isnan(encoded), x, atoms)
+        return np.clip(x, self._low, self._high)
+
+    def resolution(self, fields: Sequence[Any]) -> Float:
+        return np.log([field.lattice.delta if field.lattice else RESOLUTION * field.spread for field in fields])
+
+
+def _side(field: Number, side: int) -> float:
+    """The bound on one side that decoded values are kept within."""
+    if field.clip and field.bounds is not None:
+        return field.bounds[side]
+    return (-np.inf, np.inf)[side]
+
+
+def _atoms_by_piece(fields: Sequence[Number], maps: Maps) -> Float:
+    """For each piece of each stacked map the atom that it holds, or NaN."""
+    atoms = np.full(maps.log_slope.size, np.nan)
+    for index, field in enumerate(fields):
+        row = np.full((len(fields), len(field.atoms)), 0.0)
+        row[index] = field.atoms
+        atoms[maps.pieces(row)[index]] = field.atoms
+    return atoms

@@ -1,0 +1,63 @@
+"""`other`: a column that cannot be modelled, kept in the contract with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import pyarrow as pa
+
+from vaekit.errors import ConfigError
+from vaekit.fields.base import Codec, Field, Role
+
+__all__ = ["Other", "why_not"]
+
+_REASONS = (
+    (pa.types.is_null, "holds no values"),
+    (pa.types.is_temporal, "datetime fields are not modelled yet; derive numbers such as the hour from it"),
+    (pa.types.is_decimal, "decimals are not modelled yet; cast to double"),
+    (pa.types.is_nested, "nested values are not modelled yet; flatten it into columns"),
+    (lambda kind: pa.types.is_binary(kind) or pa.types.is_large_binary(kind), "binary values are not modelled yet"),
+    (pa.types.is_fixed_size_binary, "binary values are not modelled yet"),
+    (lambda kind: isinstance(kind, pa.BaseExtensionType), "extension types are not modelled yet; cast to a plain type"),
+)
+
+
+class Other(Field, frozen=True, kw_only=True, tag="other"):
+    """A column that is left out; its note says why, and what to do about it.
+
+    Example:
+        >>> Other(name="when", type="timestamp[us]", role="ignore", note=why_not(pa.timestamp("us"))).role
+        'ignore'
+    """
+
+    def __post_init__(self) -> None:
+        if self.role != "ignore":
+            raise ConfigError(f"field {self.name!r} cannot have role {self.role!r}: {self.note or f'type {self.type}'}")
+
+    @classmethod
+    def accepts(cls, kind: pa.DataType) -> bool:
+        """Any column can be left out."""
+        return True
+
+    @classmethod
+    def blank(cls, name: str, kind: pa.DataType, role: Role) -> Self:
+        """A column that is left out."""
+        return cls(name=name, type=str(kind), role="ignore")
+
+    def codec(self, fields: Sequence[Any]) -> Codec:
+        """There is none: the column is left out."""
+        raise ConfigError(f"field {self.name!r} is of kind other and cannot be encoded")
+
+
+def why_not(kind: pa.DataType) -> str:
+    """Why values of an Arrow type cannot be modelled, and what to do.
+
+    Example:
+        >>> why_not(pa.decimal128(9, 2))
+        'decimals are not modelled yet; cast to double'
+    """
+    for matches, reason in _REASONS:
+        if matches(kind):
+            return reason
+    return f"values of type {kind} are not modelled yet; cast to a plain type"

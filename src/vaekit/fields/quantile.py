@@ -1,0 +1,137 @@
+"""The quantile map: a column becomes roughly standard normal, whatever its shape, with as few knots as that takes."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vaekit.fields.lattice import Lattice
+from vaekit.fields.profile import Profile
+from vaekit.fields.transforms import Monotone, fit_affine
+
+__all__ = ["fit_quantile"]
+
+GAP = 0.01  # probability that the empty stretches between heavy values share
+FINEST = 1e-6  # narrowest piece of a continuous map, relative to the spread: it bounds the log-Jacobian
+TAIL = 0.1  # outer mass whose mean slope continues beyond the data
+SMALLEST = 1e-9  # smallest rise of a piece, in encoded units
+MIN_ROWS = 50
+MAX_SHARES = 128
+
+Float = NDArray[np.float64]
+
+
+def fit_quantile(profile: Profile, lattice: Lattice | None = None) -> tuple[Monotone, tuple[float, ...]]:
+    r"""Fit :math:`y = \Phi^{-1}(\hat F(x))`, piecewise linear between knots.
+
+    The empirical distribution function is taken at about :math:`\sqrt n` equal shares of the mass, finer towards both
+    tails, and at both edges of every value that holds a whole share. Stretches between such values that hold no rows share
+    one per cent of the mass, so the density is positive everywhere. The outermost edges lie at :math:`1 / (2 (n + 1))` from 0
+    and 1; beyond them the mean slope of the outer tenth goes on, so that far outliers stay finite, and far. With fewer than
+    50 rows or three distinct values the map is affine.
+
+    Args:
+        profile: Training values.
+        lattice: Grid of the readings: knots are then edges of cells, and no cell straddles a knot. None if continuous.
+
+    Returns:
+        The map, and the atoms: values of a continuous column that hold a whole share, each alone in a piece.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> fitted, atoms = fit_quantile(Profile.of_values(np.exp(rng.normal(size=2000))))
+        >>> encoded = np.interp(np.exp([-1.0, 0.0, 1.0]), fitted.x, fitted.y)
+        >>> bool(np.allclose(encoded, [-1.0, 0.0, 1.0], atol=0.1)), atoms
+        (True, ())
+    """
+    if profile.count < MIN_ROWS or len(profile.values) <= 2:
+        return fit_affine(profile), ()
+    shares = float(np.clip(np.sqrt(profile.count), 2, MAX_SHARES))
+    heavy = profile.counts * shares >= profile.count
+    if lattice is None:
+        knots = _select(*_spacings(profile, heavy), shares, profile.count)
+        atoms = tuple(float(value) for value in profile.values[heavy])
+        closest = max(FINEST * profile.spread, 8 * np.finfo(float).eps * float(np.abs(profile.values).max()))
+        x, cdf = _spread_out(*knots, closest)
+        return _normal(x, cdf, profile.count), atoms
+    x, cdf, _ = _select(*_cells(profile, lattice, heavy), shares, profile.count)
+    return _normal(x, cdf, profile.count), ()
+
+
+def _cells(profile: Profile, lattice: Lattice, heavy: NDArray[np.bool_]) -> tuple[Float, Float, NDArray[np.bool_]]:
+    """Edges of the cells that hold rows, the rows below each, and whether it must become a knot."""
+    index = lattice.index(profile.values).astype(np.int64)
+    upper = 2 * index + 1  # in half steps, so that edges shared by two cells are equal integers
+    halves = np.unique(np.concatenate([upper - 2, upper]))
+    below = np.concatenate([[0], profile.below])[np.searchsorted(upper, halves, side="right")]
+    forced = np.isin(halves, np.concatenate([upper[heavy] - 2, upper[heavy]]))
+    return lattice.point(halves / 2), below.astype(np.float64), forced
+
+
+def _spacings(profile: Profile, heavy: NDArray[np.bool_]) -> tuple[Float, Float, NDArray[np.bool_]]:
+    """The same for continuous readings: edges halfway between light values, and close around each heavy one."""
+    values, below, spread = profile.values, profile.below, profile.spread
+    gaps = np.diff(values)
+    light = ~(heavy[1:] | heavy[:-1])
+    nearest = np.minimum(np.append(gaps, np.inf), np.insert(gaps, 0, np.inf))[heavy]
+    width = np.clip(0.25 * nearest, FINEST * spread, 0.005 * spread)
+    first = [] if heavy[0] else [values[0] - min(0.5 * gaps[0], spread)]
+    last = [] if heavy[-1] else [values[-1] + min(0.5 * gaps[-1], spread)]
+    middles = values[:-1] + 0.5 * gaps
+    edges = np.concatenate([first, middles[light], values[heavy] - width, values[heavy] + width, last])
+    under = below[heavy] - profile.counts[heavy]
+    rows = np.concatenate([[0] * len(first), below[:-1][light], under, below[heavy], [profile.count] * len(last)])
+    sides = 2 * int(heavy.sum())
+    forced = np.concatenate([[True] * len(first), np.zeros(int(light.sum()), bool), np.ones(sides, bool), [True] * len(last)])
+    order = np.argsort(edges, kind="stable")
+    return edges[order], np.maximum.accumulate(rows[order].astype(np.float64)), forced[order].astype(bool)
+
+
+def _select(
+    edges: Float, below: Float, forced: NDArray[np.bool_], shares: float, rows: int
+) -> tuple[Float, Float, NDArray[np.bool_]]:
+    """Keep the edges where a new share of the mass begins, and those that are forced."""
+    even = np.arange(1, int(shares)) / int(shares)
+    finer = 2.0 ** -np.arange(1, 64) / int(shares)
+    tail = finer[finer * rows >= 4]
+    grid = np.concatenate([tail[::-1], even, 1 - tail])
+    share = np.searchsorted(grid, below / rows, side="right")
+    keep = forced | (np.diff(share, prepend=-1) > 0)
+    keep[0] = keep[-1] = True
+    return edges[keep], below[keep] / rows, forced[keep]
+
+
+def _spread_out(edges: Float, cdf: Float, forced: NDArray[np.bool_], closest: float) -> tuple[Float, Float]:
+    """Drop knots that lie closer than `closest`, forced ones last."""
+    kept = [0]
+    for index in range(1, len(edges)):
+        if edges[index] - edges[kept[-1]] >= closest:
+            kept.append(index)
+        elif (forced[index] and not forced[kept[-1]] and len(kept) > 1) or index == len(edges) - 1:
+            kept[-1] = index
+    if len(kept) < 2 or edges[kept[-1]] - edges[kept[0]] < closest:
+        return np.array([edges[0], edges[0] + closest]), np.array([0.0, 1.0])
+    while len(kept) > 2 and edges[kept[-1]] - edges[kept[-2]] < closest:
+        del kept[-2]
+    return edges[kept], cdf[kept]
+
+
+def _normal(x: Float, cdf: Float, rows: int) -> Monotone:
+    """Knots in encoded units, with a linear tail on each side."""
+    from scipy.special import ndtri
+
+    mass = np.diff(cdf)
+    empty = mass <= 0
+    if empty.any():
+        width = np.where(empty, np.diff(x), 0.0)
+        mass = (1 - GAP) * mass + GAP * width / width.sum()
+    cdf = np.concatenate([[0.0], np.cumsum(mass)])
+    outer = 0.5 / (rows + 1)
+    y = ndtri(outer + (1 - 2 * outer) * np.clip(cdf / cdf[-1], 0.0, 1.0))
+    y = y[0] + np.concatenate([[0.0], np.cumsum(np.maximum(np.diff(y), SMALLEST))])
+    low = max(1, int(np.searchsorted(cdf, TAIL * cdf[-1], side="left")))
+    high = min(len(x) - 2, int(np.searchsorted(cdf, (1 - TAIL) * cdf[-1], side="right")) - 1)
+    down, up = x[low] - x[0], x[-1] - x[high]
+    x = np.concatenate([[x[0] - down], x, [x[-1] + up]])
+    y = np.concatenate([[2 * y[0] - y[low]], y, [2 * y[-1] - y[high]]])
+    return Monotone(x=tuple(x.tolist()), y=tuple(y.tolist()))

@@ -1,0 +1,135 @@
+"""Strictly increasing maps from the units of a column to encoded units, fitted per field and applied to all fields at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from vaekit.errors import ConfigError
+from vaekit.fields.profile import Profile
+
+__all__ = ["Maps", "Monotone", "fit_affine"]
+
+Float = NDArray[np.float64]
+
+
+class Monotone(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A strictly increasing, piecewise linear map; the first and last pieces continue to infinity.
+
+    Args:
+        x: Knots in the units of the column, ascending.
+        y: Encoded value at each knot, ascending.
+
+    Example:
+        >>> Monotone(x=(0.0, 1.0), y=(1.0, 0.0))
+        Traceback (most recent call last):
+        ...
+        vaekit.errors.ConfigError: a monotone map needs at least two knots, finite and strictly increasing
+    """
+
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        with np.errstate(over="ignore", invalid="ignore"):
+            steps = np.diff(np.array([self.x, self.y])) if len(self.x) == len(self.y) > 1 else np.zeros(1)
+        if not np.all(np.isfinite(steps) & (steps > 0)):
+            raise ConfigError("a monotone map needs at least two knots, finite and strictly increasing")
+
+    @property
+    def slopes(self) -> Float:
+        """Slope dy/dx of each piece."""
+        slopes: Float = np.diff(self.y) / np.diff(self.x)
+        return slopes
+
+
+class Maps:
+    """Several `Monotone` maps, stacked and padded so that one vectorised binary search serves all of them.
+
+    Args:
+        maps: One map per field (F of them).
+
+    Example:
+        >>> maps = Maps([Monotone(x=(0.0, 1.0), y=(0.0, 2.0)), Monotone(x=(0.0, 1.0, 2.0), y=(0.0, 1.0, 5.0))])
+        >>> y, slope = maps.forward(np.array([[3.0, 1.5]]))
+        >>> y.tolist(), slope.tolist(), maps.inverse(y).tolist()
+        ([[6.0, 3.0]], [[2.0, 4.0]], [[3.0, 1.5]])
+    """
+
+    def __init__(self, maps: Sequence[Monotone]) -> None:
+        pieces = max((len(one.x) - 1 for one in maps), default=1)
+        self._depth = int(np.ceil(np.log2(pieces)))
+        self._inner = 2**self._depth - 1  # interior knots per field after padding
+        shape = (len(maps), 2**self._depth)
+        self._x, self._y, self._rise, self._slope = np.zeros(shape), np.zeros(shape), np.zeros(shape), np.ones(shape)
+        self._knots_x, self._knots_y = np.full((2, len(maps), self._inner), np.inf)
+        for row, one in enumerate(maps):
+            count = len(one.x) - 1
+            self._x[row, :count], self._y[row, :count] = one.x[:-1], one.y[:-1]
+            self._rise[row, :count], self._slope[row, :count] = np.diff(one.y), one.slopes
+            self._knots_x[row, : count - 1], self._knots_y[row, : count - 1] = one.x[1:-1], one.y[1:-1]
+        self._base = np.arange(len(maps), dtype=np.intp)[:, None]
+        self.log_slope: Float = np.log(self._slope)
+
+    def pieces(self, values: Float, *, encoded: bool = False) -> NDArray[np.intp]:
+        """Flat index of the piece that each value falls into; values have shape (F, B), one row per field."""
+        knots = (self._knots_y if encoded else self._knots_x).ravel()
+        start = self._base * self._inner
+        found = np.zeros(values.shape, dtype=np.intp)
+        for level in reversed(range(self._depth)):
+            step = 2**level
+            found += (knots.take(found + (start + step - 1)) < values) * step
+        return found + self._base * 2**self._depth
+
+    def at(self, values: Float) -> tuple[Float, Float, NDArray[np.intp]]:
+        """Encoded values, slopes and pieces of values of shape (F, B)."""
+        piece = self.pieces(values)
+        slope = self._slope.take(piece)
+        return self._y.take(piece) + slope * (values - self._x.take(piece)), slope, piece
+
+    def forward(self, values: Float) -> tuple[Float, Float]:
+        """Map values from the units of the columns to encoded units.
+
+        Args:
+            values: Shape (B, F).
+
+        Returns:
+            Encoded values and the slope dy/dx at each, both of shape (B, F).
+        """
+        encoded, slope, _ = self.at(values.T)
+        return encoded.T, slope.T
+
+    def inverse(self, encoded: Float) -> Float:
+        """Map encoded values (B, F) back to the units of the columns."""
+        values, _ = self.back(encoded.T)
+        return values.T
+
+    def back(self, encoded: Float) -> tuple[Float, NDArray[np.intp]]:
+        """Values in the units of the columns, and pieces, of encoded values of shape (F, B)."""
+        piece = self.pieces(encoded, encoded=True)
+        values: Float = self._x.take(piece) + (encoded - self._y.take(piece)) / self._slope.take(piece)
+        return values, piece
+
+    def span(self, piece: NDArray[np.intp]) -> tuple[Float, Float]:
+        """Middle and half the height of pieces, in encoded units."""
+        half = 0.5 * self._rise.take(piece)
+        return self._y.take(piece) + half, half
+
+
+def fit_affine(profile: Profile, *, robust: bool = False) -> Monotone:
+    r"""The map :math:`y = (x - m) / s` with the mean and standard deviation, or with the median and a robust spread.
+
+    Args:
+        profile: Training values.
+        robust: Use median and interquartile range, for data with heavy tails.
+
+    Example:
+        >>> fit_affine(Profile.of_values(np.array([1.0, 3.0])))
+        Monotone(x=(1.0, 3.0), y=(-1.0, 1.0))
+    """
+    middle, scale = (profile.quantile(0.5), profile.spread) if robust else (profile.mean, profile.deviation)
+    scale = max(scale, 1e-9 * abs(middle)) if scale > 0 else max(1.0, 1e-9 * abs(middle))
+    return Monotone(x=(middle - scale, middle + scale), y=(-1.0, 1.0))

@@ -1,0 +1,143 @@
+"""From block specs and a small configuration to a VAE; sizes come from presets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+import torch
+from torch import Tensor, nn
+
+from vaekit.arrays import Blocks, BlockSpec
+from vaekit.errors import ConfigError
+from vaekit.nn import likelihoods
+from vaekit.nn.latents import LATENTS
+from vaekit.nn.posteriors import POSTERIORS
+from vaekit.nn.priors import PRIORS
+from vaekit.nn.stems import Stems
+from vaekit.nn.trunks import MLP
+from vaekit.nn.vae import VAE
+
+__all__ = ["PRESETS", "Decoder", "Encoder", "ModelConfig", "build", "preset"]
+
+
+class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The architecture: names of parts and their sizes.
+
+    Args:
+        width: Hidden width H of encoder and decoder.
+        depth: Hidden layers of each.
+        latent: Latent width L.
+        dropout: Dropout rate.
+        structure: Latent structure.
+        posterior: Posterior family.
+        prior: Prior family.
+    """
+
+    width: int = 128
+    depth: int = 2
+    latent: int = 8
+    dropout: float = 0.0
+    structure: str = "flat"
+    posterior: str = "diagonal"
+    prior: str = "standard"
+
+    def __post_init__(self) -> None:
+        for name, least in (("width", 1), ("depth", 1), ("latent", 1)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        if not 0.0 <= self.dropout < 1.0:
+            raise ConfigError(f"dropout must be in [0, 1), got {self.dropout}")
+        for name, known in (("structure", LATENTS), ("posterior", POSTERIORS), ("prior", PRIORS)):
+            if getattr(self, name) not in known:
+                raise ConfigError(f"unknown {name} {getattr(self, name)!r}; known: {', '.join(sorted(known))}")
+
+
+PRESETS = {
+    "small": ModelConfig(width=64, depth=2, latent=4),
+    "medium": ModelConfig(width=128, depth=2, latent=8),
+    "large": ModelConfig(width=256, depth=3, latent=16),
+}
+
+
+def preset(name: str, rows: int, width: int) -> ModelConfig:
+    """The architecture of a preset; ``auto`` chooses by the size of the data.
+
+    Args:
+        name: ``small``, ``medium``, ``large`` or ``auto``.
+        rows: Training rows.
+        width: Scalar values per row.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        ConfigError: If the preset is unknown.
+
+    Example:
+        >>> preset("auto", rows=200, width=5).width
+        64
+    """
+    if name == "auto":
+        name = "small" if rows < 2_000 else "medium" if rows < 20_000 and width < 100 else "large"
+    if name not in PRESETS:
+        raise ConfigError(f"unknown preset {name!r}; known: auto, {', '.join(PRESETS)}")
+    return PRESETS[name]
+
+
+class Encoder(nn.Module):
+    """Stems, then a trunk: blocks to (B, H)."""
+
+    def __init__(self, specs: Sequence[BlockSpec], config: ModelConfig) -> None:
+        super().__init__()
+        self.stems = Stems(specs, config.width)
+        self.trunk = MLP(config.width, config.depth, config.dropout)
+
+    def forward(self, blocks: Blocks) -> Tensor:
+        """Map blocks to (B, H)."""
+        return self.trunk(self.stems(blocks))
+
+
+class Decoder(nn.Module):
+    """Latent groups and condition to (K, B, H)."""
+
+    def __init__(self, groups: Mapping[str, int], config: ModelConfig) -> None:
+        super().__init__()
+        self.linear = nn.Linear(sum(groups.values()), config.width)
+        self.trunk = MLP(config.width, config.depth, config.dropout)
+
+    def forward(self, z: Mapping[str, Tensor], condition: Tensor | None) -> Tensor:
+        """Map z (K, B, L) and the condition (B, H) to (K, B, H)."""
+        h = self.linear(torch.cat(list(z.values()), dim=-1) if len(z) > 1 else next(iter(z.values())))
+        return self.trunk(h if condition is None else h + condition)
+
+
+def build(specs: Sequence[BlockSpec], config: ModelConfig, seed: int = 0) -> VAE:
+    """Build a VAE with weights initialised from a seed, leaving the global random state as it was.
+
+    Args:
+        specs: The blocks of a contract.
+        config: The architecture.
+        seed: Seed of the initial weights.
+
+    Returns:
+        The model, in training mode.
+
+    Raises:
+        ConfigError: If there is nothing to model.
+    """
+    modelled = [spec for spec in specs if spec.role == "model"]
+    conditions = [spec for spec in specs if spec.role == "condition"]
+    if not modelled:
+        raise ConfigError("no block has role 'model'; give at least one field that role")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        latent = LATENTS[config.structure](config.width, config.latent, config.posterior, config.prior)
+        return VAE(
+            specs,
+            encoder=Encoder(specs, config),
+            latent=latent,
+            decoder=Decoder(latent.groups, config),
+            heads={spec.name: likelihoods.make(spec, config.width) for spec in modelled},
+            condition=Stems(conditions, config.width) if conditions else None,
+        )

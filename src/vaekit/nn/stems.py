@@ -1,0 +1,128 @@
+"""Stems: encoded blocks into one hidden vector per row, missing cells included.
+
+A stem sees values with missing cells set to zero and the mask beside them, so that "zero" and "missing" differ. The
+contributions of all blocks add up, which equals one linear layer over their concatenation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from vaekit.arrays import Block, BlockSpec
+from vaekit.errors import ConfigError
+
+__all__ = ["STEMS", "CategoryStem", "CountStem", "NumberStem", "Stems", "VectorStem"]
+
+_REACH = 10.0  # encoded numbers beyond this many units look alike to the encoder
+
+
+class NumberStem(nn.Module):
+    """Linear map of ``[values, observed]``, with far outliers bent smoothly so that they cannot saturate the network.
+
+    Args:
+        spec: The block.
+        width: Output width H.
+    """
+
+    def __init__(self, spec: BlockSpec, width: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(2 * len(spec.fields), width)
+
+    def bend(self, values: Tensor) -> Tensor:
+        """The value scale that the linear map sees."""
+        return _REACH * torch.tanh(values / _REACH)
+
+    def forward(self, block: Block) -> Tensor:
+        """Map a block to (B, H)."""
+        observed = block.observed.to(self.linear.weight.dtype)
+        values = torch.where(block.observed, self.bend(block.values), 0.0)
+        return self.linear(torch.cat([values, observed], dim=-1))
+
+
+class CountStem(NumberStem):
+    """As `NumberStem`, on ``log(1 + count)``."""
+
+    def bend(self, values: Tensor) -> Tensor:
+        """Counts on a log scale."""
+        return torch.log1p(values)
+
+
+class CategoryStem(nn.Module):
+    """Sum of one embedding per field: a linear layer over the one-hot codes, without building them.
+
+    Args:
+        spec: The block; its levels give the size of each field's table.
+        width: Output width H.
+    """
+
+    offsets: Tensor
+
+    def __init__(self, spec: BlockSpec, width: int) -> None:
+        super().__init__()
+        sizes = torch.tensor(spec.levels)
+        self.table = nn.Embedding(int(sizes.sum()), width)
+        nn.init.normal_(self.table.weight, std=1.0 / max(1, len(spec.fields)) ** 0.5)
+        self.register_buffer("offsets", torch.cumsum(sizes, 0) - sizes, persistent=False)
+
+    def forward(self, block: Block) -> Tensor:
+        """Map a block to (B, H)."""
+        rows = self.table(block.values + self.offsets)  # shape: (B, F, H)
+        return torch.where(block.observed[..., None], rows, 0.0).sum(-2)
+
+
+class VectorStem(nn.Module):
+    """Linear map of one vector field; elementwise masks enter only where training data had missing elements.
+
+    Args:
+        spec: The block, with option ``partial`` true where single elements may be missing.
+        width: Output width H.
+    """
+
+    def __init__(self, spec: BlockSpec, width: int) -> None:
+        super().__init__()
+        self.partial = bool(spec.options.get("partial", False))
+        size = spec.width
+        self.linear = nn.Linear(2 * size if self.partial else size + 1, width)
+
+    def forward(self, block: Block) -> Tensor:
+        """Map a block to (B, H)."""
+        observed = block.observed.expand_as(block.values).flatten(1)
+        values = torch.where(observed, block.values.flatten(1), 0.0)
+        mask = observed.to(values.dtype)
+        return self.linear(torch.cat([values, mask if self.partial else mask.mean(-1, keepdim=True)], dim=-1))
+
+
+STEMS: dict[str, Callable[[BlockSpec, int], nn.Module]] = {
+    "number": NumberStem,
+    "count": CountStem,
+    "category": CategoryStem,
+    "vector": VectorStem,
+}
+
+
+class Stems(nn.Module):
+    """The sum of the stems of several blocks.
+
+    Args:
+        specs: The blocks.
+        width: Output width H.
+
+    Raises:
+        ConfigError: If a block's kind has no stem.
+    """
+
+    def __init__(self, specs: Sequence[BlockSpec], width: int) -> None:
+        super().__init__()
+        for spec in specs:
+            if spec.kind not in STEMS:
+                raise ConfigError(f"no stem is registered for kind {spec.kind!r}; known: {', '.join(sorted(STEMS))}")
+        # module names cannot hold dots, block names do
+        self.parts = nn.ModuleDict({spec.name.replace(".", "/"): STEMS[spec.kind](spec, width) for spec in specs})
+
+    def forward(self, blocks: Mapping[str, Block]) -> Tensor:
+        """Map blocks to (B, H)."""
+        parts = [stem(blocks[name.replace("/", ".")]) for name, stem in self.parts.items()]
+        return torch.stack(parts).sum(0) if len(parts) > 1 else parts[0]

@@ -1,0 +1,132 @@
+"""The VAE: blocks in, one `Pass` out; every part of it can be exchanged without touching this file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from vaekit.arrays import Block, Blocks, BlockSpec
+from vaekit.nn.latents import Group, Latent
+
+__all__ = ["VAE", "Pass", "Terms"]
+
+Params = dict[str, dict[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class Terms:
+    """The log-densities of one forward pass, in nats, summed over event dimensions and never averaged.
+
+    Args:
+        log_px: Per block, log p(x_f | z) of each field, shape (K, B, F); zero where nothing was observed.
+        log_pz: Per group, shape (K, B).
+        log_qz: Per group, shape (K, B).
+        kl: Per group, closed-form KL per dimension (B, L), or None.
+    """
+
+    log_px: dict[str, Tensor]
+    log_pz: dict[str, Tensor]
+    log_qz: dict[str, Tensor]
+    kl: dict[str, Tensor | None]
+
+    def reconstruction(self) -> Tensor:
+        """log p(x | z), summed over all fields: shape (K, B)."""
+        return torch.stack([term.sum(-1) for term in self.log_px.values()]).sum(0)
+
+    def log_weight(self) -> Tensor:
+        """Importance weight log p(x, z) - log q(z | x): shape (K, B)."""
+        prior = torch.stack([self.log_pz[name] - self.log_qz[name] for name in self.log_pz]).sum(0)
+        return self.reconstruction() + prior
+
+
+@dataclass(frozen=True)
+class Pass:
+    """Everything that an objective may look at: one forward pass."""
+
+    blocks: Blocks
+    groups: dict[str, Group]
+    likelihoods: Params
+    terms: Terms
+
+
+class VAE(nn.Module):
+    """Encoder × latent structure × decoder × likelihoods over blocks of fields.
+
+    Args:
+        specs: The blocks, of role ``model`` and ``condition``.
+        encoder: Maps blocks to a hidden vector (B, H).
+        latent: The latent structure.
+        decoder: Maps a dict of groups z (K, B, L) and the condition (B, H) or None to a hidden vector (K, B, H).
+        heads: One likelihood per model block, by block name with dots written as slashes.
+        condition: Maps condition blocks to a hidden vector (B, H); None without condition fields.
+
+    References:
+        Kingma & Welling, Auto-Encoding Variational Bayes, 2014, eq. 3.
+    """
+
+    def __init__(
+        self,
+        specs: Sequence[BlockSpec],
+        *,
+        encoder: nn.Module,
+        latent: Latent,
+        decoder: nn.Module,
+        heads: Mapping[str, nn.Module],
+        condition: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        self.specs = {spec.name: spec for spec in specs}
+        self.encoder, self.latent, self.decoder, self.condition = encoder, latent, decoder, condition
+        self.heads = nn.ModuleDict({name.replace(".", "/"): head for name, head in heads.items()})
+
+    def head(self, block: str) -> nn.Module:
+        """The likelihood of a block."""
+        return self.heads[block.replace(".", "/")]
+
+    def conditioning(self, blocks: Blocks) -> Tensor | None:
+        """The hidden vector of the condition fields (B, H), or None."""
+        return None if self.condition is None else self.condition(blocks)
+
+    def encode(self, blocks: Blocks, noise: Mapping[str, Tensor]) -> list[Group]:
+        """Draw K samples of every latent group from q(z | x); noise has shape (K, B, *shape)."""
+        return self.latent(self.encoder(blocks), self.conditioning(blocks), noise)
+
+    def prior(self, noise: Mapping[str, Tensor], blocks: Blocks) -> dict[str, Tensor]:
+        """Draw every latent group from p(z | condition): shapes (K, B, L)."""
+        return self.latent.sample(self.conditioning(blocks), noise)
+
+    def decode(self, z: Mapping[str, Tensor], blocks: Blocks) -> Params:
+        """Likelihood parameters of every model block given z (K, B, L) and the condition blocks."""
+        h = self.decoder(z, self.conditioning(blocks))
+        return {name.replace("/", "."): head(h) for name, head in self.heads.items()}
+
+    def log_density(self, params: Params, blocks: Blocks) -> dict[str, Tensor]:
+        """log p(x_f | z) per block, shape (K, B, F); missing cells give exactly zero value and gradient."""
+        return {name: self._log_px(name, params[name], blocks[name]) for name in params}
+
+    def _log_px(self, name: str, params: dict[str, Tensor], block: Block) -> Tensor:
+        log_p = self.head(name).log_prob(params, block.values, block.half)
+        if block.constant is not None:
+            log_p = log_p + block.constant
+        log_p = torch.where(block.observed, log_p, 0.0)
+        return log_p.flatten(3).sum(-1) if log_p.dim() > 3 else log_p  # shape: (K, B, F)
+
+    def forward(self, blocks: Blocks, noise: Mapping[str, Tensor]) -> Pass:
+        """One forward pass with K = noise.shape[0] samples per row."""
+        groups = {group.name: group for group in self.encode(blocks, noise)}
+        params = self.decode({name: group.z for name, group in groups.items()}, blocks)
+        if self.training:
+            params = {name: self._observe(name, value, blocks[name]) for name, value in params.items()}
+        terms = Terms(
+            log_px=self.log_density(params, blocks),
+            log_pz={name: group.log_p for name, group in groups.items()},
+            log_qz={name: group.log_q for name, group in groups.items()},
+            kl={name: group.kl for name, group in groups.items()},
+        )
+        return Pass(blocks, groups, params, terms)
+
+    def _observe(self, name: str, params: dict[str, Tensor], block: Block) -> dict[str, Tensor]:
+        return self.head(name).observe(params, block.values, block.observed)

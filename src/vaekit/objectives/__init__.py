@@ -1,0 +1,7 @@
+"""Objectives: functions of one forward pass, and the schedules that drive their weights."""
+
+from vaekit.objectives.base import Objective, Sum
+from vaekit.objectives.elbo import ELBO
+from vaekit.objectives.schedules import Linear, Schedule
+
+__all__ = ["ELBO", "Linear", "Objective", "Schedule", "Sum"]

@@ -1,0 +1,88 @@
+"""What an objective is: named terms per row whose sum is minimised; objectives add up."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from vaekit.errors import ConfigError
+from vaekit.nn.vae import Pass
+
+__all__ = ["Objective", "Sum"]
+
+
+class Objective(nn.Module):
+    """A function of one forward pass. Its tensors (critics, running values) live in `state_dict` and are checkpointed.
+
+    Attributes:
+        samples: Importance samples K that it needs per row.
+        row_separable: Whether the loss of a row depends on that row alone (what private training needs).
+        weights: Names of scalar attributes that a schedule may drive.
+    """
+
+    samples: int = 1
+    weights: tuple[str, ...] = ()
+
+    @property
+    def row_separable(self) -> bool:
+        """Whether the loss of a row depends on that row alone."""
+        return True
+
+    def forward(self, passed: Pass) -> dict[str, Tensor]:
+        """Named terms to be minimised, each of shape (B,); the loss is the mean over rows of their sum."""
+        raise NotImplementedError
+
+    def set_weight(self, name: str, value: float) -> None:
+        """Set a weight that a schedule drives.
+
+        Raises:
+            ConfigError: If the objective has no such weight.
+        """
+        if name not in self.weights:
+            raise ConfigError(f"{type(self).__name__} has no weight {name!r}; it has: {', '.join(self.weights) or 'none'}")
+        setattr(self, name, value)
+
+    def __add__(self, other: Objective) -> Sum:
+        return Sum(self, other)
+
+
+class Sum(Objective):
+    """The sum of objectives over one shared pass.
+
+    Args:
+        parts: The objectives.
+
+    Raises:
+        ConfigError: If two parts define a term or a weight of the same name.
+    """
+
+    def __init__(self, *parts: Objective) -> None:
+        super().__init__()
+        flat = [leaf for part in parts for leaf in (part.parts if isinstance(part, Sum) else [part])]
+        self.parts = nn.ModuleList(flat)
+        self.samples = max(part.samples for part in flat)
+        names = [name for part in flat for name in part.weights]
+        if len(set(names)) < len(names):
+            raise ConfigError(f"objectives that are added must not share weights; got {names}")
+        self.weights = tuple(names)
+
+    @property
+    def row_separable(self) -> bool:
+        """True if every part is."""
+        return all(part.row_separable for part in self.parts)
+
+    def forward(self, passed: Pass) -> dict[str, Tensor]:
+        """The terms of all parts."""
+        terms: dict[str, Tensor] = {}
+        for part in self.parts:
+            found = part(passed)
+            if shared := terms.keys() & found.keys():
+                raise ConfigError(f"objectives that are added must not share terms; got {sorted(shared)} twice")
+            terms |= found
+        return terms
+
+    def set_weight(self, name: str, value: float) -> None:
+        """Set a weight of the part that has it."""
+        owner = next((part for part in self.parts if name in part.weights), None)
+        if owner is None:
+            raise ConfigError(f"no part of the objective has a weight {name!r}; known: {', '.join(self.weights) or 'none'}")
+        owner.set_weight(name, value)

@@ -1,0 +1,23 @@
+"""Queries: named functions from rows to rows, written once over the graph primitives and free of torch."""
+
+from vaekit.queries.base import QUERIES, Query, query
+from vaekit.queries.calibrate import calibrate
+from vaekit.queries.detect import detect
+from vaekit.queries.embed import embed
+from vaekit.queries.impute import impute
+from vaekit.queries.reconstruct import reconstruct
+from vaekit.queries.sample import sample
+from vaekit.queries.score import score
+
+__all__ = [
+    "QUERIES",
+    "Query",
+    "calibrate",
+    "detect",
+    "embed",
+    "impute",
+    "query",
+    "reconstruct",
+    "sample",
+    "score",
+]

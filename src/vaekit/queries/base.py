@@ -1,0 +1,114 @@
+"""The registry of queries, and what they share: importance weights, field names, tables out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vaekit.arrays import Array, Blocks, BlockSpec, take
+from vaekit.errors import ConfigError, QueryError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from vaekit.runtime.engine import Engine
+
+__all__ = ["QUERIES", "Query", "Weighed", "model_specs", "positive", "query", "read", "register", "weigh"]
+
+Query = Callable[..., "pa.Table"]
+QUERIES: dict[str, Query] = {}
+
+
+def register(function: Query) -> Query:
+    """Make a function known to every host under its own name."""
+    QUERIES[function.__name__] = function
+    return function
+
+
+def query(engine: Engine, name: str, *args: Any, **options: Any) -> pa.Table:
+    """Run a query by name: what every host calls.
+
+    Args:
+        engine: The engine.
+        name: Name of the query.
+        args: Its table, where it takes one.
+        options: Its options.
+
+    Returns:
+        The answer, an Arrow table.
+
+    Raises:
+        QueryError: If there is no such query.
+    """
+    if name not in QUERIES:
+        raise QueryError(f"unknown query {name!r}; this release answers: {', '.join(sorted(QUERIES))}")
+    return QUERIES[name](engine, *args, **options)
+
+
+def read(data: Any) -> pa.Table:
+    """Any table as an Arrow table."""
+    from vaekit.fields.tables import to_arrow
+
+    return to_arrow(data)
+
+
+def positive(**options: int) -> None:
+    """Check options that count something.
+
+    Raises:
+        ConfigError: If one is below 1.
+    """
+    for name, value in options.items():
+        if not isinstance(value, int | np.integer) or value < 1:
+            raise ConfigError(f"{name} must be a whole number of at least 1, got {value!r}")
+
+
+def model_specs(engine: Engine) -> list[BlockSpec]:
+    """The blocks that have a likelihood."""
+    return [spec for spec in engine.architecture.blocks if spec.role == "model"]
+
+
+@dataclass(frozen=True)
+class Weighed:
+    """One scoring pass over some rows.
+
+    Args:
+        rows: Which rows.
+        log_weight: log p(x, z_k) - log q(z_k | x), shape (K, B), float64.
+        log_px: log p(x_f | z_k) per block, shape (K, B, F).
+    """
+
+    rows: slice
+    log_weight: Array
+    log_px: Mapping[str, Array]
+
+
+def weigh(engine: Engine, blocks: Blocks, samples: int, seed: int) -> Iterator[Weighed]:
+    """Score rows chunk by chunk with one fixed draw of noise shared by all rows.
+
+    Args:
+        engine: The engine.
+        blocks: Encoded rows.
+        samples: Importance samples K.
+        seed: Seed of the draw.
+
+    Yields:
+        One `Weighed` per chunk; the answer of a row does not depend on the chunk it is in.
+    """
+    for rows in engine.chunks(count(blocks), samples):
+        part = take(blocks, rows)
+        noise = engine.noise(seed, samples, rows.stop - rows.start, shared=True)
+        found = engine.backend.run("score", engine.inputs(part) | noise)
+        log_px = {name.removeprefix("log_px."): v for name, v in found.items() if name.startswith("log_px.")}
+        log_weight = found["log_ratio"].astype(np.float64)
+        for value in log_px.values():
+            log_weight = log_weight + value.sum(-1, dtype=np.float64)
+        yield Weighed(rows, log_weight, log_px)
+
+
+def count(blocks: Blocks) -> int:
+    """Number of rows of some blocks."""
+    return len(next(iter(blocks.values())))

@@ -1,0 +1,45 @@
+"""From latent draws to likelihood parameters to encoded values, shared by every query that generates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vaekit.arrays import Array, Blocks, generator, open_uniform
+from vaekit.fields.families import FAMILIES
+from vaekit.queries.base import model_specs
+
+if TYPE_CHECKING:
+    from vaekit.runtime.engine import Engine
+
+__all__ = ["decode", "draw_values", "point_values"]
+
+Params = dict[str, dict[str, Array]]
+
+
+def decode(engine: Engine, z: Mapping[str, Array], blocks: Blocks) -> Params:
+    """Likelihood parameters per block given latent groups (K, B, L) and condition blocks."""
+    inputs = engine.inputs(blocks) | {f"z.{name}": value for name, value in z.items()}
+    found = engine.backend.run("decode", inputs)
+    params: Params = {spec.name: {} for spec in model_specs(engine)}
+    for name, value in found.items():
+        block, _, param = name.removeprefix("params.").rpartition(".")
+        params[block][param] = value
+    return params
+
+
+def draw_values(engine: Engine, params: Params, seed: int, *stream: str | int) -> dict[str, Array]:
+    """One draw of every block's encoded values from its likelihood, by the quantile function of uniform noise."""
+    values: dict[str, Array] = {}
+    for spec in model_specs(engine):
+        lead = np.broadcast_shapes(*(value.shape[:2] for value in params[spec.name].values()))
+        uniform = open_uniform(generator(seed, "x", spec.name, *stream), (*lead, *spec.shape))
+        values[spec.name] = FAMILIES[spec.likelihood].ppf(params[spec.name], uniform, spec)
+    return values
+
+
+def point_values(engine: Engine, params: Params) -> dict[str, Array]:
+    """The point prediction of every block: medians, most probable categories."""
+    return {spec.name: FAMILIES[spec.likelihood].point(params[spec.name], spec) for spec in model_specs(engine)}

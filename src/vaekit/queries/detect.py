@@ -1,0 +1,72 @@
+"""`detect`: anomalies at a promised false-alarm rate."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vaekit.arrays import Array, Blocks
+from vaekit.queries.base import count, model_specs, positive, read, register
+from vaekit.queries.conformal import check_alpha, p_values
+from vaekit.queries.score import SAMPLES, bounds
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from vaekit.runtime.engine import Engine
+
+__all__ = ["detect", "resolution_nats"]
+
+
+@register
+def detect(
+    engine: Engine, table: Any, *, alpha: float = 0.01, attribution: bool = False, samples: int = SAMPLES, seed: int = 0
+) -> pa.Table:
+    """Flag rows that are stranger than all but a share alpha of ordinary rows.
+
+    The anomaly score is -log of the probability of the row with every number read at a stated resolution, so it has no
+    units: metres or millimetres rank rows alike. On rows exchangeable with the calibration rows at most a share alpha is flagged.
+
+    Args:
+        engine: The model.
+        table: Rows, B of them.
+        alpha: Promised false-alarm rate.
+        attribution: Add ``excess.<field>``: nats by which the field is stranger than it is on average on calibration rows.
+        samples: Importance samples K.
+        seed: Seed of the one draw that all rows share.
+
+    Returns:
+        Columns ``anomaly_score`` (nats, larger is stranger), ``p_value`` (conformal) and ``anomaly`` (bool).
+
+    Raises:
+        QueryError: If the calibration rows cannot support alpha; the message names the smallest that they can.
+        ContractError: If the rows do not fit the contract.
+
+    References:
+        Bates et al., Testing for outliers with conformal p-values, 2023, section 2.
+    """
+    import pyarrow as pa
+
+    positive(samples=samples)
+    check_alpha(engine, "anomaly", alpha)
+    blocks = engine.encode(read(table))
+    bound, shares = bounds(engine, blocks, samples=samples, seed=seed, attribution=attribution)
+    anomaly = bound - resolution_nats(engine, blocks)
+    p_value = p_values(engine, "anomaly", anomaly)
+    columns = {"anomaly_score": anomaly, "p_value": p_value, "anomaly": p_value <= alpha}
+    if attribution:
+        usual = dict(zip(engine.contract.names("model"), engine.calibration["usual"], strict=True))
+        columns |= {f"excess.{name}": share - usual[name] for name, share in shares.items()}
+    return pa.table(columns)
+
+
+def resolution_nats(engine: Engine, blocks: Blocks) -> Array:
+    """Sum over the observed fields of the log of their resolution: turns densities into probabilities, shape (B,)."""
+    total = np.zeros(count(blocks))
+    resolution = engine.contract.resolution()
+    for spec in model_specs(engine):
+        observed = np.asarray(blocks[spec.name].observed)
+        share = observed.reshape(*observed.shape[:2], -1).mean(-1)
+        total += share @ np.asarray(resolution[spec.name], np.float64)
+    return total

@@ -1,0 +1,102 @@
+"""`sample`: new rows, free or given some of their fields."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vaekit.arrays import Array, Block, generator, take
+from vaekit.errors import ConfigError
+from vaekit.queries.base import count, positive, register
+from vaekit.queries.decoding import decode, draw_values
+from vaekit.queries.posterior import resampled
+from vaekit.queries.tables import gathered
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from vaekit.runtime.engine import Engine
+
+__all__ = ["sample"]
+
+_PROPOSALS = 1024
+
+
+@register
+def sample(
+    engine: Engine, n: int, *, given: Mapping[str, Any] | None = None, temperature: float = 1.0, seed: int = 0
+) -> pa.Table:
+    """Draw rows from the model: z from the prior, then every field from its likelihood.
+
+    Fields that are `given` are held fixed. A given condition field conditions the model; a given model field conditions the
+    draw by importance resampling, so the other fields follow p(others | given).
+
+    Args:
+        engine: The model.
+        n: Number of rows.
+        given: Field name to the one value that all rows take. Condition fields must be given.
+        temperature: Scales the prior's noise; below 1 draws more typical rows. Only without given model fields.
+        seed: The seed; the same seed gives the same rows on every backend.
+
+    Returns:
+        The model fields (and given fields) in their own column types, n rows.
+
+    Raises:
+        ConfigError: If n, temperature or given make no sense, or a condition field is not given.
+        ContractError: If a given value does not fit its field.
+    """
+    import pyarrow as pa
+
+    given = dict(given or {})
+    if not isinstance(n, int | np.integer) or n < 0:
+        raise ConfigError(f"n must be a whole number of rows, got {n!r}")
+    if not temperature > 0.0:
+        raise ConfigError(f"temperature must be above 0, got {temperature}")
+    _check_given(engine, given, temperature)
+    fixed = pa.table({name: engine.contract.column(name, [value]) for name, value in given.items()})
+    row = engine.encode(fixed, partial=True) if given else engine.contract.missing(1)
+    conditional = any(name in given for name in engine.contract.names("model"))
+    parts: list[dict[str, Array]] = []
+    for start, rows in enumerate(engine.chunks(n, 1)):
+        size = rows.stop - rows.start
+        draw = _conditional if conditional else _free
+        parts.append(draw(engine, row, size, seed, start, temperature))
+    table = engine.contract.decode(gathered(engine, parts))
+    for name in given:
+        column = pa.concat_arrays([fixed[name].combine_chunks()] * n) if n else fixed[name].slice(0, 0)
+        table = table.set_column(table.column_names.index(name), name, column) if name in table.column_names else (
+            table.append_column(name, column)
+        )
+    return table
+
+
+def _check_given(engine: Engine, given: Mapping[str, Any], temperature: float) -> None:
+    model, condition = engine.contract.names("model"), engine.contract.names("condition")
+    if unknown := sorted(set(given) - set(model) - set(condition)):
+        raise ConfigError(f"given names {unknown}, which are not fields of the model; it has: {', '.join(model + condition)}")
+    if absent := [name for name in condition if name not in given]:
+        raise ConfigError(f"condition fields must be given: {', '.join(absent)}; for example given={{{absent[0]!r}: …}}")
+    if temperature != 1.0 and set(given) & set(model):
+        raise ConfigError("temperature scales the prior and does not apply to draws given model fields; leave it at 1")
+
+
+def _free(engine: Engine, row: dict[str, Block], size: int, seed: int, chunk: int, temperature: float) -> dict[str, Array]:
+    """Rows from the prior."""
+    rows = take(row, np.zeros(size, np.int64))
+    own = int(generator(seed, "sample", chunk).integers(2**62))
+    noise = {name: value * np.float32(temperature) for name, value in engine.noise(own, 1, size).items()}
+    found = engine.backend.run("prior", engine.inputs(rows) | noise)
+    z = {name.removeprefix("z."): value for name, value in found.items()}
+    values = draw_values(engine, decode(engine, z, rows), seed, "sample", chunk)
+    return {name: value[0] for name, value in values.items()}
+
+
+def _conditional(
+    engine: Engine, row: dict[str, Block], size: int, seed: int, chunk: int, temperature: float
+) -> dict[str, Array]:
+    """Rows from the posterior given the observed cells of one row."""
+    params = resampled(engine, row, samples=_PROPOSALS, draws=size, seed=seed, stream=chunk)  # leading shape: (S, 1)
+    values = draw_values(engine, params, seed, "sample", chunk)
+    return {name: np.broadcast_to(v, (size, *v.shape[1:]))[:, 0] for name, v in values.items()}

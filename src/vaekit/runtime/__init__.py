@@ -1,0 +1,6 @@
+"""The runtime: a bundle's graph primitives on one of two backends, torch or onnxruntime."""
+
+from vaekit.runtime.backend import Backend, make_backend
+from vaekit.runtime.engine import Engine
+
+__all__ = ["Backend", "Engine", "make_backend"]

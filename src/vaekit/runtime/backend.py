@@ -1,0 +1,52 @@
+"""What a backend is, and how one is chosen."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from typing import Protocol
+
+from vaekit.arrays import Array
+from vaekit.bundle import Bundle
+from vaekit.errors import BundleError, ConfigError
+
+__all__ = ["Backend", "make_backend"]
+
+
+class Backend(Protocol):
+    """Runs graph primitives over named NumPy arrays."""
+
+    name: str
+
+    def run(self, primitive: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Run one primitive; inputs that it does not take are left aside."""
+        ...
+
+
+def make_backend(bundle: Bundle, name: str = "auto") -> Backend:
+    """Choose the backend of a bundle.
+
+    Args:
+        bundle: The bundle.
+        name: ``onnx``, ``torch``, or ``auto``: onnxruntime where the bundle holds graphs, else torch.
+
+    Returns:
+        The backend.
+
+    Raises:
+        ConfigError: If the name is unknown.
+        BundleError: If the bundle cannot run on that backend here.
+    """
+    if name not in ("auto", "onnx", "torch"):
+        raise ConfigError(f"unknown backend {name!r}; expected auto, onnx or torch")
+    if name == "auto":
+        name = "onnx" if bundle.graphs else "torch"
+    if name == "onnx":
+        from vaekit.runtime.onnx_backend import OnnxBackend
+
+        return OnnxBackend(bundle)
+    if importlib.util.find_spec("torch") is None:
+        raise BundleError("the torch backend needs torch, which is not installed; use backend='onnx' or install vaekit[train]")
+    from vaekit.runtime.torch_backend import TorchBackend
+
+    return TorchBackend.from_bundle(bundle)

@@ -1,0 +1,70 @@
+"""The engine: contract, calibration and a backend, with rows cut into chunks that bound memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vaekit.arrays import Array, Block, Blocks, draw
+from vaekit.bundle import Architecture, Bundle
+from vaekit.fields.contract import Contract
+from vaekit.runtime.backend import Backend, make_backend
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["Engine"]
+
+_CELLS = 2**22  # most float32 values of the widest activation held at once, 16 MiB
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What a query sees of a model.
+
+    Args:
+        contract: The fields.
+        architecture: Blocks, noise and latent groups.
+        backend: Runs the primitives.
+        calibration: Reference arrays, for example sorted scores of calibration rows.
+    """
+
+    contract: Contract
+    architecture: Architecture
+    backend: Backend
+    calibration: Mapping[str, Array]
+
+    @classmethod
+    def of(cls, bundle: Bundle, backend: str | Backend = "auto") -> Engine:
+        """The engine of a bundle on a named backend, or on one that is at hand."""
+        made = make_backend(bundle, backend) if isinstance(backend, str) else backend
+        return cls(bundle.contract, bundle.architecture, made, bundle.calibration)
+
+    def encode(self, table: pa.Table, partial: bool = False) -> dict[str, Block]:
+        """Encoded blocks of a table; with `partial`, absent columns count as missing."""
+        return self.contract.encode(table, partial=partial)
+
+    def inputs(self, blocks: Blocks) -> dict[str, Array]:
+        """The arrays of blocks under the names that graphs take."""
+        return {
+            f"{spec.name}.{name}": getattr(blocks[spec.name], name)
+            for spec in self.architecture.blocks
+            if spec.name in blocks
+            for name in spec.inputs
+        }
+
+    def noise(self, seed: int, samples: int, rows: int, shared: bool = False) -> dict[str, Array]:
+        """Noise for K samples of B rows; `shared` gives every row the same draw, so no row depends on its neighbours."""
+        drawn = draw(self.architecture.noise, seed, samples, 1 if shared else rows)
+        return {f"noise.{n}": np.broadcast_to(v, (samples, rows, *v.shape[2:])) for n, v in drawn.items()}
+
+    def chunks(self, rows: int, samples: int) -> Iterator[slice]:
+        """Slices of rows that keep the widest activation of K samples bounded."""
+        hidden = int(self.architecture.config.get("width", 256))
+        widest = max([hidden, *(max(spec.width, sum(spec.levels)) for spec in self.architecture.blocks)])
+        step = max(1, _CELLS // (samples * widest))
+        for start in range(0, rows, step):
+            yield slice(start, min(rows, start + step))

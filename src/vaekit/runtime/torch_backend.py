@@ -1,0 +1,60 @@
+"""The torch backend: the same primitives, run eagerly. Only this file of the runtime imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+import numpy as np
+import torch
+
+from vaekit.arrays import Array
+from vaekit.bundle import Bundle
+from vaekit.errors import BundleError
+from vaekit.nn.build import ModelConfig, build
+from vaekit.nn.primitives import PRIMITIVES
+from vaekit.nn.vae import VAE
+
+__all__ = ["TorchBackend"]
+
+
+class TorchBackend:
+    """Runs the primitives of a model in torch, under inference mode.
+
+    Args:
+        vae: The model; it is put into evaluation mode for each call.
+    """
+
+    name = "torch"
+
+    def __init__(self, vae: VAE) -> None:
+        self.vae = vae
+        self._primitives = {name: kind(vae) for name, kind in PRIMITIVES.items()}
+
+    @classmethod
+    def from_bundle(cls, bundle: Bundle) -> TorchBackend:
+        """Rebuild the module from a bundle's architecture and weights.
+
+        Raises:
+            BundleError: If weights and architecture do not fit.
+        """
+        config = msgspec.convert(bundle.architecture.config, ModelConfig)
+        vae = build(bundle.architecture.blocks, config)
+        try:
+            vae.load_state_dict({name: torch.from_numpy(np.array(v)) for name, v in bundle.weights.items()})
+        except RuntimeError as error:
+            raise BundleError(f"weights.safetensors does not fit model.json: {error}") from error
+        return cls(vae.eval())
+
+    def run(self, primitive: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Run one primitive."""
+        module = self._primitives[primitive]
+        device = next(self.vae.parameters()).device
+        training = self.vae.training
+        self.vae.eval()
+        try:
+            with torch.inference_mode():
+                tensors = {name: torch.from_numpy(np.ascontiguousarray(v)).to(device) for name, v in inputs.items()}
+                return {name: value.cpu().numpy() for name, value in module(tensors).items()}
+        finally:
+            self.vae.train(training)

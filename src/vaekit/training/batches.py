@@ -1,0 +1,105 @@
+"""Rows as resident tensors, taken by index, with random parts hidden; all a function of (seed, step)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vaekit.arrays import Block, Blocks, BlockSpec, NoiseSpec, generator
+
+__all__ = ["Resident", "draw_noise", "hide", "step_generator"]
+
+
+class Resident:
+    """Encoded rows held as tensors on one device.
+
+    Args:
+        blocks: Encoded rows.
+        device: The device.
+    """
+
+    def __init__(self, blocks: Blocks, device: torch.device) -> None:
+        self.blocks = {name: _tensors(block, device) for name, block in blocks.items()}
+        self.device = device
+
+    def __len__(self) -> int:
+        return len(next(iter(self.blocks.values())))
+
+    def take(self, indices: Tensor | slice) -> dict[str, Block]:
+        """Rows by index."""
+        return {name: _select(block, indices) for name, block in self.blocks.items()}
+
+    def epoch(self, seed: int, epoch: int, batch: int) -> list[Tensor]:
+        """The batches of an epoch as index tensors: a permutation that depends on seed and epoch alone."""
+        order = torch.from_numpy(generator(seed, "order", epoch).permutation(len(self))).to(self.device)
+        return list(order.split(batch))
+
+    def batches(self, batch: int) -> Iterator[slice]:
+        """All rows in order, in slices."""
+        for start in range(0, len(self), batch):
+            yield slice(start, start + batch)
+
+
+def step_generator(seed: int, step: int, device: torch.device) -> torch.Generator:
+    """The random stream of one optimiser step; a resumed run needs only the step's number to go on."""
+    key = int(generator(seed, "step", step).integers(2**62))
+    return torch.Generator(device=device).manual_seed(key)
+
+
+def draw_noise(spec: NoiseSpec, rng: torch.Generator, samples: int, rows: int) -> dict[str, Tensor]:
+    """Fresh noise (K, B, *shape) for a training step."""
+    drawn = {}
+    for name, noise in spec.items():
+        size = (samples, rows, *noise.shape)
+        if noise.kind == "normal":
+            drawn[name] = torch.randn(size, generator=rng, device=rng.device)
+        else:
+            uniform = torch.rand(size, generator=rng, device=rng.device).clamp(1e-7, 1 - 1e-7)
+            drawn[name] = uniform if noise.kind == "uniform" else -torch.log(-torch.log(uniform))
+    return drawn
+
+
+def hide(blocks: Blocks, specs: Mapping[str, BlockSpec], share: float, rng: torch.Generator) -> dict[str, Block]:
+    """Hide a random part of some rows, so that the model meets every pattern of missing cells.
+
+    A row is touched with probability `share`; of a touched row each cell is hidden with a probability drawn uniformly for
+    that row. Hidden cells are missing for encoder and likelihood alike, so the objective stays the ELBO of what was shown.
+
+    Args:
+        blocks: A batch.
+        specs: The blocks' descriptions; conditions are never hidden.
+        share: Probability that a row is touched.
+        rng: The step's random stream.
+
+    Returns:
+        The batch with smaller masks.
+    """
+    modelled = [name for name in blocks if specs[name].role == "model"]
+    cells = sum(specs[name].width if specs[name].options.get("partial") else len(specs[name].fields) for name in modelled)
+    if share <= 0.0 or cells < 2:
+        return dict(blocks)
+    rows = len(blocks[modelled[0]])
+    device = rng.device
+    touched = torch.rand(rows, generator=rng, device=device) < share
+    rate = torch.where(touched, torch.rand(rows, generator=rng, device=device), 0.0)
+    found = dict(blocks)
+    for name in modelled:
+        block = blocks[name]
+        shape = block.observed.shape if specs[name].options.get("partial") else (rows, len(specs[name].fields))
+        keep = torch.rand(shape, generator=rng, device=device) >= rate.reshape(rows, *[1] * (len(shape) - 1))
+        keep = keep.reshape(*keep.shape, *[1] * (block.observed.dim() - keep.dim()))
+        found[name] = Block(block.values, block.observed & keep, block.half, block.constant, block.lengths)
+    return found
+
+
+def _tensors(block: Block, device: torch.device) -> Block:
+    return Block(**{name: torch.from_numpy(np.ascontiguousarray(v)).to(device) for name, v in block.arrays().items()})
+
+
+def _select(block: Block, indices: Tensor | slice) -> Block:
+    if isinstance(indices, slice):
+        return block.take(indices)
+    return Block(**{name: value.index_select(0, indices) for name, value in block.arrays().items()})

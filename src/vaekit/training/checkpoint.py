@@ -1,0 +1,105 @@
+"""Checkpoints: one file each, written atomically, holding all that a run needs to go on as if never stopped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from vaekit.files import write_file
+from vaekit.errors import TrainingError
+
+__all__ = ["Position", "read", "restore", "write"]
+
+
+class Position(msgspec.Struct, kw_only=True):
+    """Where a run stands. All randomness is a function of (seed, epoch, step), so this is its whole state beside tensors.
+
+    Args:
+        stage: Index of the stage.
+        epoch: Epoch within the stage.
+        batch: Batches of that epoch that are done.
+        step: Optimiser steps of the stage that are done.
+        best: Best validation ELBO of the stage so far, in nats per row.
+        stale: Validations since then.
+        seconds: Seconds of training so far.
+        finished: Whether the whole fit is done.
+    """
+
+    stage: int = 0
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    best: float | None = None
+    stale: int = 0
+    seconds: float = 0.0
+    finished: bool = False
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint as read: tensors by name, position, and the fingerprint of configuration and data."""
+
+    tensors: dict[str, Tensor]
+    position: Position
+    fingerprint: dict[str, Any]
+
+
+def write(
+    path: Path,
+    position: Position,
+    fingerprint: dict[str, Any],
+    model: nn.Module,
+    objective: nn.Module,
+    optimizer: torch.optim.Optimizer,
+) -> None:
+    """Write model, objective and optimiser state, position and fingerprint, atomically."""
+    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+    tensors |= {f"objective.{name}": value for name, value in objective.state_dict().items()}
+    for index, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in state.items()}
+    metadata = {"position": _text(position), "fingerprint": _text(fingerprint)}
+    write_file(path, save({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, metadata))
+
+
+def read(path: Path) -> Checkpoint:
+    """Read a checkpoint.
+
+    Raises:
+        TrainingError: If it is missing or damaged.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            metadata = file.metadata() or {}
+        position = msgspec.json.decode(metadata["position"], type=Position)
+        return Checkpoint(tensors, position, msgspec.json.decode(metadata["fingerprint"]))
+    except (OSError, SafetensorError, KeyError, msgspec.DecodeError) as error:
+        raise TrainingError(f"{path}: not a readable checkpoint ({error}); start afresh without resume") from error
+
+
+def restore(
+    checkpoint: Checkpoint, model: nn.Module, objective: nn.Module, optimizer: torch.optim.Optimizer
+) -> None:
+    """Put a checkpoint's tensors back into model, objective and optimiser."""
+    parts: dict[str, dict[str, Tensor]] = {"model": {}, "objective": {}, "optimizer": {}}
+    for name, value in checkpoint.tensors.items():
+        part, _, rest = name.partition(".")
+        parts[part][rest] = value
+    model.load_state_dict(parts["model"])
+    objective.load_state_dict(parts["objective"])
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in parts["optimizer"].items():
+        index, _, key = name.partition(".")
+        state.setdefault(int(index), {})[key] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _text(value: object) -> str:
+    return msgspec.json.encode(value, order="sorted").decode()

@@ -1,0 +1,158 @@
+"""The configuration of a fit: everything has a default, nothing is ignored."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from vaekit.errors import ConfigError
+from vaekit.nn.build import ModelConfig, preset
+
+__all__ = ["Config", "TrainConfig", "load_config"]
+
+
+class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the model is trained; None means "by the size of the data".
+
+    Args:
+        epochs: Passes over the training rows.
+        max_seconds: Wall-clock budget; the learning rate decays to its end within it.
+        batch_size: Rows per step.
+        optimizer: ``adamw`` or ``adam``.
+        learning_rate: Peak rate; it follows a half cosine to 1 % of it.
+        weight_decay: Decoupled (adamw) or L2 (adam) weight decay.
+        clip: Largest norm of the gradient of all parameters; 0 switches clipping off.
+        patience: Validations without a better ELBO before training stops.
+        beta: Weight of the KL after warm-up.
+        warmup: Share of the planned steps over which the weight of the KL rises from 0 to beta; 0 switches it off.
+        free_bits: Nats per latent dimension that the objective does not reward to empty.
+        samples: Monte-Carlo samples K per row.
+        mask: Share of rows of which a random part is hidden from the model, so that it learns to answer with cells missing.
+        valid: Share of rows kept for early stopping.
+        calibration: Share of rows kept for calibration.
+    """
+
+    epochs: int | None = None
+    max_seconds: float | None = None
+    batch_size: int | None = None
+    optimizer: Literal["adamw", "adam"] = "adamw"
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-4
+    clip: float = 10.0
+    patience: int = 12
+    beta: float = 1.0
+    warmup: float = 0.1
+    free_bits: float = 0.0
+    samples: int = 1
+    mask: float = 0.3
+    valid: float = 0.1
+    calibration: float = 0.1
+
+    def __post_init__(self) -> None:
+        least = {"epochs": 1, "batch_size": 1, "patience": 1, "samples": 1}
+        for name, low in least.items():
+            if (value := getattr(self, name)) is not None and value < low:
+                raise ConfigError(f"{name} must be at least {low}, got {value}")
+        for name in ("learning_rate", "max_seconds"):
+            if (value := getattr(self, name)) is not None and not value > 0:
+                raise ConfigError(f"{name} must be above 0, got {value}")
+        for name in ("weight_decay", "clip", "beta", "free_bits"):
+            if not getattr(self, name) >= 0:
+                raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}")
+        for name in ("warmup", "mask"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name} is a share between 0 and 1, got {getattr(self, name)}")
+        if not (0 < self.valid < 1 and 0 <= self.calibration < 1 and self.valid + self.calibration < 1):
+            raise ConfigError(
+                f"valid and calibration are shares that must leave rows to train on, got {self.valid} and {self.calibration}"
+            )
+
+    def sized(self, rows: int) -> TrainConfig:
+        """The configuration with batch size and epochs chosen for a number of training rows."""
+        batch = self.batch_size or (64 if rows < 2_000 else 128 if rows < 20_000 else 256 if rows < 100_000 else 512)
+        epochs = self.epochs or int(min(max(6_000 * batch / max(rows, 1), 10), 300))
+        return msgspec.structs.replace(self, batch_size=batch, epochs=epochs)
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A whole fit: the model's preset and changes to it, and the training.
+
+    Args:
+        preset: ``auto``, ``small``, ``medium`` or ``large``.
+        seed: The one seed of the fit.
+        device: ``auto``, ``cpu``, ``cuda``…
+        model: Changes to the preset.
+        training: The training.
+    """
+
+    preset: str = "auto"
+    seed: int = 0
+    device: str = "auto"
+    model: dict[str, Any] = {}
+    training: TrainConfig = TrainConfig()
+
+    def architecture(self, rows: int, width: int) -> ModelConfig:
+        """The model configuration for data of a size."""
+        base = msgspec.structs.asdict(preset(self.preset, rows, width))
+        return _convert(base | self.model, ModelConfig)
+
+    def override(self, **changes: Any) -> Config:
+        """Change options by name, wherever they live; None leaves an option as it is.
+
+        Raises:
+            ConfigError: If no part has such an option.
+
+        Example:
+            >>> Config().override(epochs=3, latent=2).training.epochs
+            3
+        """
+        top, model, training = {}, dict(self.model), msgspec.structs.asdict(self.training)
+        for name, value in changes.items():
+            if value is None:
+                continue
+            if name in ("preset", "seed", "device"):
+                top[name] = value
+            elif name in training:
+                training[name] = value
+            elif name in ModelConfig.__struct_fields__:
+                model[name] = value
+            else:
+                known = ["preset", "seed", "device", *training, *ModelConfig.__struct_fields__]
+                raise ConfigError(f"unknown option {name!r}; known: {', '.join(known)}")
+        return _convert(
+            {"preset": self.preset, "seed": self.seed, "device": self.device, "model": model, "training": training} | top,
+            Config,
+        )
+
+
+def load_config(source: str | Path | Mapping[str, Any] | Config | None) -> Config:
+    """A configuration from a TOML file, a mapping, or nothing.
+
+    Raises:
+        ConfigError: If the file cannot be read, or holds an option that is unknown or out of range.
+    """
+    if source is None:
+        return Config()
+    if isinstance(source, Config):
+        return source
+    if isinstance(source, Mapping):
+        return _convert(dict(source), Config)
+    try:
+        return _convert(tomllib.loads(Path(source).read_text()), Config)
+    except OSError as error:
+        raise ConfigError(f"{source}: cannot be read ({error.strerror})") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{source}: not valid TOML: {error}") from error
+
+
+def _convert(value: dict[str, Any], kind: Any) -> Any:
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        if isinstance(error.__cause__, ConfigError):
+            raise error.__cause__ from None
+        raise ConfigError(f"configuration: {error}") from error

@@ -1,0 +1,197 @@
+"""A fit from rows to a trained model: splits, contract on training rows, stages, metrics, record."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import torch
+
+from vaekit.arrays import Array, generator
+from vaekit.errors import ConfigError, TrainingError
+from vaekit.fields.contract import Contract
+from vaekit.files import write_file
+from vaekit.nn.build import ModelConfig, build
+from vaekit.nn.vae import VAE
+from vaekit.training import checkpoint
+from vaekit.training.batches import Resident
+from vaekit.training.config import Config, TrainConfig
+from vaekit.training.loop import Loop
+from vaekit.training.progress import Progress
+from vaekit.training.record import data_record, environment
+from vaekit.training.stages import Stage, default_stages
+
+__all__ = ["LEAST_ROWS", "Splits", "Trained", "train"]
+
+LEAST_ROWS = 10
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Disjoint row numbers: training, early stopping, calibration."""
+
+    train: Array
+    valid: Array
+    calibration: Array
+
+    @classmethod
+    def random(cls, rows: int, valid: float, calibration: float, seed: int) -> Splits:
+        """A random split; training keeps at least half of a small table, early stopping at least one row.
+
+        Example:
+            >>> [len(part) for part in vars(Splits.random(100, 0.1, 0.2, seed=0)).values()]
+            [70, 10, 20]
+        """
+        order = generator(seed, "split").permutation(rows)
+        stop, rest = max(1, round(valid * rows)), round(calibration * rows)
+        return cls(np.sort(order[stop + rest :]), np.sort(order[:stop]), np.sort(order[stop : stop + rest]))
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a fit gives: the model with its best weights, the contract fitted on training rows, and the record."""
+
+    vae: VAE
+    contract: Contract
+    splits: Splits
+    model: ModelConfig
+    history: list[dict[str, Any]]
+    record: dict[str, Any]
+
+
+def train(
+    table: pa.Table,
+    contract: Contract,
+    config: Config,
+    *,
+    out: Path | None = None,
+    resume: bool = False,
+    progress: bool = True,
+    stages: Callable[[TrainConfig, int], list[Stage]] = default_stages,
+) -> Trained:
+    """Train a VAE on a table.
+
+    Args:
+        table: All rows.
+        contract: Fields with kinds and roles; transforms are fitted here, on training rows only.
+        config: The configuration.
+        out: Run folder for checkpoints and metrics.
+        resume: Go on from the checkpoint in `out`.
+        progress: Show progress on standard error.
+        stages: Makes the stages from the sized configuration and the steps per epoch.
+
+    Returns:
+        The trained model.
+
+    Raises:
+        TrainingError: If there are too few rows, or training cannot go on.
+        ContractError: If the rows do not fit the contract, or it models nothing.
+        ConfigError: If options contradict each other.
+    """
+    if table.num_rows < LEAST_ROWS:
+        raise TrainingError(f"training needs at least {LEAST_ROWS} rows, got {table.num_rows}")
+    splits = Splits.random(table.num_rows, config.training.valid, config.training.calibration, config.seed)
+    contract = contract.fit(table.take(pa.array(splits.train)))
+    contract.require_usable()
+    device = choose_device(config.device)
+    parts = {name: Resident(contract.encode(table.take(pa.array(rows))), device) for name, rows in _two(splits)}
+    training = config.training.sized(len(splits.train))
+    model = config.architecture(len(splits.train), sum(spec.width for spec in contract.blocks()))
+    vae = build(contract.blocks(), model, config.seed).to(device)
+    record = {
+        "config": msgspec.to_builtins(config) | {"training": msgspec.to_builtins(training)},
+        "data": data_record(table),
+        "environment": environment(),
+        "rows": {name: len(rows) for name, rows in vars(splits).items()},
+    }
+    fingerprint = {"contract": contract.hash, "data": record["data"]["sha256"], "model": msgspec.to_builtins(model)}
+    fingerprint |= {"training": msgspec.to_builtins(training), "seed": config.seed}
+    folder = _prepare(out, contract, record, fingerprint, resume)
+    history = _history(out, resume)
+    with Progress(progress) as shown:
+
+        def validated(metrics: dict[str, Any]) -> None:
+            history.append(metrics)
+            shown.validated(metrics)
+            if out is not None:
+                with (out / "metrics.jsonl").open("a") as file:
+                    file.write(json.dumps(metrics) + "\n")
+
+        loop = Loop(vae, parts["train"], parts["valid"], training, config.seed, fingerprint, folder, validated, shown.step)
+        steps = -(-len(splits.train) // (training.batch_size or 1))
+        loop.run(stages(training, steps), resume=resume)
+    return Trained(vae.to("cpu"), contract, splits, model, history, record)
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of a name; ``auto`` takes a GPU if there is one.
+
+    Raises:
+        ConfigError: If there is no such device here.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return torch.zeros(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"device {name!r} is not available here: {error}") from error
+
+
+def _two(splits: Splits) -> list[tuple[str, Array]]:
+    return [("train", splits.train), ("valid", splits.valid)]
+
+
+def _prepare(
+    out: Path | None, contract: Contract, record: dict[str, Any], fingerprint: dict[str, Any], resume: bool
+) -> Path | None:
+    if out is None:
+        if resume:
+            raise ConfigError("resume needs out=, the folder of the run to go on with")
+        return None
+    folder = out / "checkpoints"
+    last = folder / "last.safetensors"
+    if resume:
+        _agree(checkpoint.read(last).fingerprint, fingerprint)
+    elif last.exists():
+        raise ConfigError(f"{out} already holds a run; resume it (resume=True, --resume), or choose another folder")
+    write_file(out / "contract.json", contract.to_json().encode())
+    write_file(out / "run.json", msgspec.json.format(msgspec.json.encode(record), indent=1))
+    return folder
+
+
+def _agree(stored: dict[str, Any], asked: dict[str, Any]) -> None:
+    """Refuse to resume with another configuration, contract or data, naming what differs."""
+    differences = []
+    for name in sorted(stored.keys() | asked.keys()):
+        old, new = stored.get(name), asked.get(name)
+        if isinstance(old, dict) and isinstance(new, dict):
+            differences += [f"{name}.{k}: {old.get(k)} → {new.get(k)}" for k in sorted(old.keys() | new.keys()) if old.get(k) != new.get(k)]
+        elif old != new:
+            differences.append(f"{name}: {old} → {new}")
+    if differences:
+        raise ConfigError("cannot resume, the run was started with other settings: " + "; ".join(differences))
+
+
+def _history(out: Path | None, resume: bool) -> list[dict[str, Any]]:
+    """Metrics up to the last checkpoint; later lines of a killed run are dropped, they will be written again."""
+    path = out / "metrics.jsonl" if out else None
+    if not (path and out and resume and path.exists()):
+        if path:
+            path.unlink(missing_ok=True)
+        return []
+    at = checkpoint.read(out / "checkpoints" / "last.safetensors").position
+    kept = []
+    for line in path.read_text().splitlines():
+        try:
+            kept.append(json.loads(line))
+        except json.JSONDecodeError:
+            break  # a line that was being written when the run was killed
+    kept = [metrics for metrics in kept if metrics["seconds"] <= round(at.seconds, 3)]
+    write_file(path, "".join(json.dumps(metrics) + "\n" for metrics in kept).encode())
+    return kept

@@ -1,0 +1,98 @@
+"""The record of a run: what it was made from, with what, where."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import subprocess
+from importlib import metadata
+from typing import Any
+
+import pyarrow as pa
+
+from vaekit.version import __version__
+
+__all__ = ["data_record", "environment"]
+
+_PACKAGES = ("torch", "numpy", "pyarrow", "onnxruntime", "safetensors", "msgspec")
+
+
+def environment() -> dict[str, Any]:
+    """Versions, platform and git state of this process.
+
+    Returns:
+        Plain JSON values; no path, user or host name.
+    """
+    versions = {}
+    for name in _PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "vaekit": __version__,
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "processors": os.cpu_count(),
+        "packages": versions,
+        "git": _git(),
+    }
+
+
+def data_record(table: pa.Table) -> dict[str, Any]:
+    """Rows, columns and a content hash of a table: the snapshot that a model was made from.
+
+    Args:
+        table: The table.
+
+    Returns:
+        ``rows``, ``columns`` and ``sha256`` of schema and values, whatever the chunking.
+    """
+    digest = hashlib.sha256()
+    sink = pa.PythonFile(_Hashing(digest), mode="w")
+    plain = table.replace_schema_metadata(None).combine_chunks()
+    with pa.ipc.new_stream(sink, plain.schema) as writer:
+        for batch in plain.to_batches(max_chunksize=65_536):
+            writer.write_batch(batch)
+    return {"rows": table.num_rows, "columns": table.num_columns, "sha256": digest.hexdigest()}
+
+
+class _Hashing:
+    """A file that only hashes what is written to it."""
+
+    closed = False
+
+    def __init__(self, digest: Any) -> None:
+        self.digest = digest
+
+    def write(self, content: bytes) -> int:
+        self.digest.update(content)
+        return len(content)
+
+    def writable(self) -> bool:
+        return True
+
+    def readable(self) -> bool:
+        return False
+
+    def seekable(self) -> bool:
+        return False
+
+    def flush(self) -> None:
+        return None
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def _git() -> dict[str, Any] | None:
+    def ask(*words: str) -> str | None:
+        try:
+            done = subprocess.run(["git", *words], capture_output=True, text=True, timeout=5, check=False)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    commit = ask("rev-parse", "HEAD")
+    return None if commit is None else {"commit": commit, "dirty": bool(ask("status", "--porcelain"))}

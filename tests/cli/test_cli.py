@@ -1,0 +1,473 @@
+"""The command line on real rows: every command, its files and JSON, its exit codes and its errors."""
+
+import json
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from vaekit.cli import main
+
+COMMANDS = ["inspect", "fit", "score", "detect", "embed", "reconstruct", "impute", "sample"]
+
+
+@pytest.fixture
+def vae(capfd):
+    """Run the command in this process; returns exit code, stdout and stderr."""
+
+    def run(*argv):
+        with pytest.raises(SystemExit) as stop:
+            main([str(item) for item in argv])
+        told = capfd.readouterr()
+        return SimpleNamespace(code=stop.value.code or 0, out=told.out, err=told.err)
+
+    return run
+
+
+def command(*argv, **options):
+    """Run the command in a process of its own."""
+    line = [sys.executable, "-m", "vaekit.cli", *(str(item) for item in argv)]
+    return subprocess.run(line, capture_output=True, text=True, timeout=300, check=False, **options)
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    """Breast-cancer rows as CSV and Parquet, the same with holes, and a run that the command itself fitted."""
+    from sklearn.datasets import load_breast_cancer
+
+    folder = tmp_path_factory.mktemp("cli")
+    data = load_breast_cancer(as_frame=True)
+    frame = data.data[["mean radius", "mean texture", "mean smoothness", "worst area", "worst concavity"]].copy()
+    frame.columns = [name.replace(" ", "_") for name in frame.columns]
+    frame["diagnosis"] = np.where(data.target == 0, "malignant", "benign")
+    frame.to_csv(folder / "rows.csv", index=False)
+    frame.to_parquet(folder / "rows.parquet", index=False)
+    holes = frame.copy()
+    mask = np.random.default_rng(0).random((len(holes), 5)) < 0.2
+    holes[holes.columns[:5]] = holes[holes.columns[:5]].mask(mask)
+    holes.to_parquet(folder / "holes.parquet", index=False)
+    line = ["fit", folder / "rows.csv", "--out", folder / "run", "--role", "diagnosis=condition"]
+    done = command(*line, "--epochs", 30, "--max-seconds", 60, "--json")
+    assert done.returncode == 0, done.stderr
+    return SimpleNamespace(
+        folder=folder,
+        csv=folder / "rows.csv",
+        parquet=folder / "rows.parquet",
+        holes=folder / "holes.parquet",
+        run=folder / "run",
+        fitted=done,
+        frame=frame,
+    )
+
+
+# ------------------------------------------------------------------------------------------------------------- the help
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_of_a_command_has_an_example_and_says_what_comes_next(vae, name):
+    told = vae(name, "--help")
+    assert told.code == 0
+    assert f"vae {name} " in told.out.split("Usage:")[1].partition("\n")[2]
+    assert "Next:" in told.out
+
+
+def test_help_lists_every_command(vae):
+    told = vae("--help")
+    assert told.code == 0
+    for name in COMMANDS:
+        assert f" {name} " in told.out
+
+
+def test_no_arguments_shows_the_help(vae):
+    assert "Usage: vae" in "".join(vars(vae()).get(stream) or "" for stream in ("out", "err"))
+
+
+def test_help_is_quick():
+    def once():
+        start = time.perf_counter()
+        assert command("--help").returncode == 0
+        return time.perf_counter() - start
+
+    assert min(once() for _ in range(3)) < 0.5
+
+
+def test_version(vae):
+    import vaekit
+
+    assert vae("--version").out.strip() == f"vaekit {vaekit.__version__}"
+
+
+# ----------------------------------------------------------------------------------------------------- inspect and fit
+
+
+def test_inspect_tells_the_contract_and_saves_it(vae, work, tmp_path):
+    from vaekit.fields import Contract
+
+    target = tmp_path / "contract.toml"
+    told = vae(
+        "inspect", work.csv, "--role", "diagnosis=condition", "--likelihood", "worst_area=student_t", "--out", target
+    )
+    assert told.code == 0, told.err
+    for name in work.frame.columns:
+        assert name in told.out
+    saved = Contract.load(target)
+    assert saved["diagnosis"].role == "condition"
+    assert saved["worst_area"].likelihood == "student_t"
+    assert saved.hash == json.loads(vae("inspect", work.csv, "--contract", target, "--json").out)["hash"]
+
+
+def test_inspect_json_is_the_contract(vae, work):
+    from vaekit.fields import Contract
+
+    told = json.loads(vae("inspect", work.parquet, "--json").out)
+    assert told["rows"] == len(work.frame)
+    assert Contract.from_json(json.dumps(told["contract"])).hash == told["hash"]
+
+
+def test_kind_of_a_field_can_be_set(vae, work):
+    told = json.loads(vae("inspect", work.csv, "--kind", "mean_radius=category", "--json").out)
+    kinds = {field["name"]: field["kind"] for field in told["contract"]["fields"]}
+    assert kinds["mean_radius"] == "category"
+
+
+def test_fit_writes_a_run_and_prints_json_alone_on_stdout(work):
+    told = json.loads(work.fitted.stdout)
+    assert told["rows"] == len(work.frame)
+    assert told["bundle"] == str(work.run / "bundle")
+    assert (work.run / "bundle" / "manifest.json").is_file()
+    assert (work.run / "contract.json").is_file()
+    records = [json.loads(line) for line in (work.run / "metrics.jsonl").read_text().splitlines()]
+    assert records
+    for name, value in records[-1].items():
+        if isinstance(value, int | float) and name in told and name not in ("rows", "seconds"):
+            assert told[name] == value
+
+
+def test_fit_keeps_the_role_it_was_given(work):
+    from vaekit.fields import Contract
+
+    assert Contract.load(work.run / "contract.json")["diagnosis"].role == "condition"
+
+
+def test_fit_progress_goes_to_stderr_and_can_be_silenced(work, tmp_path):
+    done = command("fit", work.csv, "--out", tmp_path / "quiet", "--epochs", 1, "--no-progress")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert str(tmp_path / "quiet" / "bundle") in done.stdout
+    assert "next: vae score" in done.stdout
+
+
+# ---------------------------------------------------------------------------------------------------------- the queries
+
+
+def test_score_writes_what_python_answers(vae, work, tmp_path):
+    import vaekit
+
+    told = vae(
+        "score", work.run, work.csv, "--attribution", "--seed", 3, "--samples", 4, "--out", tmp_path / "s.parquet"
+    )
+    assert told.code == 0, told.err
+    written = pq.read_table(tmp_path / "s.parquet")
+    expected = vaekit.load(work.run / "bundle").score(work.csv, attribution=True, seed=3, samples=4)
+    assert written.equals(expected)
+    parts = [name for name in written.column_names if name.startswith("score.")]
+    assert len(parts) == 6  # five model fields and the latent remainder
+    total = np.sum([written[name].to_numpy() for name in parts], axis=0)
+    np.testing.assert_allclose(total, written["score"].to_numpy(), rtol=1e-9)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".arrow", ".parquet"])
+def test_every_format_holds_the_same_answer(vae, work, tmp_path, suffix):
+    from vaekit.fields.tables import to_arrow
+
+    told = vae("score", work.run, work.parquet, "--out", tmp_path / f"s{suffix}")
+    assert told.code == 0, told.err
+    shown = json.loads(vae("score", work.run, work.csv, "--json").out)
+    written = to_arrow(tmp_path / f"s{suffix}")["score"].to_numpy()
+    np.testing.assert_allclose(written, [row["score"] for row in shown["data"]], rtol=1e-9)
+    assert shown["mean_score"] == pytest.approx(written.mean())
+
+
+def test_backends_agree(vae, work):
+    torch, onnx = (
+        json.loads(vae("score", work.run, work.csv, "--backend", name, "--json").out)["data"]
+        for name in ("torch", "onnx")
+    )
+    np.testing.assert_allclose([r["score"] for r in torch], [r["score"] for r in onnx], rtol=1e-4, atol=1e-4)
+
+
+def test_seed_and_samples_change_the_score(vae, work):
+    def scores(*options):
+        return [row["score"] for row in json.loads(vae("score", work.run, work.csv, "--json", *options).out)["data"]]
+
+    assert scores() == scores("--seed", 0)
+    assert scores() != scores("--seed", 1)
+    assert scores() != scores("--samples", 1)
+
+
+def test_detect_flags_what_its_p_values_say(vae, work):
+    told = vae("detect", work.run, work.csv, "--alpha", 0.1, "--json")
+    assert told.code == 0, told.err
+    shown = json.loads(told.out)
+    flagged = [row["p_value"] <= 0.1 for row in shown["data"]]
+    assert [row["anomaly"] for row in shown["data"]] == flagged
+    assert shown["anomalies"] == sum(flagged)
+    assert 0 < sum(flagged) < 0.3 * len(flagged)
+
+
+def test_detect_preview_starts_with_the_strangest_row(vae, work):
+    answer = json.loads(vae("detect", work.run, work.csv, "--alpha", 0.1, "--json").out)["data"]
+    strangest = int(np.argmax([row["anomaly_score"] for row in answer]))
+    told = vae("detect", work.run, work.csv, "--alpha", 0.1, "--attribution")
+    assert told.code == 0, told.err
+    assert told.out.splitlines()[1].split()[0] == str(strangest)
+    assert "strangest fields" in told.out
+
+
+def test_an_alpha_that_cannot_be_promised_is_an_error_that_names_the_smallest(vae, work):
+    told = vae("detect", work.run, work.csv, "--alpha", 1e-6)
+    assert (told.code, told.out) == (2, "")
+    assert told.err.startswith("error: ")
+    assert "smallest attainable" in told.err
+
+
+def test_embed_gives_one_vector_per_row(vae, work, tmp_path):
+    import vaekit
+
+    assert vae("embed", work.run, work.csv, "--out", tmp_path / "e.parquet").code == 0
+    written = pq.read_table(tmp_path / "e.parquet")
+    assert written.equals(vaekit.load(work.run / "bundle").embed(work.csv))
+    shown = json.loads(vae("embed", work.run, work.csv, "--json").out)["data"]
+    np.testing.assert_allclose([r["embedding"] for r in shown], written["embedding"].to_pylist(), rtol=1e-6)
+
+
+def test_reconstruct_follows_the_rows(vae, work, tmp_path):
+    assert vae("reconstruct", work.run, work.csv, "--out", tmp_path / "r.parquet").code == 0
+    rebuilt = pq.read_table(tmp_path / "r.parquet").to_pandas()
+    for name in ("mean_radius", "worst_area"):
+        assert np.corrcoef(rebuilt[name], work.frame[name])[0, 1] > 0.7
+
+
+def test_impute_fills_holes_and_keeps_the_rest(vae, work, tmp_path):
+    told = vae("impute", work.run, work.holes, "--out", tmp_path / "full.parquet", "--json")
+    assert told.code == 0, told.err
+    before, after = pq.read_table(work.holes), pq.read_table(tmp_path / "full.parquet")
+    shown = json.loads(told.out)
+    assert shown["missing"] == sum(before[name].null_count for name in before.column_names) > 0
+    assert shown["still_missing"] == 0
+    filled = after.to_pandas()
+    for name in before.column_names[:5]:
+        there = before[name].is_valid().to_numpy()
+        assert filled[name].notna().all()
+        np.testing.assert_array_equal(filled[name][there], work.frame[name][there])
+        guess, truth = filled[name][~there], work.frame[name][~there]
+        assert np.mean((guess - truth) ** 2) < 1.2 * np.mean((work.frame[name].mean() - truth) ** 2)
+
+
+def test_impute_draws_differ_and_intervals_hold_the_guess(vae, work):
+    draws = json.loads(vae("impute", work.run, work.holes, "--draws", 3, "--json").out)["data"]
+    assert {row["draw"] for row in draws} == {0, 1, 2} or {row["draw"] for row in draws} == {1, 2, 3}
+    holes = pq.read_table(work.holes)["mean_radius"].is_null().to_numpy()
+    tables = np.array([row["mean_radius"] for row in draws]).reshape(3, -1)
+    assert np.all(tables[0, ~holes] == tables[1, ~holes])
+    assert np.mean(tables[0, holes] != tables[1, holes]) > 0.9
+    shown = json.loads(vae("impute", work.run, work.holes, "--interval", 0.9, "--json").out)["data"]
+    rows = [row for row, hole in zip(shown, holes, strict=True) if hole]
+    assert all(row["mean_radius.low"] <= row["mean_radius"] <= row["mean_radius.high"] for row in rows)
+
+
+def test_sample_honours_given_seed_and_rows(vae, work, tmp_path):
+    def drawn(*options):
+        told = vae("sample", work.run, "--rows", 50, "--given", "diagnosis=malignant", "--json", *options)
+        assert told.code == 0, told.err
+        return json.loads(told.out)["data"]
+
+    first = drawn()
+    assert len(first) == 50
+    assert {row["diagnosis"] for row in first} == {"malignant"}
+    assert drawn("--seed", 0) == first != drawn("--seed", 1)
+    target = tmp_path / "new.csv"
+    assert vae("sample", work.run, "-n", 7, "--given", "diagnosis=benign", "--out", target).code == 0
+    assert len(target.read_text().splitlines()) == 8
+
+
+def test_given_condition_moves_the_rows(vae, work):
+    means = {}
+    for name in ("malignant", "benign"):
+        told = vae("sample", work.run, "--rows", 300, "--given", f"diagnosis={name}", "--json")
+        means[name] = np.mean([row["mean_radius"] for row in json.loads(told.out)["data"]])
+    assert means["malignant"] > means["benign"] + 1.0
+
+
+def test_given_number_is_read_in_the_type_of_its_column(vae, work):
+    told = vae("sample", work.run, "--rows", 4, "--given", "diagnosis=benign", "--given", "mean_radius=12.5", "--json")
+    assert told.code == 0, told.err
+    assert {row["mean_radius"] for row in json.loads(told.out)["data"]} == {12.5}
+
+
+def test_temperature_narrows_the_rows(vae, work):
+    def spread(temperature):
+        line = ["sample", work.run, "--rows", 400, "--given", "diagnosis=benign", "--json"]
+        told = vae(*line, "--temperature", temperature)
+        return np.std([row["mean_radius"] for row in json.loads(told.out)["data"]])
+
+    assert spread(0.1) < spread(1.0)
+
+
+@pytest.mark.parametrize("query", ["score", "embed", "reconstruct", "impute"])
+def test_without_out_a_preview_is_printed(vae, work, query):
+    told = vae(query, work.run, work.csv)
+    assert told.code == 0, told.err
+    assert f"{query}: {len(work.frame)} rows" in told.out
+    assert 10 < len(told.out.splitlines()) < 16
+
+
+def test_a_run_and_its_bundle_are_the_same_to_ask(vae, work):
+    run, bundle = (json.loads(vae("embed", path, work.csv, "--json").out) for path in (work.run, work.run / "bundle"))
+    assert run["data"] == bundle["data"]
+
+
+# ------------------------------------------------------------------------------------------------------- wrong use: 2
+
+
+def wrong(told, *words):
+    """One line of error on stderr, nothing on stdout, exit code 2."""
+    assert told.code == 2, told
+    assert told.out == ""
+    assert told.err.startswith("error: ")
+    assert told.err.count("\n") == 1
+    for word in words:
+        assert word in told.err
+
+
+def test_a_missing_column_is_named(vae, work, tmp_path):
+    pq.write_table(pq.read_table(work.parquet).drop_columns(["worst_area"]), tmp_path / "short.parquet")
+    wrong(vae("score", work.run, tmp_path / "short.parquet"), "worst_area")
+
+
+def test_a_column_of_the_wrong_type_is_named(vae, work, tmp_path):
+    table = pq.read_table(work.parquet)
+    table = table.set_column(0, "mean_radius", pa.array(["large"] * table.num_rows))
+    pq.write_table(table, tmp_path / "text.parquet")
+    wrong(vae("score", work.run, tmp_path / "text.parquet"), "mean_radius")
+
+
+def test_an_unknown_category_names_row_and_field(vae, work, tmp_path):
+    frame = work.frame.copy()
+    frame.loc[4, "diagnosis"] = "unheard of"
+    frame.to_parquet(tmp_path / "odd.parquet", index=False)
+    wrong(vae("score", work.run, tmp_path / "odd.parquet"), "diagnosis", "4", "unheard of")
+
+
+def test_a_folder_that_is_no_bundle(vae, work, tmp_path):
+    wrong(vae("score", tmp_path, work.csv), "bundle")
+
+
+def test_a_damaged_bundle(vae, work, tmp_path):
+    import shutil
+
+    broken = tmp_path / "broken"
+    shutil.copytree(work.run / "bundle", broken)
+    weights = broken / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-7])
+    wrong(vae("score", broken, work.csv), "weights.safetensors")
+
+
+def test_a_file_that_is_no_table(vae, work, tmp_path):
+    (tmp_path / "noise.parquet").write_bytes(b"this is not parquet")
+    wrong(vae("score", work.run, tmp_path / "noise.parquet"), "noise.parquet")
+    (tmp_path / "rows.xyz").write_text("a,b\n1,2\n")
+    wrong(vae("inspect", tmp_path / "rows.xyz"), "rows.xyz")
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_the_work(vae, work, tmp_path):
+    wrong(vae("score", work.run, work.csv, "--out", tmp_path / "s.xyz"), "s.xyz", ".parquet")
+    wrong(vae("score", work.run, work.csv, "--out", tmp_path / "nowhere" / "s.csv"), "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        (["--role", "diagnosis"], "NAME=VALUE"),
+        (["--role", "diagnosis=boss"], "boss"),
+        (["--role", "nobody=ignore"], "nobody"),
+        (["--role", "diagnosis=ignore", "--role", "diagnosis=model"], "twice"),
+        (["--kind", "diagnosis=number"], "diagnosis"),
+        (["--likelihood", "mean_radius=poisson"], "poisson"),
+    ],
+)
+def test_a_contract_that_cannot_be(vae, work, options, word):
+    wrong(vae("inspect", work.csv, *options), word)
+
+
+def test_given_that_cannot_be(vae, work):
+    wrong(vae("sample", work.run, "--given", "nobody=1"), "nobody")
+    wrong(vae("sample", work.run, "--given", "diagnosis=benign", "--given", "mean_radius=wide"), "mean_radius", "wide")
+    wrong(vae("sample", work.run), "diagnosis")
+
+
+def test_settings_that_cannot_be(vae, work, tmp_path):
+    wrong(vae("fit", work.csv, "--out", tmp_path / "a", "--preset", "gigantic"), "gigantic")
+    wrong(vae("fit", work.csv, "--out", tmp_path / "b", "--device", "abacus"), "abacus")
+    (tmp_path / "vae.toml").write_text("leanring_rate = 1\n")
+    wrong(vae("fit", work.csv, "--out", tmp_path / "c", "--config", tmp_path / "vae.toml"), "leanring_rate")
+    wrong(vae("fit", work.csv, "--out", tmp_path / "d", "--set", "leanring_rate=1"), "leanring_rate")
+    wrong(vae("fit", work.csv, "--out", tmp_path / "e", "--set", "epochs=2", "--epochs", 3), "--epochs")
+    wrong(vae("fit", work.csv, "--out", tmp_path / "f", "--epochs", 0), "epochs")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["score"],
+        ["scroe", "run", "rows.csv"],
+        ["score", "--colour", "blue"],
+        ["score", "nowhere", "nothing.csv"],
+        ["sample", ".", "--rows", "many"],
+        ["fit", "nothing.csv", "--out", "run"],
+    ],
+)
+def test_wrong_words_exit_2_and_say_so_on_stderr(vae, line):
+    told = vae(*line)
+    assert (told.code, told.out) == (2, "")
+    assert "Usage: vae" in told.err
+
+
+def test_a_defect_keeps_its_traceback(vae, work, monkeypatch):
+    import vaekit.api
+
+    def broken(*_, **__):
+        raise ZeroDivisionError("a defect")
+
+    monkeypatch.setattr(vaekit.api, "load", broken)
+    with pytest.raises(ZeroDivisionError, match="a defect"):
+        main(["score", str(work.run), str(work.csv)])
+
+
+def test_interrupted_fit_exits_130_and_says_how_to_go_on(vae, work, tmp_path, monkeypatch):
+    import vaekit.api
+
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(vaekit.api, "fit", stopped)
+    told = vae("fit", work.csv, "--out", tmp_path / "run")
+    assert told.code == 130
+    assert "--resume" in told.err
+    assert "Traceback" not in told.err
+
+
+def test_interrupt_elsewhere_exits_130(vae, work, monkeypatch):
+    import vaekit.api
+
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(vaekit.api, "load", stopped)
+    told = vae("score", work.run, work.csv)
+    assert (told.code, told.out) == (130, "")

@@ -1,0 +1,10 @@
+"""What every test shares."""
+
+import os
+
+# Tests run side by side, one core each. Set before any numerical library starts its threads.
+for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
+
+# These answer in an environment without torch, where tests/notorch/run.sh takes them.
+collect_ignore_glob = ["notorch/*"]

@@ -54,9 +54,9 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 PRESETS = {
-    "small": ModelConfig(width=64, depth=2, latent=4),
-    "medium": ModelConfig(width=128, depth=2, latent=8),
-    "large": ModelConfig(width=256, depth=3, latent=16),
+    "small": ModelConfig(width=64, depth=2, latent=6),
+    "medium": ModelConfig(width=128, depth=3, latent=12),
+    "large": ModelConfig(width=256, depth=3, latent=24),
 }
 
 
@@ -79,7 +79,7 @@ def preset(name: str, rows: int, width: int) -> ModelConfig:
         64
     """
     if name == "auto":
-        name = "small" if rows < 2_000 else "medium" if rows < 20_000 and width < 100 else "large"
+        name = "small" if rows < 2_000 else "medium" if rows < 500_000 and width < 200 else "large"
     if name not in PRESETS:
         raise ConfigError(f"unknown preset {name!r}; known: auto, {', '.join(PRESETS)}")
     return PRESETS[name]

@@ -30,6 +30,7 @@ from vaekit.training.stages import Stage, default_stages
 __all__ = ["LEAST_ROWS", "Splits", "Trained", "train"]
 
 LEAST_ROWS = 10
+_VALID_ROWS = 10_000  # early stopping needs no more
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Splits:
         """
         order = generator(seed, "split").permutation(rows)
         stop, rest = max(1, round(valid * rows)), round(calibration * rows)
-        return cls(np.sort(order[stop + rest :]), np.sort(order[:stop]), np.sort(order[stop : stop + rest]))
+        return cls(np.sort(order[stop + rest :]), order[:stop], np.sort(order[stop : stop + rest]))
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,10 @@ def train(
     contract = contract.fit(table.take(pa.array(splits.train)))
     contract.require_usable()
     device = choose_device(config.device)
-    parts = {name: Resident(contract.encode(table.take(pa.array(rows))), device) for name, rows in _two(splits)}
+    seen, unseen = (
+        Resident(contract.encode(table.take(pa.array(rows))), device)
+        for rows in (splits.train, splits.valid[:_VALID_ROWS])
+    )
     training = config.training.sized(len(splits.train))
     model = config.architecture(len(splits.train), sum(spec.width for spec in contract.blocks()))
     vae = build(contract.blocks(), model, config.seed).to(device)
@@ -123,7 +127,7 @@ def train(
                 with (out / "metrics.jsonl").open("a") as file:
                     file.write(json.dumps(metrics) + "\n")
 
-        loop = Loop(vae, parts["train"], parts["valid"], training, config.seed, fingerprint, folder, validated, shown.step)
+        loop = Loop(vae, seen, unseen, training, config.seed, fingerprint, folder, validated, shown.step)
         steps = -(-len(splits.train) // (training.batch_size or 1))
         loop.run(stages(training, steps), resume=resume)
     return Trained(vae.to("cpu"), contract, splits, model, history, record)
@@ -141,10 +145,6 @@ def choose_device(name: str) -> torch.device:
         return torch.zeros(0, device=name).device
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(f"device {name!r} is not available here: {error}") from error
-
-
-def _two(splits: Splits) -> list[tuple[str, Array]]:
-    return [("train", splits.train), ("valid", splits.valid)]
 
 
 def _prepare(

@@ -25,6 +25,8 @@ from vaekit.training.validate import validate
 
 __all__ = ["Loop"]
 
+_VALIDATIONS = 60  # per stage; patience counts them
+
 Report = Callable[[dict[str, Any]], None]
 
 
@@ -80,7 +82,7 @@ class Loop:
         batch = self.config.batch_size or len(self.train)
         per_epoch = math.ceil(len(self.train) / batch)
         total = stage.epochs * per_epoch
-        every = max(1, min(per_epoch, max(per_epoch // 4, total // 60)))
+        every = max(1, total // _VALIDATIONS)
         parameters, before, began = stage.trained(self.vae), at.seconds, time.monotonic()
         done, since = at.stale >= self.config.patience, _Mean()
         while at.epoch < stage.epochs and not done:

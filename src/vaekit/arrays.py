@@ -35,6 +35,7 @@ class BlockSpec(msgspec.Struct, frozen=True, kw_only=True):
         cell: Half the width of the narrowest cell of each field in encoded units (0 for continuous), for numbers; else
             empty. Scales below a fraction of it are meaningless, so likelihoods use it as their floor.
         options: Likelihood options, for example ``{"scale": "learned"}``.
+        partial: Whether single elements of a field may be missing, for vectors; otherwise fields are missing as a whole.
 
     Example:
         >>> BlockSpec(name="number.gaussian", kind="number", likelihood="gaussian", fields=("a", "b")).width
@@ -50,6 +51,7 @@ class BlockSpec(msgspec.Struct, frozen=True, kw_only=True):
     levels: tuple[int, ...] = ()
     cell: tuple[float, ...] = ()
     options: dict[str, str | float | int | bool] = {}
+    partial: bool = False
 
     @property
     def width(self) -> int:

@@ -1,9 +1,9 @@
 """The command line on real rows: every command, its files and JSON, its exit codes and its errors."""
 
 import json
+import resource
 import subprocess
 import sys
-import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -89,11 +89,12 @@ def test_no_arguments_shows_the_help(vae):
 
 def test_help_is_quick():
     def once():
-        start = time.perf_counter()
+        start = resource.getrusage(resource.RUSAGE_CHILDREN)
         assert command("--help").returncode == 0
-        return time.perf_counter() - start
+        stop = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return stop.ru_utime + stop.ru_stime - start.ru_utime - start.ru_stime
 
-    assert min(once() for _ in range(3)) < 0.5
+    assert min(once() for _ in range(3)) < 0.5  # seconds of processor: the machine may be busy
 
 
 def test_version(vae):
@@ -142,10 +143,9 @@ def test_fit_writes_a_run_and_prints_json_alone_on_stdout(work):
     assert (work.run / "bundle" / "manifest.json").is_file()
     assert (work.run / "contract.json").is_file()
     records = [json.loads(line) for line in (work.run / "metrics.jsonl").read_text().splitlines()]
-    assert records
-    for name, value in records[-1].items():
-        if isinstance(value, int | float) and name in told and name not in ("rows", "seconds"):
-            assert told[name] == value
+    assert records[-1]["epoch"] > records[0]["epoch"]
+    assert told["evaluation"] == json.loads((work.run / "bundle" / "evaluation.json").read_text())
+    assert told["evaluation"]["iwae_64"] > -told["evaluation"]["marginal_nats"]  # it learnt how columns hang together
 
 
 def test_fit_keeps_the_role_it_was_given(work):
@@ -154,12 +154,19 @@ def test_fit_keeps_the_role_it_was_given(work):
     assert Contract.load(work.run / "contract.json")["diagnosis"].role == "condition"
 
 
-def test_fit_progress_goes_to_stderr_and_can_be_silenced(work, tmp_path):
-    done = command("fit", work.csv, "--out", tmp_path / "quiet", "--epochs", 1, "--no-progress")
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    assert str(tmp_path / "quiet" / "bundle") in done.stdout
+def test_fit_shows_progress_on_stderr(work):
+    assert "epoch" in work.fitted.stderr
+
+
+def test_a_quiet_fit_with_a_setting_for_people(work, tmp_path):
+    line = ["fit", work.csv, "--out", tmp_path / "run", "--set", "latent=3", "--epochs", 1, "--no-progress"]
+    done = command(*line)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert str(tmp_path / "run" / "bundle") in done.stdout
+    assert "held-out rows" in done.stdout
     assert "next: vae score" in done.stdout
+    shown = json.loads(command("embed", tmp_path / "run", work.csv, "--json").stdout)
+    assert {len(row["embedding"]) for row in shown["data"]} == {3}
 
 
 # ---------------------------------------------------------------------------------------------------------- the queries
@@ -327,6 +334,17 @@ def test_without_out_a_preview_is_printed(vae, work, query):
     assert 10 < len(told.out.splitlines()) < 16
 
 
+@pytest.mark.parametrize("rows", [0, 1, 2])
+@pytest.mark.parametrize("query", ["score", "detect", "embed", "reconstruct", "impute"])
+def test_few_rows_or_none(vae, work, tmp_path, query, rows):
+    pq.write_table(pq.read_table(work.parquet).slice(0, rows), tmp_path / "few.parquet")
+    alpha = ["--alpha", 0.5] if query == "detect" else []
+    told = vae(query, work.run, tmp_path / "few.parquet", "--json", *alpha)
+    assert told.code == 0, told.err
+    assert len(json.loads(told.out)["data"]) == rows
+    assert vae(query, work.run, tmp_path / "few.parquet", *alpha).code == 0
+
+
 def test_a_run_and_its_bundle_are_the_same_to_ask(vae, work):
     run, bundle = (json.loads(vae("embed", path, work.csv, "--json").out) for path in (work.run, work.run / "bundle"))
     assert run["data"] == bundle["data"]
@@ -388,6 +406,16 @@ def test_a_file_that_is_no_table(vae, work, tmp_path):
 def test_an_output_that_cannot_be_written_is_refused_before_the_work(vae, work, tmp_path):
     wrong(vae("score", work.run, work.csv, "--out", tmp_path / "s.xyz"), "s.xyz", ".parquet")
     wrong(vae("score", work.run, work.csv, "--out", tmp_path / "nowhere" / "s.csv"), "nowhere")
+
+
+def test_an_output_that_fails_to_be_written_is_an_error(vae, work, tmp_path, monkeypatch):
+    import vaekit.fields.tables
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(vaekit.fields.tables, "write", full)
+    wrong(vae("embed", work.run, work.csv, "--out", tmp_path / "e.csv"), "e.csv", "No space left")
 
 
 @pytest.mark.parametrize(

@@ -31,10 +31,10 @@ if "$venv/bin/python" -c 'import torch' 2>/dev/null; then
 fi
 
 echo "making bundles and expected answers with torch"
-"$python" tests/notorch/make_fixtures.py "$work/fixtures"
+PYTHONPATH=$PWD "$python" tests/notorch/make_fixtures.py "$work/fixtures"
 
 echo "asking the same bundles without torch"
-cp tests/notorch/test_answers.py "$work/"
+cp tests/notorch/*.py "$work/"
 cd "$work"
 env -u PYTHONPATH VAEKIT_FIXTURES="$work/fixtures" PATH="$venv/bin:$PATH" \
     "$venv/bin/python" -m pytest -c /dev/null --rootdir "$work" -p no:cacheprovider -q test_answers.py

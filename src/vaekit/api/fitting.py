@@ -120,7 +120,7 @@ def assemble(trained: Trained, rows: pa.Table, seed: int) -> Model:
     backend = TorchBackend(trained.vae.eval())
     engine = Engine(trained.contract, architecture, backend, {})
     splits = trained.splits
-    calibration = calibrate(engine, rows.take(pa.array(splits.calibration)), seed=0)
+    calibration = calibrate(engine, rows.take(pa.array(splits.calibration)))
     held_out = splits.calibration if len(splits.calibration) else splits.valid
     baseline = some_rows(rows.take(pa.array(splits.train)), _BASELINE_ROWS, seed)
     evaluation = evaluate(engine, rows.take(pa.array(held_out)), baseline, seed)

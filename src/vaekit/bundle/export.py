@@ -58,7 +58,7 @@ def _export(primitive: object) -> tuple[bytes, Signature]:
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         outputs = primitive(inputs)  # type: ignore[operator]
-        with _quiet("torch.onnx"), _quiet("onnxscript"):
+        with _quiet("torch.onnx"), _quiet("onnxscript"), _quiet("onnx_ir"):
             program = torch.onnx.export(
                 primitive,  # type: ignore[arg-type]
                 (),

@@ -51,7 +51,17 @@ class Architecture(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """The list of files with their hashes, and what was bundled."""
+    """The list of files with their hashes, and what was bundled.
+
+    Args:
+        format: Version of the bundle format.
+        vaekit: The release that wrote it.
+        created: When, in UTC.
+        contract: Hash of the contract.
+        data: Hash of the data.
+        files: Relative name to hash and size.
+        seal: Hash of all the rest, so that damage to the manifest itself shows.
+    """
 
     format: int
     vaekit: str
@@ -59,6 +69,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     contract: str
     data: str
     files: dict[str, Entry]
+    seal: str = ""
 
 
 @dataclass(frozen=True)
@@ -120,7 +131,8 @@ class Bundle:
             data=str(self.run.get("data", {}).get("sha256", "")),
             files={name: Entry(sha256(content), len(content)) for name, content in sorted(files.items())},
         )
-        write_folder(Path(path), files | {_MANIFEST: _json(manifest)}, _MANIFEST)
+        sealed = msgspec.structs.replace(manifest, seal=_seal(msgspec.to_builtins(manifest)))
+        write_folder(Path(path), files | {_MANIFEST: _json(sealed)}, _MANIFEST)
         return Path(path)
 
     @classmethod
@@ -181,14 +193,22 @@ def _manifest(root: Path) -> Manifest:
     except OSError as error:
         raise BundleError(f"{path}: cannot be read ({error.strerror}); is {root} a bundle?") from error
     try:
-        version = msgspec.json.decode(content, type=dict[str, Any]).get("format")
+        plain = msgspec.json.decode(content, type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BundleError(f"{path}: not readable as JSON ({error}); the file is truncated or altered") from error
-    if not isinstance(version, int) or version > FORMAT:
+    version = plain.get("format")
+    if isinstance(version, int) and version > FORMAT:
         raise BundleError(
             f"{path}: bundle format {version} is newer than this release of vaekit reads ({FORMAT}); upgrade vaekit"
         )
+    if plain.get("seal") != _seal(plain):
+        raise BundleError(f"{path}: its seal does not match; the file was altered after the bundle was written")
     return _decode(root, _MANIFEST, {_MANIFEST: content}, Manifest)
+
+
+def _seal(manifest: dict[str, Any]) -> str:
+    """Hash of a manifest without its seal."""
+    return sha256(msgspec.json.encode({k: v for k, v in manifest.items() if k != "seal"}, order="sorted"))
 
 
 def _decode(root: Path, name: str, content: dict[str, bytes], kind: Any) -> Any:

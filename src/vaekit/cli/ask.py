@@ -66,8 +66,8 @@ def _ask(
     given = {name: value for name, value in options.items() if value is not None}
     result = getattr(model, query)(table, **given)
     seconds = round(time.perf_counter() - start, 3)
-    facts = {**(told(table, result) if told else {}), **given, "seconds": seconds}
-    deliver(result, facts, query=query, out=out, as_json=as_json, strangest=strangest)
+    facts = {**(told(table, result) if told else {}), "seconds": seconds}
+    deliver(result, facts, query=query, options=given, out=out, as_json=as_json, strangest=strangest)
 
 
 def score(
@@ -131,7 +131,7 @@ def detect(
         out=out,
         as_json=as_json,
         strangest="anomaly_score",
-        told=lambda _, result: {"anomalies": sum(result["anomaly"].to_pylist())},
+        told=lambda _, result: {"anomalies": sum(result["anomaly"].to_pylist()), "alpha": alpha},
     )
 
 

@@ -72,17 +72,24 @@ def fit(
     wanted = {name: value for name, value in flags.items() if value is not None}
     start = time.perf_counter()
     try:
-        train(
+        model = train(
             table, contract=asked, config=config, out=out, resume=resume, progress=progress, **merged(wanted, setting)
         )
     except KeyboardInterrupt:
         say(f"interrupted; the same command with --resume goes on where {out} was stopped")
         raise typer.Exit(130) from None
-    facts = {"rows": table.num_rows, **_last(out / "metrics.jsonl"), "seconds": round(time.perf_counter() - start, 3)}
+    seconds = round(time.perf_counter() - start, 3)
+    bundle, figures = out / "bundle", model.evaluation
     if as_json:
-        print_json({"run": str(out), "bundle": str(out / "bundle"), **facts})
+        told = {"run": str(out), "bundle": str(bundle), "rows": table.num_rows, "seconds": seconds}
+        print_json({**told, "evaluation": figures})
         return
-    typer.echo(f"fit: {out / 'bundle'}" + "".join(f"; {name.replace('_', ' ')} {cell(v)}" for name, v in facts.items()))
+    typer.echo(f"fit: {table.num_rows:,} rows -> {bundle}; seconds {cell(seconds)}")
+    if figures:
+        typer.echo(
+            f"on {figures['rows']:,} held-out rows: -log p at most {cell(-figures['iwae_64'])} nats per row "
+            f"({cell(figures['marginal_nats'])} if the columns had nothing to do with each other)"
+        )
     typer.echo(f"next: vae score {out} {data} --attribution")
 
 
@@ -109,12 +116,3 @@ def merged(flags: Mapping[str, Any], settings: Sequence[str] | None) -> dict[str
         except tomllib.TOMLDecodeError:
             options[name] = text
     return options
-
-
-def _last(path: Path) -> dict[str, Any]:
-    """The scalars of the last line of a run's metrics, or nothing if the run has none."""
-    import msgspec
-
-    lines = path.read_bytes().splitlines() if path.is_file() else []
-    last = msgspec.json.decode(lines[-1]) if lines else {}
-    return {name: value for name, value in last.items() if isinstance(value, int | float)}

@@ -38,12 +38,12 @@ def inspect(
     found = edited(table, contract, role, kind, likelihood)
     if out is not None:
         found.save(out)
-    notes = {field.name: field.note for field in found.fields if field.note}
     if as_json:
         import msgspec
 
         fields = msgspec.json.decode(found.to_json())
-        print_json({"data": str(data), "rows": table.num_rows, "hash": found.hash, "notes": notes, "contract": fields})
+        told = {"data": str(data), "rows": table.num_rows, "hash": found.hash, "warnings": dict(found.warnings)}
+        print_json({**told, "contract": fields})
         return
     typer.echo(f"{data}: {table.num_rows:,} rows, {table.num_columns} columns")
     typer.echo(str(found))

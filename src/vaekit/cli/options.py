@@ -156,6 +156,8 @@ def edited(
     contract = Contract.infer(table) if file is None else Contract.load(file)
     for name, kind in pairs(kinds, "--kind").items():
         contract = contract.replace(name, kind=kind)
+    if kinds:
+        contract = contract.fit(table)
     for name, role in pairs(roles, "--role").items():
         contract = contract.replace(name, role=role)
     for name, family in pairs(families, "--likelihood").items():

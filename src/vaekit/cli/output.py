@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
+
+from vaekit.errors import ConfigError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -16,7 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["deliver", "preview", "print_json", "say"]
 
 ROWS = 10
-COLUMNS = 10
+WIDTH = 120  # of a preview that goes to no terminal
+GAP = 2
 PARTS = 3
 PREFIXES = ("score.", "excess.")  # columns that say what part a field has in a score
 
@@ -38,6 +41,7 @@ def deliver(
     facts: Mapping[str, Any],
     *,
     query: str,
+    options: Mapping[str, Any],
     out: Path | None,
     as_json: bool,
     strangest: str | None = None,
@@ -48,27 +52,35 @@ def deliver(
         result: What a query returned.
         facts: What is worth telling about the answer, in that order.
         query: Name of the query.
+        options: What the query was asked for; told to programs only.
         out: File to write to; None prints the rows.
         as_json: Print for programs.
         strangest: Preview the rows with the largest values of this column, not the first rows.
+
+    Raises:
+        ConfigError: The file cannot be written.
     """
     if out is not None:
         from vaekit.fields.tables import write
 
-        write(result, out)
+        try:
+            write(result, out)
+        except OSError as error:
+            raise ConfigError(f"--out {out}: cannot be written ({error.strerror or error})") from error
     if as_json:
         where = {"out": str(out)} if out is not None else {"data": result.to_pylist()}
-        print_json({"query": query, "rows": result.num_rows, "columns": result.column_names, **facts, **where})
+        told = {"query": query, "options": options, "rows": result.num_rows, "columns": result.column_names, **facts}
+        print_json(told | where)
         return
     if out is None:
         preview(result, strangest)
-    told = "".join(f"; {name.replace('_', ' ')} {cell(value)}" for name, value in facts.items())
-    target = f" -> {out}" if out is not None else ""
-    typer.echo(f"{query}: {result.num_rows:,} rows, {result.num_columns} columns{target}{told}")
+    size = f"{result.num_rows:,} rows, {result.num_columns} columns"
+    rest = "".join(f"; {name.replace('_', ' ')} {cell(value)}" for name, value in facts.items())
+    typer.echo(f"{query}: {size}{f' -> {out}' if out is not None else ''}{rest}")
 
 
 def preview(table: pa.Table, strangest: str | None = None) -> None:
-    """Print a few rows as a table on stdout.
+    """Print a few rows, and as many columns as there is room for, as a table on stdout.
 
     Args:
         table: Rows to show.
@@ -80,22 +92,22 @@ def preview(table: pa.Table, strangest: str | None = None) -> None:
     rows = list(range(min(ROWS, table.num_rows)))
     if strangest is not None:
         rows = table[strangest].to_numpy().argsort(kind="stable")[::-1][:ROWS].tolist()
-    head = table.take(rows)
-    names, more = _visible(table.column_names)
+    console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False, markup=False)
     shown = Table(box=None, header_style="bold", pad_edge=False)
-    shown.add_column("row", justify="right", style="dim")
-    for name in names:
-        numeric = str(table.schema.field(name).type).startswith(("int", "uint", "float", "double"))
-        shown.add_column(name, justify="right" if numeric else "left", no_wrap=True)
-    parts = [name for name in table.column_names if name.startswith(PREFIXES)]
-    if parts:
-        shown.add_column("strangest fields")
-    for row, values in zip(rows, head.to_pylist(), strict=True):
-        cells = [f"{row:,}", *(cell(values[name]) for name in names)]
-        shown.add_row(*cells, *([_largest(values, parts)] if parts else []))
-    Console(width=None if sys.stdout.isatty() else 160, highlight=False, markup=False).print(shown)
-    if more:
-        typer.echo(f"… and {more} more columns; --out FILE takes them all")
+    kept: list[list[str]] = []
+    left_out, room = 0, console.width
+    for name, texts, right in _columns(table, rows):
+        room -= max(map(len, [name, *texts])) + GAP
+        if room < 0 and kept:
+            left_out += 1
+            continue
+        shown.add_column(name, justify="right" if right else "left", no_wrap=True)
+        kept.append(texts)
+    for cells in zip(*kept, strict=True):
+        shown.add_row(*cells)
+    console.print(shown)
+    if left_out:
+        typer.echo(f"… and {left_out} more columns; --out FILE takes them all")
 
 
 def cell(value: Any) -> str:
@@ -121,13 +133,25 @@ def cell(value: Any) -> str:
     return str(value)
 
 
-def _visible(names: list[str]) -> tuple[list[str], int]:
-    """The columns that a preview has room for, and how many it leaves out; parts of a score are shown apart."""
-    whole = [name for name in names if not name.startswith(PREFIXES)]
-    return whole[:COLUMNS], max(0, len(whole) - COLUMNS)
+def _columns(table: pa.Table, rows: list[int]) -> Iterator[tuple[str, list[str], bool]]:
+    """Name, texts and whether they are numbers, of each column of a preview.
+
+    Parts of a score are many; they become one column that names the largest.
+    """
+    import pyarrow as pa
+
+    head = table.take(pa.array(rows, pa.int64()))
+    yield "row", [f"{row:,}" for row in rows], True
+    for field in head.schema:
+        if not field.name.startswith(PREFIXES):
+            number = str(field.type).startswith(("int", "uint", "float", "double"))
+            yield field.name, [cell(value) for value in head[field.name].to_pylist()], number
+    parts = [name for name in table.column_names if name.startswith(PREFIXES)]
+    if parts:
+        yield "strangest fields", [_largest(values) for values in head.select(parts).to_pylist()], False
 
 
-def _largest(values: Mapping[str, Any], parts: list[str]) -> str:
-    """The fields that a score is made of, largest first."""
-    ranked = sorted(parts, key=lambda name: -(values[name] if values[name] is not None else float("-inf")))
-    return ", ".join(f"{name.partition('.')[2]} {cell(values[name])}" for name in ranked[:PARTS])
+def _largest(parts: Mapping[str, float]) -> str:
+    """The fields with the largest parts of a score, largest first."""
+    ranked = sorted(parts, key=lambda name: -parts[name])
+    return ", ".join(f"{name.partition('.')[2]} {cell(parts[name])}" for name in ranked[:PARTS])

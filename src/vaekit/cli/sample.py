@@ -58,9 +58,9 @@ def sample(
     values = typed(named, model.contract) or None
     start = time.perf_counter()
     result = model.sample(rows, given=values, temperature=temperature, seed=seed)
-    facts: dict[str, Any] = {**({"given": values} if values else {}), "temperature": temperature, "seed": seed}
-    facts["seconds"] = round(time.perf_counter() - start, 3)
-    deliver(result, facts, query="sample", out=out, as_json=as_json)
+    facts = {"seconds": round(time.perf_counter() - start, 3)}
+    options = {"given": values, "temperature": temperature, "seed": seed}
+    deliver(result, facts, query="sample", options=options, out=out, as_json=as_json)
 
 
 def typed(named: Mapping[str, str], contract: Contract) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 from vaekit.fields.base import Field
 from vaekit.fields.category import Category
-from vaekit.fields.contract import AnyField, Contract
+from vaekit.fields.contract import Contract
 from vaekit.fields.count import Count
+from vaekit.fields.edit import AnyField
 from vaekit.fields.lattice import Lattice
 from vaekit.fields.number import Number
 from vaekit.fields.other import Other

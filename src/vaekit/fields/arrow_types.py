@@ -17,9 +17,12 @@ _PLAIN: dict[str, pa.DataType] = {
         *(pa.float16(), pa.float32(), pa.float64(), pa.bool_(), pa.string(), pa.large_string(), pa.string_view()),
     )
 }
-_DICTIONARY = re.compile(r"dictionary<values=(?P<values>\w+), indices=(?P<indices>u?int\d+), ordered=(?P<ordered>[01])>")
+_DICTIONARY = re.compile(
+    r"dictionary<values=(?P<values>\w+), indices=(?P<indices>u?int\d+), ordered=(?P<ordered>[01])>"
+)
 _LIST = re.compile(
-    r"(?P<family>list|large_list|fixed_size_list)<(?P<child>.*): (?P<values>\w+)(?P<required> not null)?>(?:\[(?P<size>\d+)\])?"
+    r"(?P<family>list|large_list|fixed_size_list)"
+    r"<(?P<child>.*): (?P<values>\w+)(?P<required> not null)?>(?:\[(?P<size>\d+)\])?"
 )
 
 
@@ -50,7 +53,9 @@ def parse_type(text: str) -> pa.DataType:
             return pa.list_(child, int(match["size"]))
         if match["family"] != "fixed_size_list" and match["size"] is None:
             return pa.list_(child) if match["family"] == "list" else pa.large_list(child)
-    raise ContractError("type is not one that can be modelled", expected="numbers, bool, text, a dictionary or a list", got=text)
+    raise ContractError(
+        "type is not one that can be modelled", expected="numbers, bool, text, a dictionary or a list", got=text
+    )
 
 
 def is_number(kind: pa.DataType) -> bool:

@@ -1,10 +1,10 @@
-"""What every field has, and what a kind must bring: a `Field` is plain data, a `Codec` turns a block of them into arrays."""
+"""What every kind of field brings: a `Field` is plain data, a `Codec` turns a block of fields into arrays and back."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, TypeAlias
 
 import msgspec
 import numpy as np
@@ -19,11 +19,16 @@ __all__ = ["Codec", "Column", "Field", "Float", "Option", "Role", "wrong_type"]
 Role = Literal["model", "condition", "ignore"]
 Option = str | float | int | bool
 Float = NDArray[np.float64]
-Column = pa.ChunkedArray
+Column: TypeAlias = pa.ChunkedArray
 
 
 class Field(
-    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag_field="kind", dict=True
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    omit_defaults=True,
+    tag_field="kind",
 ):
     """One column of a contract; each kind of field is a subclass, told apart by ``kind`` in JSON.
 
@@ -99,7 +104,12 @@ class Field(
             choice = ", ".join(allowed)
             raise ConfigError(f"field {self.name!r}: a {self.kind} has a likelihood of {choice}; got {likelihood!r}")
         spec = BlockSpec(
-            name=self.name, kind=self.kind, likelihood=likelihood, fields=(self.name,), levels=(2,), options=dict(options)
+            name=self.name,
+            kind=self.kind,
+            likelihood=likelihood,
+            fields=(self.name,),
+            levels=(2,),
+            options=dict(options),
         )
         try:
             FAMILIES[likelihood].check(spec)
@@ -135,7 +145,7 @@ class Codec(ABC):
         """Turn encoded values (B, F, *event) back into columns of the fields' own types; NaN becomes null."""
 
     def resolution(self, fields: Sequence[Any]) -> Float:
-        """Log of the resolution of each field, in the units of the column; zero where a log-mass needs none. Shape (F,)."""
+        """Log of the resolution of each field, in the units of the column; zero for a log-mass. Shape (F,)."""
         return np.zeros(len(fields))
 
 

@@ -15,7 +15,7 @@ from vaekit.errors import ConfigError, ContractError
 from vaekit.fields.arrow_types import is_number, is_text, parse_type, value_type
 from vaekit.fields.base import Codec, Column, Field, Role, wrong_type
 
-__all__ = ["Category", "CategoryCodec", "Level", "levels_of", "natural_likelihood"]
+__all__ = ["Category", "CategoryCodec", "Level", "levels_of", "natural_likelihood", "plain"]
 
 Level = str | bool | int | float
 Codes = NDArray[np.int64]
@@ -25,7 +25,7 @@ class Category(Field, frozen=True, kw_only=True, tag="category"):
     """One of a known set of levels.
 
     Args:
-        likelihood: ``bernoulli`` for two levels, ``categorical``, or ``ordinal`` if the order of the levels means something.
+        likelihood: ``bernoulli`` for two levels, ``categorical``, or ``ordinal`` if the order of levels has a meaning.
         levels: The known levels in the order of their codes; empty until fitted.
         unseen: What a value that is no level is: an ``error``, or ``missing``.
 
@@ -148,22 +148,22 @@ def levels_of(column: Column) -> list[Level]:
         >>> levels_of(pa.chunked_array([["b", None, "a", "b"]]))
         ['a', 'b']
     """
-    if pa.types.is_dictionary(column.type):
-        if column.type.ordered:
-            chunks = column.unify_dictionaries().chunks
-            return [level for level in chunks[0].dictionary.to_pylist() if level is not None] if chunks else []
-        column = _plain(column)
-    values = column.unique().to_pylist()
+    if pa.types.is_dictionary(column.type) and column.type.ordered:
+        declared = [level for chunk in column.chunks for level in chunk.dictionary.to_pylist()]
+        return [level for level in dict.fromkeys(declared) if level is not None]
+    values = plain(column).unique().to_pylist()
     found = sorted({value for value in values if value is not None and value == value})
     whole = all(isinstance(value, float) and value.is_integer() and abs(value) < 2**53 for value in found)
     return [int(value) for value in found] if whole else found
 
 
-def _plain(column: Column) -> Column:
+def plain(column: Column) -> Column:
     """A column with its dictionary resolved and its strings in a layout that every kernel knows."""
     kind = value_type(column.type)
     target = pa.large_string() if is_text(kind) else kind
-    return column if column.type == target else column.cast(target)
+    if not pa.types.is_dictionary(column.type):
+        return column.cast(target)
+    return pa.chunked_array([chunk.dictionary.cast(target).take(chunk.indices) for chunk in column.chunks], type=target)
 
 
 def _codes(field: Category, column: Column) -> tuple[Codes, NDArray[np.bool_]]:
@@ -182,7 +182,8 @@ def _codes(field: Category, column: Column) -> tuple[Codes, NDArray[np.bool_]]:
         expected = f"one of {shown}{f' and {len(field.levels) - 5} more' if len(field.levels) > 5 else ''}"
         got = repr(column[row].as_py())
         raise ContractError("value is not a known category", field=field.name, row=row, expected=expected, got=got)
-    return np.maximum(codes, 0), valid & ~unseen
+    observed = valid & ~unseen
+    return np.where(observed, codes, 0), observed
 
 
 def _value_set(field: Category, kind: pa.DataType) -> pa.Array:
@@ -223,6 +224,8 @@ def _levels_at(field: Category, kind: pa.DataType, codes: Codes, missing: NDArra
     mask = missing if missing.any() else None
     if pa.types.is_dictionary(kind):
         indices = pa.array(codes, type=kind.index_type, mask=mask)
-        return pa.DictionaryArray.from_arrays(indices, pa.array(field.levels, type=kind.value_type), ordered=kind.ordered)
+        return pa.DictionaryArray.from_arrays(
+            indices, pa.array(field.levels, type=kind.value_type), ordered=kind.ordered
+        )
     plain = pa.large_string() if is_text(kind) else kind
     return pa.array(field.levels, type=plain).take(pa.array(codes, mask=mask)).cast(kind)

@@ -17,22 +17,16 @@ from numpy.typing import NDArray
 from vaekit.arrays import Array, Block, BlockSpec
 from vaekit.errors import ConfigError, ContractError
 from vaekit.fields.arrow_types import parse_type
-from vaekit.fields.base import Codec, Column, Field, Role
-from vaekit.fields.category import Category
-from vaekit.fields.count import Count
+from vaekit.fields.base import Codec, Column, Role
+from vaekit.fields.edit import AnyField, edited
 from vaekit.fields.infer import CHECK, infer_field
-from vaekit.fields.lattice import Lattice
-from vaekit.fields.number import Number
-from vaekit.fields.other import Other
 from vaekit.fields.show import show
-from vaekit.fields.tables import replace_file, to_arrow
-from vaekit.fields.vector import Vector
+from vaekit.fields.tables import to_arrow
+from vaekit.files import write_file
 
-__all__ = ["KINDS", "VERSION", "AnyField", "Contract"]
+__all__ = ["VERSION", "Contract"]
 
 VERSION = 1
-AnyField = Number | Count | Category | Vector | Other
-KINDS: dict[str, type[Field]] = {"number": Number, "count": Count, "category": Category, "vector": Vector, "other": Other}
 
 
 class _Part(NamedTuple):
@@ -101,16 +95,12 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         table = to_arrow(data)
         if table.num_rows == 0:
             raise ContractError("the table has no rows to fit to")
-        fields = []
-        for field in self.fields:
-            if field.role == "ignore":
-                fields.append(field)
-            else:
-                column = _column(table, field.name, partial=False)
-                fields.append(field if column is None else field.fit(column))
-        return msgspec.structs.replace(self, fields=tuple(fields))
+        fields = tuple(
+            field if field.role == "ignore" else field.fit(_column(table, field.name)) for field in self.fields
+        )
+        return msgspec.structs.replace(self, fields=fields)
 
-    def replace(self, name: str, **changes: Any) -> Self:
+    def replace(self, name: str, /, **changes: Any) -> Self:
         """The contract with one field changed; `fit` it again before use if its kind or transform changed.
 
         Args:
@@ -125,20 +115,7 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             >>> contract["x"].transform
             'standard'
         """
-        field = self[name]
-        kind = changes.pop("kind", field.kind)
-        if kind not in KINDS:
-            raise ConfigError(f"field {name!r}: unknown kind {kind!r}; expected one of {', '.join(KINDS)}")
-        if kind != field.kind:
-            field = _reinterpret(field, kind)
-        for option in changes:
-            if option not in field.editable:
-                allowed = ", ".join(sorted(field.editable | {"kind"}))
-                raise ConfigError(f"field {name!r}: a {kind} has no option {option!r}; it has {allowed}")
-        more = field.changes(changes)
-        if field.role == "ignore" != changes.get("role", "ignore"):
-            more.setdefault("note", "")  # it said why the field was left out
-        changed = _validated(field, {**more, **changes, **{name: more[name] for name in more if name == "lattice"}})
+        changed = edited(self[name], changes)
         fields = tuple(changed if one.name == name else one for one in self.fields)
         return msgspec.structs.replace(self, fields=fields)
 
@@ -175,15 +152,15 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             ContractError: No field has the role ``model``.
         """
         if not self.names("model"):
-            reasons = "; ".join(f"{field.name}: {field.note or 'ignored'}" for field in self.fields[:5] if field.role == "ignore")
-            raise ContractError("a contract needs at least one model field", got=reasons or "none")
+            got = "; ".join(f"{name} ({note})" for name, note in self.warnings[:5]) or "none"
+            raise ContractError("a contract needs at least one model field; give one role='model'", got=got)
         return self
 
     # ---------------------------------------------------------------- encoding
 
     @cached_property
     def _parts(self) -> tuple[_Part, ...]:
-        """The blocks: fields of one kind, role, likelihood and options, in order of appearance, model before condition."""
+        """The blocks: fields of one kind, role, likelihood and options, as they appear, model before condition."""
         groups: dict[tuple[str, str], list[AnyField]] = {}
         used = [field for role in ("model", "condition") for field in self.fields if field.role == role]
         for field in used:
@@ -219,12 +196,7 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             ContractError: A column is missing or has the wrong type, or a value breaks the contract.
         """
         table = to_arrow(data)
-        blocks = {}
-        for part in self._parts:
-            columns = [_column(table, field.name, partial=partial) for field in part.fields]
-            block = part.codec.encode(columns, table.num_rows)
-            blocks[part.spec.name] = Block(block.values, block.observed) if part.spec.role == "condition" else block
-        return blocks
+        return {part.spec.name: _encoded(part, _columns(table, part, partial), table.num_rows) for part in self._parts}
 
     def validate(self, data: Any, *, partial: bool = False) -> None:
         """Check that rows fit the contract, without encoding them.
@@ -234,20 +206,17 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """
         table = to_arrow(data)
         for part in self._parts:
-            part.codec.check([_column(table, field.name, partial=partial) for field in part.fields], table.num_rows)
+            part.codec.check(_columns(table, part, partial), table.num_rows)
 
     def missing(self, rows: int) -> dict[str, Block]:
         """Blocks in which every cell of `rows` rows is missing."""
-        blocks = {}
-        for part in self._parts:
-            block = part.codec.encode([None] * len(part.fields), rows)
-            blocks[part.spec.name] = Block(block.values, block.observed) if part.spec.role == "condition" else block
-        return blocks
+        return {part.spec.name: _encoded(part, [None] * len(part.fields), rows) for part in self._parts}
 
     def decode(self, values: Mapping[str, Array], names: Sequence[str] | None = None) -> pa.Table:
         """Encoded values of the model fields as a table, in the columns' own types and order.
 
-        Numbers and counts are kept within the range of the training rows unless the field has ``clip=False``; NaN becomes null.
+        Numbers and counts are kept within the range of the training rows unless the field has ``clip=False``; NaN
+        becomes null.
 
         Args:
             values: Block name to encoded values (B, F, *event), as `encode` or a quantile function gives them.
@@ -285,13 +254,16 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                 return pa.array(values, type=kind.value_type).dictionary_encode().cast(kind)
             return pa.array(values, type=kind)
         except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-            raise ContractError("value has the wrong type", field=name, expected=field.type, got=repr(values)[:80]) from error
+            raise ContractError(
+                "value has the wrong type", field=name, expected=field.type, got=repr(values)[:80]
+            ) from error
 
     def resolution(self) -> dict[str, NDArray[np.float64]]:
         """Log of the resolution of each model field, in the units of the columns, by block.
 
-        The distance of grid points of a rounded number, a hundredth of the robust spread of a continuous one (summed over the
-        elements of a vector), and one for counts and categories. Adding it to a log-density gives a unit-free score.
+        The distance of grid points of a rounded number, a hundredth of the robust spread of a continuous one (summed
+        over the elements of a vector), and one for counts and categories. Adding it to a log-density gives a unit-free
+        score.
         """
         return {part.spec.name: part.codec.resolution(part.fields) for part in self._parts if part.spec.role == "model"}
 
@@ -323,7 +295,11 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def _from_plain(cls, plain: Any) -> Self:
         version = plain.get("version") if isinstance(plain, dict) else None
         if isinstance(version, int) and version > VERSION:
-            raise ContractError("contract was written by a newer vaekit; upgrade", expected=f"version {VERSION}", got=f"{version}")
+            raise ContractError(
+                "contract was written by a newer vaekit; upgrade",
+                expected=f"version {VERSION}",
+                got=f"version {version}",
+            )
         try:
             return msgspec.convert(plain, cls)
         except (msgspec.ValidationError, ConfigError) as error:
@@ -342,7 +318,8 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             content = msgspec.toml.encode(self)
         else:
             raise ConfigError(f"{path}: a contract is saved as .json or .toml")
-        return replace_file(path, lambda target: _fill(target, content))
+        write_file(path, content)
+        return path
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -364,17 +341,23 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             raise ContractError(f"{path} cannot be read: {error}") from error
 
 
-def _fill(target: Path, content: bytes) -> None:
-    target.write_bytes(content)
-
-
-def _column(table: pa.Table, name: str, *, partial: bool) -> Column | None:
+def _column(table: pa.Table, name: str) -> Column:
     index = table.schema.get_field_index(name)
-    if index >= 0:
-        return table.column(index)
-    if partial:
-        return None
-    raise ContractError("column is missing", field=name, got=f"columns {', '.join(table.column_names[:20])}")
+    if index < 0:
+        raise ContractError(
+            "column is missing", field=name, got=f"columns {', '.join(table.column_names[:20]) or 'none'}"
+        )
+    return table.column(index)
+
+
+def _columns(table: pa.Table, part: _Part, partial: bool) -> list[Column | None]:
+    there = set(table.column_names) if partial else set(part.spec.fields)
+    return [_column(table, name) if name in there else None for name in part.spec.fields]
+
+
+def _encoded(part: _Part, columns: Sequence[Column | None], rows: int) -> Block:
+    block = part.codec.encode(columns, rows)
+    return Block(block.values, block.observed) if part.spec.role == "condition" else block
 
 
 def _spec(name: str, fields: Sequence[AnyField], codec: Codec) -> BlockSpec:
@@ -390,6 +373,7 @@ def _spec(name: str, fields: Sequence[AnyField], codec: Codec) -> BlockSpec:
         levels=codec.levels,
         cell=codec.cell,
         options=dict(getattr(first, "options", {})) if model else {},
+        partial=bool(getattr(first, "partial", False)),
     )
 
 
@@ -399,32 +383,7 @@ def _shaped(values: Mapping[str, Array], spec: BlockSpec) -> Array:
     array = np.asarray(values[spec.name])
     if array.shape[1:] != spec.shape:
         expected = f"(rows, {', '.join(map(str, spec.shape))})"
-        raise ContractError(f"values of block {spec.name!r} have the wrong shape", expected=expected, got=str(array.shape))
+        raise ContractError(
+            f"values of block {spec.name!r} have the wrong shape", expected=expected, got=str(array.shape)
+        )
     return array
-
-
-def _reinterpret(field: Field, kind: str) -> Field:
-    """The same column as another kind, not fitted yet."""
-    target = KINDS[kind]
-    if target is Other:
-        return Other(name=field.name, type=field.type, role="ignore", note="left out by request")
-    try:
-        arrow = parse_type(field.type)
-    except ContractError as error:
-        raise ConfigError(f"field {field.name!r}: a column of type {field.type} cannot be a {kind}") from error
-    if not target.accepts(arrow):
-        raise ConfigError(f"field {field.name!r}: a column of type {field.type} cannot be a {kind}")
-    blank = target.blank(field.name, arrow, field.role)
-    counted = isinstance(field, Count) or (isinstance(field, Category) and all(type(level) is int for level in field.levels))
-    if isinstance(blank, Number) and counted:
-        return msgspec.structs.replace(blank, lattice=Lattice(step=1))
-    return blank
-
-
-def _validated(field: Field, changes: Mapping[str, Any]) -> AnyField:
-    """The field with changes applied, as strictly checked as one that is read from a file."""
-    plain = {name: msgspec.to_builtins(value) for name, value in {**msgspec.structs.asdict(field), **changes}.items()}
-    try:
-        return msgspec.convert({**plain, "kind": field.kind}, AnyField)
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"field {field.name!r}: {error}") from error

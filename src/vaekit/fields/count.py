@@ -41,7 +41,7 @@ class Count(Field, frozen=True, kw_only=True, tag="count"):
     """
 
     likelihood: str
-    options: dict[str, Option] = {}
+    options: dict[str, Option] = msgspec.field(default_factory=dict)
     bounds: tuple[float, float] | None = None
     clip: bool = True
 
@@ -77,11 +77,8 @@ class Count(Field, frozen=True, kw_only=True, tag="count"):
 
     def fit(self, column: Column, *, strict: bool = True) -> Self:
         """The field with its range taken from training rows."""
-        if strict:
-            values = CountCodec([self]).check([column], len(column))[0]
-        else:
-            values = numeric.column_values(self, column)
-        return self.fit_profile(Profile.of_values(values))
+        read = CountCodec([self]).check([column], len(column))[0] if strict else numeric.column_values(self, column)
+        return self.fit_profile(Profile.of_values(read))
 
     def fit_profile(self, profile: Profile) -> Self:
         """Take the range from the distinct values of the training rows.
@@ -111,8 +108,8 @@ class CountCodec(Codec):
     def check(self, columns: Sequence[Column | None], rows: int) -> Float:
         """Counts as one matrix (F, B), NaN where missing; fractions and negative values are refused."""
         matrix = numeric.read(self._fields, columns, rows)
-        bad = (matrix < 0) | (matrix != np.floor(matrix)) & ~np.isnan(matrix)
-        numeric.refuse_first(bad, self._fields, matrix, "value is not a count", "a whole number from 0 up")
+        bad = (matrix < 0) | (matrix > 2.0**53) | (matrix != np.floor(matrix)) & ~np.isnan(matrix)
+        numeric.refuse_first(bad, self._fields, matrix, "value is not a count", "a whole number from 0 to 2**53")
         return matrix
 
     def encode(self, columns: Sequence[Column | None], rows: int) -> Block:
@@ -138,8 +135,8 @@ class CountCodec(Codec):
 def looks_like_count(profile: Profile) -> bool:
     r"""Whether a numeric column looks like counts.
 
-    It does if its values are whole, start at zero, are not large and skewed to the right, and if the family that the moments suggest
-    explains them: :math:`KL(\hat p \| p)` of at most a quarter of a nat, allowing for chance.
+    It does if its values are whole, start at zero, are not large and skewed to the right, and if the family that the
+    moments suggest explains them: :math:`KL(\hat p \| p)` of at most a quarter of a nat, allowing for chance.
 
     Example:
         >>> rng = np.random.default_rng(0)
@@ -178,8 +175,8 @@ def _log_pmf(profile: Profile) -> Float:
 def count_likelihood(profile: Profile) -> str:
     r"""The likelihood that the training moments suggest.
 
-    Poisson if the variance is at most 1.2 times the mean m, else negative binomial with :math:`r = m^2 / (s^2 - m)`; zero-inflated
-    if zeros exceed what that family predicts by more than five points.
+    Poisson if the variance is at most 1.2 times the mean m, else negative binomial with :math:`r = m^2 / (s^2 - m)`;
+    zero-inflated if zeros exceed what that family predicts by more than five points.
 
     Example:
         >>> count_likelihood(Profile.of_values(np.random.default_rng(0).poisson(2.0, 500).astype(float)))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 
 from vaekit.fields.arrow_types import is_list, is_number, is_text, value_type
 from vaekit.fields.base import Column, Field
-from vaekit.fields.category import Category, levels_of, natural_likelihood
+from vaekit.fields.category import Category, levels_of, natural_likelihood, plain
 from vaekit.fields.count import Count, looks_like_count
 from vaekit.fields.number import Number
 from vaekit.fields.numeric import column_values
@@ -80,7 +81,7 @@ def _number(name: str, column: Column) -> Field:
 
 def _number_note(profile: Profile, *, whole: bool) -> str:
     if profile.infinite:
-        return f"{CHECK}{profile.infinite} infinite values were left out of the fit and cannot be encoded; use null"
+        return _infinite(profile.infinite)
     values, rows = profile.values, profile.rows
     if whole and rows > 50 and len(values) == rows and values[-1] - values[0] == rows - 1:
         return f"{CHECK}looks like a row number; role='ignore' leaves it out"
@@ -88,11 +89,11 @@ def _number_note(profile: Profile, *, whole: bool) -> str:
 
 
 def _category(name: str, column: Column) -> Field:
-    """A category; one with too many levels, or with nearly as many as rows, is ignored until the user says otherwise."""
+    """A category; one with too many levels, or nearly as many as rows, is ignored until the user says otherwise."""
     kind = column.type
     ordered = bool(pa.types.is_dictionary(kind) and kind.ordered)
     levels = levels_of(column)
-    used = len(levels_of(column.cast(value_type(kind)))) if ordered else len(levels)
+    used = len(levels_of(plain(column))) if ordered else len(levels)
     if used == 0:
         return _left_out(name, kind, "holds no values")
     if used == 1:
@@ -122,15 +123,16 @@ def _vector(name: str, column: Column) -> Field:
     if np.all(seen == seen[0]):
         return _constant(name, kind, float(seen[0]))
     bits = bool(np.all((seen == 0) | (seen == 1)))
-    fitted = Vector(name=name, type=str(kind), role="model", likelihood="bernoulli" if bits else "gaussian").fit(column, strict=False)
+    fitted = Vector(name=name, type=str(kind), role="model", likelihood="bernoulli" if bits else "gaussian").fit(
+        column, strict=False
+    )
     infinite = int((np.abs(values) >= HUGE).sum())
-    note = f"{CHECK}{infinite} infinite values were left out of the fit and cannot be encoded; use null"
-    return _with_note(fitted, note if infinite else "")
+    return _with_note(fitted, _infinite(infinite) if infinite else "")
+
+
+def _infinite(count: int) -> str:
+    return f"{CHECK}infinite (or beyond 1e100) in {count} places, left out of the fit; encode refuses them, use null"
 
 
 def _with_note(field: Field, note: str) -> Field:
-    import msgspec
-
     return msgspec.structs.replace(field, note=note)
-
-

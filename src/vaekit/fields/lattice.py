@@ -14,7 +14,7 @@ from vaekit.errors import ConfigError
 __all__ = ["Lattice", "find_lattice"]
 
 MAX_DECIMALS = 6  # finer readings are as good as continuous
-FINEST = 1e-6  # relative to the spread
+OCCUPIED = 1e-4  # on a sparser grid, floats count as continuous: values that repeat are then atoms
 TIES = 0.9  # with a larger share of distinct values, floats count as continuous
 
 
@@ -42,7 +42,9 @@ class Lattice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     def __post_init__(self) -> None:
         if self.step < 1 or not 0 <= self.decimals <= 15:
-            raise ConfigError(f"a lattice has a step of at least 1 and 0 to 15 decimals; got {self.step} and {self.decimals}")
+            raise ConfigError(
+                f"a lattice has a step of at least 1 and 0 to 15 decimals; got {self.step} and {self.decimals}"
+            )
 
     @classmethod
     def of(cls, delta: float) -> Lattice:
@@ -60,7 +62,7 @@ class Lattice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     @property
     def delta(self) -> float:
         """Distance of neighbouring grid points, in the units of the column."""
-        return self.step / 10**self.decimals
+        return float(self.step / 10**self.decimals)
 
     def index(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Number k of the grid point nearest to each value, as whole floats."""
@@ -76,18 +78,18 @@ class Lattice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         return self.point(self.index(values))
 
 
-def find_lattice(values: NDArray[np.float64], rows: int, *, whole: bool, precision: float, spread: float = 0.0) -> Lattice | None:
+def find_lattice(values: NDArray[np.float64], rows: int, *, whole: bool, precision: float) -> Lattice | None:
     r"""The coarsest grid that holds every value, if the values look rounded to one.
 
-    Values are scaled by the smallest power of ten up to :math:`10^6` that makes all of them whole; the step is the greatest
-    common divisor of their differences. A grid is claimed for integers, and for floats of which at least a tenth are ties.
+    Values are scaled by the smallest power of ten up to :math:`10^6` that makes all of them whole; the step is the
+    greatest common divisor of their differences. A grid is claimed for integers, and for floats of which at least a
+    tenth are ties if one in ten thousand of its points is occupied.
 
     Args:
         values: Distinct finite values, ascending.
         rows: Number of values with repeats.
         whole: The column holds integers.
         precision: Relative precision of the column's type.
-        spread: Robust standard deviation; a grid of floats that is a million times finer is not worth keeping.
 
     Returns:
         The grid, or None if the reading is continuous.
@@ -110,7 +112,7 @@ def find_lattice(values: NDArray[np.float64], rows: int, *, whole: bool, precisi
             if np.any(gaps == 0):
                 return None
             step = int(np.gcd.reduce(gaps))
-            if not whole and step / 10.0**decimals < FINEST * spread:
+            if not whole and len(values) < OCCUPIED * (integers[-1] - integers[0]) / step:
                 return None
             return Lattice(step=step, origin=int(integers[0]) % step, decimals=decimals)
     return None

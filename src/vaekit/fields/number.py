@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, Self
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -12,29 +13,30 @@ from numpy.typing import NDArray
 from vaekit.arrays import Block
 from vaekit.errors import ConfigError, ContractError
 from vaekit.fields import numeric
+from vaekit.fields.arrow_types import is_number, parse_type
 from vaekit.fields.base import Codec, Column, Field, Float, Option, Role
 from vaekit.fields.lattice import Lattice, find_lattice
 from vaekit.fields.profile import Profile
 from vaekit.fields.quantile import fit_quantile
 from vaekit.fields.transforms import Maps, Monotone, fit_affine
-from vaekit.fields.arrow_types import is_number, parse_type
 
 __all__ = ["Number", "NumberCodec"]
 
-CHUNK = 4096  # rows encoded at a time, so that what is worked on stays in the cache
+CHUNK = 1024  # rows encoded at a time, so that what is worked on stays in the cache
+FARTHEST = 1e15  # encoded outliers end here, so that their squares fit single precision
 RESOLUTION = 0.01  # of the robust spread: at which continuous readings are compared with rounded ones
 
 
 class Number(Field, frozen=True, kw_only=True, tag="number"):
     r"""A number, modelled as :math:`y = T(x)` with a strictly increasing T that was fitted on training rows.
 
-    The measure is a lattice if readings are rounded to a grid, and continuous otherwise; a continuous field may have atoms,
-    values that many rows repeat exactly, which are treated as grid points of their own.
+    The measure is a lattice if readings are rounded to a grid, and continuous otherwise; a continuous field may have
+    atoms, values that many rows repeat exactly, which are treated as grid points of their own.
 
     Args:
         likelihood: ``gaussian`` or ``student_t``.
-        transform: ``quantile`` (roughly normal afterwards; affine below 50 rows) or ``standard`` (affine). A ``student_t``
-            is always ``standard``, with a robust scale.
+        transform: ``quantile`` (roughly normal afterwards; affine below 50 rows) or ``standard`` (affine). A
+            ``student_t`` is always ``standard``, with a robust scale.
         options: Options of the likelihood, for example ``{"scale": "fixed", "sigma": 0.1}``.
         lattice: The grid of the readings, or None if they are continuous.
         atoms: Values of a continuous field that decode exactly.
@@ -51,7 +53,7 @@ class Number(Field, frozen=True, kw_only=True, tag="number"):
 
     likelihood: str
     transform: Literal["quantile", "standard"] = "quantile"
-    options: dict[str, Option] = {}
+    options: dict[str, Option] = msgspec.field(default_factory=dict)
     lattice: Lattice | None = None
     atoms: tuple[float, ...] = ()
     map: Monotone | None = None
@@ -83,10 +85,12 @@ class Number(Field, frozen=True, kw_only=True, tag="number"):
 
     @classmethod
     def accepts(cls, kind: pa.DataType) -> bool:
+        """Whether a column of this Arrow type can be a number."""
         return is_number(kind)
 
     @classmethod
     def blank(cls, name: str, kind: pa.DataType, role: Role) -> Self:
+        """A number that is not fitted yet: integers are on the grid of step 1, floats are continuous."""
         whole = Lattice(step=1) if pa.types.is_integer(kind) else None
         return cls(name=name, type=str(kind), role=role, likelihood="gaussian", lattice=whole)
 
@@ -95,11 +99,12 @@ class Number(Field, frozen=True, kw_only=True, tag="number"):
         """The field that suits the distinct values of a column: finds its grid and fits the transform."""
         whole = bool(pa.types.is_integer(kind))
         precision = 0.0 if whole else {pa.float32(): 2e-7, pa.float16(): 1e-3}.get(kind, 1e-12)
-        lattice = find_lattice(profile.values, profile.count, whole=whole, precision=precision, spread=profile.spread)
+        lattice = find_lattice(profile.values, profile.count, whole=whole, precision=precision)
         field = cls(name=name, type=str(kind), role="model", likelihood="gaussian", lattice=lattice)
         return field.fit_profile(profile)
 
     def changes(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """Another likelihood brings its own transform and options; another transform or grid must be fitted."""
         more: dict[str, Any] = {}
         family = asked.get("likelihood", self.likelihood)
         if family != self.likelihood and "transform" not in asked:
@@ -113,6 +118,7 @@ class Number(Field, frozen=True, kw_only=True, tag="number"):
         return more
 
     def fit(self, column: Column, *, strict: bool = True) -> Self:
+        """The field with its transform fitted to training rows; the grid stays."""
         values = numeric.read([self], [column], len(column))[0] if strict else numeric.column_values(self, column)
         return self.fit_profile(Profile.of_values(values))
 
@@ -122,8 +128,6 @@ class Number(Field, frozen=True, kw_only=True, tag="number"):
         Raises:
             ContractError: There is no finite value to fit to.
         """
-        import msgspec
-
         if profile.count == 0:
             raise ContractError("the training rows hold no value; set its role to 'ignore'", field=self.name)
         if self.transform == "quantile":
@@ -140,6 +144,7 @@ class Number(Field, frozen=True, kw_only=True, tag="number"):
         )
 
     def codec(self, fields: Sequence[Any]) -> Codec:
+        """What encodes and decodes a block of numbers."""
         return NumberCodec(fields)
 
 
@@ -163,9 +168,11 @@ class NumberCodec(Codec):
         self._has_atoms = bool(np.isfinite(self._atoms).any())
 
     def check(self, columns: Sequence[Column | None], rows: int) -> Float:
+        """Numbers as one matrix (F, B), NaN where missing; infinite values are refused."""
         return numeric.read(self._fields, columns, rows)
 
     def encode(self, columns: Sequence[Column | None], rows: int) -> Block:
+        """Encode the columns into one block of B rows."""
         matrix = self.check(columns, rows)
         shape = (rows, len(self._fields))
         values, half, constant = (np.zeros(shape, dtype=np.float32) for _ in range(3))
@@ -173,18 +180,20 @@ class NumberCodec(Codec):
         for start in range(0, rows, CHUNK):
             part = slice(start, start + CHUNK)
             x = matrix[:, part]
-            seen = ~np.isnan(x)
-            y, slope, piece = self._maps.at(np.where(seen, x, 0.0))
-            width = 0.5 * self._delta * slope
+            y, slope, piece = self._maps.at(x)
+            np.clip(y, -FARTHEST, FARTHEST, out=y)
+            width, jacobian = slope * (0.5 * self._delta), self._maps.log_slope.take(piece)
             if self._has_atoms:
-                y, width = self._center(x, y, width, piece)
-            values[part], half[part] = np.where(seen, y, 0.0).T, np.where(seen, width, 0.0).T
-            constant[part], observed[part] = np.where(seen, self._maps.log_slope.take(piece), 0.0).T, seen.T
+                y, width = self._center(y, width, piece)
+            absent = np.isnan(x)
+            for array in (y, width, jacobian):
+                array[absent] = 0.0
+            values[part], half[part], constant[part], observed[part] = y.T, width.T, jacobian.T, ~absent.T
         return Block(values, observed, half=half, constant=constant)
 
-    def _center(self, x: Float, y: Float, width: Float, piece: NDArray[np.intp]) -> tuple[Float, Float]:
-        """Give readings that equal an atom the whole piece of the atom as their cell."""
-        hit = self._atoms.take(piece) == x
+    def _center(self, y: Float, width: Float, piece: NDArray[np.intp]) -> tuple[Float, Float]:
+        """Give readings at an atom the whole piece of the atom as their cell."""
+        hit = ~np.isnan(self._atoms.take(piece))
         middle, reach = self._maps.span(piece)
         return np.where(hit, middle, y), np.where(hit, reach, width)
 
@@ -208,6 +217,7 @@ class NumberCodec(Codec):
         return np.clip(x, self._low, self._high)
 
     def resolution(self, fields: Sequence[Any]) -> Float:
+        """Log of the distance of grid points, or of a hundredth of the robust spread of a continuous field."""
         return np.log([field.lattice.delta if field.lattice else RESOLUTION * field.spread for field in fields])
 
 

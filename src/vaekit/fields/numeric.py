@@ -9,9 +9,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from vaekit.errors import ContractError
+from vaekit.fields.arrow_types import is_number, value_type
 from vaekit.fields.base import Column, Field, Float, wrong_type
 from vaekit.fields.profile import HUGE
-from vaekit.fields.arrow_types import is_number, value_type
 
 __all__ = ["column_values", "read", "refuse_first", "write"]
 
@@ -69,7 +69,7 @@ def refuse_first(bad: NDArray[np.bool_], fields: Sequence[Field], matrix: Float,
 
 
 def write(values: NDArray[np.float64], kind: pa.DataType) -> pa.Array:
-    """Numbers as an Arrow array of a given type: integers are rounded and clipped to the type's range; NaN becomes null.
+    """Numbers as an Arrow array of a given type, rounded to integers and clipped to its range; NaN becomes null.
 
     Args:
         values: Values in the units of the column, shape (B,).

@@ -12,13 +12,16 @@ from vaekit.fields.base import Codec, Field, Role
 
 __all__ = ["Other", "why_not"]
 
+_BINARY = "binary values are not modelled yet; decode them to numbers or text"
 _REASONS = (
     (pa.types.is_null, "holds no values"),
     (pa.types.is_temporal, "datetime fields are not modelled yet; derive numbers such as the hour from it"),
     (pa.types.is_decimal, "decimals are not modelled yet; cast to double"),
     (pa.types.is_nested, "nested values are not modelled yet; flatten it into columns"),
-    (lambda kind: pa.types.is_binary(kind) or pa.types.is_large_binary(kind), "binary values are not modelled yet"),
-    (pa.types.is_fixed_size_binary, "binary values are not modelled yet"),
+    (pa.types.is_binary, _BINARY),
+    (pa.types.is_large_binary, _BINARY),
+    (pa.types.is_binary_view, _BINARY),
+    (pa.types.is_fixed_size_binary, _BINARY),
     (lambda kind: isinstance(kind, pa.BaseExtensionType), "extension types are not modelled yet; cast to a plain type"),
 )
 

@@ -44,7 +44,9 @@ class Profile:
         finite = np.abs(column) < HUGE
         missing = int(np.isnan(column).sum())
         values, counts = np.unique(column[finite], return_counts=True)
-        return cls(values + 0.0, counts.astype(np.int64), len(column), missing, len(column) - int(finite.sum()) - missing)
+        return cls(
+            values + 0.0, counts.astype(np.int64), len(column), missing, len(column) - int(finite.sum()) - missing
+        )
 
     @property
     def count(self) -> int:
@@ -74,7 +76,7 @@ class Profile:
 
     @cached_property
     def spread(self) -> float:
-        """Robust standard deviation: from the quartiles, else the 5 % and 95 % quantiles, else all rows; 1 if constant."""
+        """Robust standard deviation: from the quartiles, else the outer 5 %, else all rows; 1 if constant."""
         for share, width in ((0.25, 1.34898), (0.05, 3.28971)):
             if (distance := self.quantile(1 - share) - self.quantile(share)) > 0:
                 return distance / width

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from vaekit.fields.lattice import Lattice
 from vaekit.fields.profile import Profile
-from vaekit.fields.transforms import Monotone, fit_affine
+from vaekit.fields.transforms import SMALLEST_SCALE, Monotone, fit_affine
 
 __all__ = ["fit_quantile"]
 
@@ -25,10 +25,10 @@ def fit_quantile(profile: Profile, lattice: Lattice | None = None) -> tuple[Mono
     r"""Fit :math:`y = \Phi^{-1}(\hat F(x))`, piecewise linear between knots.
 
     The empirical distribution function is taken at about :math:`\sqrt n` equal shares of the mass, finer towards both
-    tails, and at both edges of every value that holds a whole share. Stretches between such values that hold no rows share
-    one per cent of the mass, so the density is positive everywhere. The outermost edges lie at :math:`1 / (2 (n + 1))` from 0
-    and 1; beyond them the mean slope of the outer tenth goes on, so that far outliers stay finite, and far. With fewer than
-    50 rows or three distinct values the map is affine.
+    tails, and at both edges of every value that holds a whole share. Stretches between such values that hold no rows
+    share one per cent of the mass, so the density is positive everywhere. The outermost edges lie at
+    :math:`1 / (2 (n + 1))` from 0 and 1; beyond them the mean slope of the outer tenth goes on, so that far outliers
+    stay finite, and far. With fewer than 50 rows or three distinct values the map is affine.
 
     Args:
         profile: Training values.
@@ -49,11 +49,14 @@ def fit_quantile(profile: Profile, lattice: Lattice | None = None) -> tuple[Mono
     shares = float(np.clip(np.sqrt(profile.count), 2, MAX_SHARES))
     heavy = profile.counts * shares >= profile.count
     if lattice is None:
-        knots = _select(*_spacings(profile, heavy), shares, profile.count)
-        atoms = tuple(float(value) for value in profile.values[heavy])
-        closest = max(FINEST * profile.spread, 8 * np.finfo(float).eps * float(np.abs(profile.values).max()))
+        finest = 8 * np.finfo(float).eps * float(np.abs(profile.values).max())
+        closest = max(FINEST * profile.spread, finest, SMALLEST_SCALE)
+        atoms, reach = _atoms(profile, heavy, closest)
+        knots = _select(*_spacings(profile, heavy, reach), shares, profile.count)
         x, cdf = _spread_out(*knots, closest)
-        return _normal(x, cdf, profile.count), atoms
+        piece = np.clip(np.searchsorted(x, atoms) - 1, 0, len(x) - 2)
+        alone = (np.diff(x)[piece] <= 2.5 * reach) & (np.bincount(piece)[piece] == 1)  # if its edges were kept
+        return _normal(x, cdf, profile.count), tuple(atoms[alone].tolist())
     x, cdf, _ = _select(*_cells(profile, lattice, heavy), shares, profile.count)
     return _normal(x, cdf, profile.count), ()
 
@@ -68,23 +71,28 @@ def _cells(profile: Profile, lattice: Lattice, heavy: NDArray[np.bool_]) -> tupl
     return lattice.point(halves / 2), below.astype(np.float64), forced
 
 
-def _spacings(profile: Profile, heavy: NDArray[np.bool_]) -> tuple[Float, Float, NDArray[np.bool_]]:
+def _atoms(profile: Profile, heavy: NDArray[np.bool_], closest: float) -> tuple[Float, Float]:
+    """Heavy values of a continuous column, and how far the piece of each reaches to both sides."""
+    gaps = np.diff(profile.values)
+    nearest = np.minimum(np.append(gaps, np.inf), np.insert(gaps, 0, np.inf))[heavy]
+    reach = np.clip(0.25 * nearest, closest, max(closest, 0.005 * profile.spread))
+    return profile.values[heavy], reach
+
+
+def _spacings(profile: Profile, heavy: NDArray[np.bool_], reach: Float) -> tuple[Float, Float, NDArray[np.bool_]]:
     """The same for continuous readings: edges halfway between light values, and close around each heavy one."""
     values, below, spread = profile.values, profile.below, profile.spread
     gaps = np.diff(values)
     light = ~(heavy[1:] | heavy[:-1])
-    nearest = np.minimum(np.append(gaps, np.inf), np.insert(gaps, 0, np.inf))[heavy]
-    width = np.clip(0.25 * nearest, FINEST * spread, 0.005 * spread)
     first = [] if heavy[0] else [values[0] - min(0.5 * gaps[0], spread)]
     last = [] if heavy[-1] else [values[-1] + min(0.5 * gaps[-1], spread)]
     middles = values[:-1] + 0.5 * gaps
-    edges = np.concatenate([first, middles[light], values[heavy] - width, values[heavy] + width, last])
+    edges = np.concatenate([first, middles[light], values[heavy] - reach, values[heavy] + reach, last])
     under = below[heavy] - profile.counts[heavy]
     rows = np.concatenate([[0] * len(first), below[:-1][light], under, below[heavy], [profile.count] * len(last)])
-    sides = 2 * int(heavy.sum())
-    forced = np.concatenate([[True] * len(first), np.zeros(int(light.sum()), bool), np.ones(sides, bool), [True] * len(last)])
+    forced = np.repeat([True, False, True], (len(first), int(light.sum()), 2 * int(heavy.sum()) + len(last)))
     order = np.argsort(edges, kind="stable")
-    return edges[order], np.maximum.accumulate(rows[order].astype(np.float64)), forced[order].astype(bool)
+    return edges[order], np.maximum.accumulate(rows[order].astype(np.float64)), forced[order]
 
 
 def _select(
@@ -111,8 +119,6 @@ def _spread_out(edges: Float, cdf: Float, forced: NDArray[np.bool_], closest: fl
             kept[-1] = index
     if len(kept) < 2 or edges[kept[-1]] - edges[kept[0]] < closest:
         return np.array([edges[0], edges[0] + closest]), np.array([0.0, 1.0])
-    while len(kept) > 2 and edges[kept[-1]] - edges[kept[-2]] < closest:
-        del kept[-2]
     return edges[kept], cdf[kept]
 
 

@@ -25,7 +25,9 @@ def show(fields: Sequence[Field]) -> str:
     lines = [_HEAD, *(_line(field) for field in fields)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(_HEAD))]
     lines.insert(1, tuple("-" * width for width in widths))
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
 
 
 def _line(field: Field) -> tuple[str, ...]:

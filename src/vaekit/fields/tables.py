@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from vaekit.errors import ConfigError, ContractError
 
-__all__ = ["replace_file", "to_arrow", "write"]
+__all__ = ["to_arrow", "write"]
 
 _READABLE = ".parquet (file or folder), .csv, .csv.gz, .tsv, .tsv.gz, .arrow or .feather"
 
@@ -22,9 +22,9 @@ def to_arrow(data: Any) -> pa.Table:
     """Any table as a `pyarrow.Table`.
 
     Args:
-        data: A pandas or Polars dataframe (or any other that narwhals knows), an Arrow table, batch or reader, a dict of
-            columns (a 2-D array becomes a column of fixed-size lists), a 2-D NumPy array (columns x0, x1, ...), or a path to
-            a Parquet (file or folder), CSV, or Arrow file.
+        data: A pandas or Polars dataframe (or any other that narwhals knows), an Arrow table, batch or reader, a dict
+            of columns (a 2-D array becomes a column of fixed-size lists), a 2-D NumPy array (columns x0, x1, ...), or a
+            path to a Parquet (file or folder), CSV, or Arrow file.
 
     Returns:
         The table, without metadata of the library that it came from.
@@ -73,7 +73,9 @@ def _from_columns(columns: list[tuple[str, Any]]) -> pa.Table:
     rows = [len(array) for array in arrays]
     for (name, _), count in zip(columns, rows, strict=True):
         if count != rows[0]:
-            raise ContractError("columns have different lengths", field=name, expected=f"{rows[0]} rows", got=f"{count}")
+            raise ContractError(
+                "columns have different lengths", field=name, expected=f"{rows[0]} rows", got=f"{count}"
+            )
     return pa.Table.from_arrays(arrays, names=[name for name, _ in columns])
 
 
@@ -82,13 +84,14 @@ def _column(name: str, values: Any) -> pa.Array | pa.ChunkedArray:
         return values
     if isinstance(values, str | bytes) or not hasattr(values, "__len__"):
         raise ContractError("column is not a sequence of values", field=name, got=type(values).__name__)
-    array = np.asanyarray(values) if hasattr(values, "__array__") and not hasattr(values, "iloc") else None
-    if array is not None and array.ndim != 1:
-        return _lists(name, array)
+    if isinstance(values, np.ndarray) and values.ndim != 1:
+        return _lists(name, values)
     try:
         return values.to_arrow() if hasattr(values, "to_arrow") else pa.array(values, from_pandas=True)
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-        raise ContractError(f"column cannot be read, convert it or leave it out: {_first_line(error)}", field=name) from error
+        raise ContractError(
+            f"column cannot be read, convert it or leave it out: {_first_line(error)}", field=name
+        ) from error
 
 
 def _lists(name: str, array: np.ndarray[Any, Any]) -> pa.Array:
@@ -103,6 +106,8 @@ def _lists(name: str, array: np.ndarray[Any, Any]) -> pa.Array:
 def _from_dataframe(data: Any) -> pa.Table:
     import narwhals as nw
 
+    if nw.dependencies.is_pandas_dataframe(data):
+        return _from_columns([(str(name), data.iloc[:, index]) for index, name in enumerate(data.columns)])
     try:
         frame: Any = nw.from_native(data)
     except TypeError as error:
@@ -111,8 +116,6 @@ def _from_dataframe(data: Any) -> pa.Table:
     if isinstance(frame, nw.LazyFrame):
         frame = frame.collect()
     native = frame.to_native()
-    if nw.dependencies.is_pandas_dataframe(native):
-        return _from_columns([(str(name), native.iloc[:, index]) for index, name in enumerate(native.columns)])
     if nw.dependencies.is_polars_dataframe(native):
         return _from_columns([(series.name, series) for series in native.get_columns()])
     try:
@@ -162,7 +165,7 @@ def _first_line(error: BaseException) -> str:
     return str(error).strip().split("\n", 1)[0]
 
 
-def replace_file(path: str | Path, fill: Callable[[Path], None]) -> Path:
+def _replace_file(path: str | Path, fill: Callable[[Path], None]) -> Path:
     """Write a file so that a reader sees the old one or the whole new one, never a part.
 
     Args:
@@ -218,7 +221,7 @@ def write(table: pa.Table, path: str | Path) -> Path:
     }
     for suffix, fill in writers.items():
         if name.endswith(suffix):
-            return replace_file(path, fill)
+            return _replace_file(path, fill)
     raise ConfigError(f"{path}: cannot tell the format; end the name with {', '.join(writers)}")
 
 
@@ -233,7 +236,9 @@ def _write_csv(table: pa.Table, target: Path, compression: str | None) -> None:
 
     for column in table.schema:
         if pa.types.is_nested(column.type):
-            raise ContractError("CSV cannot hold lists; write .parquet instead", field=column.name, got=str(column.type))
+            raise ContractError(
+                "CSV cannot hold lists; write .parquet instead", field=column.name, got=str(column.type)
+            )
     with pa.output_stream(target, compression=compression) as sink:
         csv.write_csv(table, sink)
 

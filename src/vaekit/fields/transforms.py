@@ -1,4 +1,4 @@
-"""Strictly increasing maps from the units of a column to encoded units, fitted per field and applied to all fields at once."""
+"""Strictly increasing maps to encoded units, fitted per field and applied to all fields at once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from vaekit.errors import ConfigError
 from vaekit.fields.profile import Profile
 
-__all__ = ["Maps", "Monotone", "fit_affine"]
+__all__ = ["SMALLEST_SCALE", "Maps", "Monotone", "fit_affine"]
+
+SMALLEST_SCALE = 1e-100  # so that slopes are finite whatever the data
 
 Float = NDArray[np.float64]
 
@@ -34,8 +36,9 @@ class Monotone(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     y: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        with np.errstate(over="ignore", invalid="ignore"):
-            steps = np.diff(np.array([self.x, self.y])) if len(self.x) == len(self.y) > 1 else np.zeros(1)
+        with np.errstate(all="ignore"):
+            steps = np.diff(np.array([self.x, self.y])) if len(self.x) == len(self.y) > 1 else np.zeros((2, 1))
+            steps = np.vstack([steps, steps[1] / steps[0]])
         if not np.all(np.isfinite(steps) & (steps > 0)):
             raise ConfigError("a monotone map needs at least two knots, finite and strictly increasing")
 
@@ -82,7 +85,8 @@ class Maps:
         for level in reversed(range(self._depth)):
             step = 2**level
             found += (knots.take(found + (start + step - 1)) < values) * step
-        return found + self._base * 2**self._depth
+        flat: NDArray[np.intp] = found + self._base * 2**self._depth
+        return flat
 
     def at(self, values: Float) -> tuple[Float, Float, NDArray[np.intp]]:
         """Encoded values, slopes and pieces of values of shape (F, B)."""
@@ -131,5 +135,5 @@ def fit_affine(profile: Profile, *, robust: bool = False) -> Monotone:
         Monotone(x=(1.0, 3.0), y=(-1.0, 1.0))
     """
     middle, scale = (profile.quantile(0.5), profile.spread) if robust else (profile.mean, profile.deviation)
-    scale = max(scale, 1e-9 * abs(middle)) if scale > 0 else max(1.0, 1e-9 * abs(middle))
+    scale = max(scale if scale > 0 else 1.0, 1e-9 * abs(middle), SMALLEST_SCALE)
     return Monotone(x=(middle - scale, middle + scale), y=(-1.0, 1.0))

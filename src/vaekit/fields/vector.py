@@ -11,11 +11,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from vaekit.arrays import Block
-from vaekit.errors import ContractError
+from vaekit.errors import ConfigError, ContractError
 from vaekit.fields import numeric
 from vaekit.fields.arrow_types import is_list, is_number, parse_type
 from vaekit.fields.base import Codec, Column, Field, Float, Option, Role, wrong_type
-from vaekit.fields.number import RESOLUTION
+from vaekit.fields.number import FARTHEST, RESOLUTION
 from vaekit.fields.profile import HUGE
 
 __all__ = ["Vector", "VectorCodec", "constant_length", "element_matrix", "write_lists"]
@@ -27,11 +27,12 @@ class Vector(Field, frozen=True, kw_only=True, tag="vector"):
     r"""A list of D numbers; elements may be missing one by one.
 
     Args:
-        likelihood: ``gaussian``, on standardised elements :math:`(x - center) / scale`, or ``bernoulli``, on zeros and ones.
+        likelihood: ``gaussian``, on standardised elements :math:`(x - center) / scale`, or ``bernoulli``, on bits.
         length: Number of elements D.
         options: Options of the likelihood.
         center: Mean of each element in the training rows (gaussian only).
         scale: Standard deviation of each element in the training rows, 1 if constant (gaussian only).
+        partial: Whether training rows miss single elements, not only whole vectors.
 
     Example:
         >>> field = Vector.blank("v", pa.list_(pa.float32(), 2), "model").fit(pa.chunked_array([[[1, 5], [3, 5]]]))
@@ -41,19 +42,22 @@ class Vector(Field, frozen=True, kw_only=True, tag="vector"):
 
     likelihood: str
     length: int = 0
-    options: dict[str, Option] = {}
+    options: dict[str, Option] = msgspec.field(default_factory=dict)
     center: tuple[float, ...] = ()
     scale: tuple[float, ...] = ()
+    partial: bool = False
 
     editable: ClassVar[frozenset[str]] = Field.editable | {"likelihood", "options"}
 
     def __post_init__(self) -> None:
         self._check_likelihood(self.likelihood, self.options)
-        numbers = np.array([self.center, self.scale]) if len(self.center) == len(self.scale) else np.full((2, 1), np.nan)
+        numbers = (
+            np.array([self.center, self.scale]) if len(self.center) == len(self.scale) else np.full((2, 1), np.nan)
+        )
         if not np.all(np.isfinite(numbers)) or np.any(numbers[1] <= 0) or len(self.center) not in (0, self.length):
-            from vaekit.errors import ConfigError
-
-            raise ConfigError(f"field {self.name!r}: center and scale need {self.length} finite numbers, scales positive")
+            raise ConfigError(
+                f"field {self.name!r}: center and scale need {self.length} finite numbers, scales positive"
+            )
 
     @property
     def block(self) -> str:
@@ -79,13 +83,17 @@ class Vector(Field, frozen=True, kw_only=True, tag="vector"):
         """Another likelihood needs other units, so the fit is dropped with it."""
         if asked.get("likelihood", self.likelihood) == self.likelihood:
             return {}
-        return {"length": 0, "center": (), "scale": ()} | ({} if "options" in asked else {"options": {}})
+        return {"length": 0, "center": (), "scale": (), "partial": False} | (
+            {} if "options" in asked else {"options": {}}
+        )
 
     def fit(self, column: Column, *, strict: bool = True) -> Self:
         """The field with length, and center and scale of its elements, taken from training rows."""
         length = self.length or constant_length(column)
         if not length:
-            raise ContractError("vectors need one constant length", field=self.name, expected="lists of numbers of one length")
+            raise ContractError(
+                "vectors need one constant length", field=self.name, expected="lists of numbers of one length"
+            )
         values = element_matrix(self, column, length)
         if strict:
             _check_elements(self, values)
@@ -95,7 +103,8 @@ class Vector(Field, frozen=True, kw_only=True, tag="vector"):
         if not seen.any():
             raise ContractError("the training rows hold no value; set its role to 'ignore'", field=self.name)
         missing = 1.0 - float(seen.sum()) / max(values.size, 1)
-        field = msgspec.structs.replace(self, length=length, missing=missing)
+        partial = bool((bad.any(axis=1) & ~bad.all(axis=1)).any())
+        field = msgspec.structs.replace(self, length=length, missing=missing, partial=partial)
         if self.likelihood == "bernoulli":
             return field
         count = np.maximum(seen, 1)
@@ -140,7 +149,8 @@ class VectorCodec(Codec):
             part = slice(start, start + CHUNK)
             seen = ~np.isnan(matrix[part])
             observed[part, 0] = seen
-            values[part, 0] = np.where(seen, (matrix[part] - self._center) / self._scale, 0.0)
+            standard = np.clip((matrix[part] - self._center) / self._scale, -FARTHEST, FARTHEST)
+            values[part, 0] = np.where(seen, standard, 0.0)
             constant[part, 0] = np.where(seen, jacobian, 0.0)
         return Block(values, observed, constant=constant)
 
@@ -181,8 +191,10 @@ def constant_length(column: Column) -> int:
     """The length that all lists of a column share; 0 if there is none.
 
     Example:
-        >>> constant_length(pa.chunked_array([[[1, 2], None, [3, 4]]])), constant_length(pa.chunked_array([[[1], [2, 3]]]))
-        (2, 0)
+        >>> constant_length(pa.chunked_array([[[1, 2], None, [3, 4]]]))
+        2
+        >>> constant_length(pa.chunked_array([[[1], [2, 3]]]))
+        0
     """
     import pyarrow.compute as pc
 

@@ -77,13 +77,13 @@ class VectorStem(nn.Module):
     """Linear map of one vector field; elementwise masks enter only where training data had missing elements.
 
     Args:
-        spec: The block, with option ``partial`` true where single elements may be missing.
+        spec: The block.
         width: Output width H.
     """
 
     def __init__(self, spec: BlockSpec, width: int) -> None:
         super().__init__()
-        self.partial = bool(spec.options.get("partial", False))
+        self.partial = spec.partial
         size = spec.width
         self.linear = nn.Linear(2 * size if self.partial else size + 1, width)
 

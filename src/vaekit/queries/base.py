@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -9,14 +10,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vaekit.arrays import Array, Blocks, BlockSpec, take
-from vaekit.errors import ConfigError, QueryError
+from vaekit.errors import BundleError, ConfigError, QueryError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from vaekit.runtime.engine import Engine
 
-__all__ = ["QUERIES", "Query", "Weighed", "model_specs", "positive", "query", "read", "register", "weigh"]
+__all__ = [
+    "QUERIES",
+    "Query",
+    "Weighed",
+    "count",
+    "model_specs",
+    "observed_shares",
+    "positive",
+    "query",
+    "read",
+    "register",
+    "weigh",
+]
 
 Query = Callable[..., "pa.Table"]
 QUERIES: dict[str, Query] = {}
@@ -41,11 +54,21 @@ def query(engine: Engine, name: str, *args: Any, **options: Any) -> pa.Table:
         The answer, an Arrow table.
 
     Raises:
-        QueryError: If there is no such query.
+        QueryError: If there is no such query, or it has no such option.
+        BundleError: If the bundle lacks a graph that the query needs.
     """
     if name not in QUERIES:
         raise QueryError(f"unknown query {name!r}; this release answers: {', '.join(sorted(QUERIES))}")
-    return QUERIES[name](engine, *args, **options)
+    signature = inspect.signature(QUERIES[name])
+    try:
+        signature.bind(engine, *args, **options)
+    except TypeError as error:
+        takes = ", ".join(list(signature.parameters)[1:])
+        raise QueryError(f"query {name!r} takes {takes}; {error}") from error
+    try:
+        return QUERIES[name](engine, *args, **options)
+    except BundleError as error:
+        raise BundleError(f"query {name!r} cannot be answered: {error}") from error
 
 
 def read(data: Any) -> pa.Table:
@@ -62,13 +85,23 @@ def positive(**options: int) -> None:
         ConfigError: If one is below 1.
     """
     for name, value in options.items():
-        if not isinstance(value, int | np.integer) or value < 1:
+        if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
             raise ConfigError(f"{name} must be a whole number of at least 1, got {value!r}")
 
 
 def model_specs(engine: Engine) -> list[BlockSpec]:
     """The blocks that have a likelihood."""
     return [spec for spec in engine.architecture.blocks if spec.role == "model"]
+
+
+def observed_shares(engine: Engine, blocks: Blocks) -> dict[str, Array]:
+    """Which share of each model field's cell was observed: 0 or 1, in between for vectors; shape (B,) per field."""
+    found: dict[str, Array] = {}
+    for spec in model_specs(engine):
+        observed = np.asarray(blocks[spec.name].observed)
+        share = observed.mean(tuple(range(2, observed.ndim)))  # shape: (B, F)
+        found |= dict(zip(spec.fields, share.T, strict=True))
+    return found
 
 
 @dataclass(frozen=True)
@@ -99,9 +132,13 @@ def weigh(engine: Engine, blocks: Blocks, samples: int, seed: int) -> Iterator[W
         One `Weighed` per chunk; the answer of a row does not depend on the chunk it is in.
     """
     for rows in engine.chunks(count(blocks), samples):
-        part = take(blocks, rows)
+        inputs = engine.inputs(take(blocks, rows))
         noise = engine.noise(seed, samples, rows.stop - rows.start, shared=True)
-        found = engine.backend.run("score", engine.inputs(part) | noise)
+        parts = [
+            engine.backend.run("score", inputs | {name: value[some] for name, value in noise.items()})
+            for some in engine.pieces(samples)
+        ]
+        found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         log_px = {name.removeprefix("log_px."): v for name, v in found.items() if name.startswith("log_px.")}
         log_weight = found["log_ratio"].astype(np.float64)
         for value in log_px.values():

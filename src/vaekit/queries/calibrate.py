@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vaekit.arrays import Array
-from vaekit.queries.base import read
+from vaekit.queries.base import observed_shares, read
+from vaekit.queries.conformal import SAMPLES, SEED
 from vaekit.queries.detect import resolution_nats
-from vaekit.queries.score import SAMPLES, bounds
+from vaekit.queries.score import bounds
 
 if TYPE_CHECKING:
     from vaekit.runtime.engine import Engine
@@ -17,18 +18,18 @@ if TYPE_CHECKING:
 __all__ = ["calibrate"]
 
 
-def calibrate(engine: Engine, table: Any, seed: int = 0) -> dict[str, Array]:
+def calibrate(engine: Engine, table: Any) -> dict[str, Array]:
     """Sorted scores of calibration rows, and the usual share of each field.
 
     Args:
         engine: The model.
         table: Calibration rows, n of them.
-        seed: Seed of the scoring draw.
 
     Returns:
-        ``score`` and ``anomaly``: sorted, shape (n,); ``usual``: mean share per model field, shape (F,).
+        ``score`` and ``anomaly``: sorted, shape (n,); ``usual``: mean share of each model field where it is observed, shape (F,).
     """
     blocks = engine.encode(read(table))
-    bound, shares = bounds(engine, blocks, samples=SAMPLES, seed=seed, attribution=True)
-    usual = np.array([share.mean() if len(share) else 0.0 for share in shares.values()])
+    bound, shares = bounds(engine, blocks, samples=SAMPLES, seed=SEED, attribution=True)
+    observed = observed_shares(engine, blocks)
+    usual = np.array([share.sum() / max(observed[name].sum(), 1.0) for name, share in shares.items()])
     return {"score": np.sort(bound), "anomaly": np.sort(bound - resolution_nats(engine, blocks)), "usual": usual}

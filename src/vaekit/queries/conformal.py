@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,11 +13,17 @@ from vaekit.errors import QueryError
 if TYPE_CHECKING:
     from vaekit.runtime.engine import Engine
 
-__all__ = ["check_alpha", "p_values"]
+__all__ = ["SAMPLES", "SEED", "check_alpha", "check_draw", "comparable", "p_values"]
+
+SAMPLES, SEED = 8, 0  # calibration rows are scored with this draw; another one gives scores of another distribution
+_TIE = 1e-5  # relative accuracy of a score: the same row may differ by so much between batches and backends
 
 
 def p_values(engine: Engine, name: str, values: Array) -> Array:
     """Conformal p-values ``(1 + #{calibration ≥ value}) / (n + 1)``.
+
+    A calibration score within float accuracy of the value counts as equal, so rows that repeat calibration rows, as rows
+    of categories do, keep their p-value on every backend.
 
     Args:
         engine: A model whose calibration holds sorted scores under `name`.
@@ -32,8 +39,27 @@ def p_values(engine: Engine, name: str, values: Array) -> Array:
     reference = engine.calibration.get(name)
     if reference is None or len(reference) == 0:
         return np.full(len(values), np.nan)
-    above = len(reference) - np.searchsorted(reference, values, side="left")
+    least = values - _TIE * np.maximum(1.0, np.abs(values))
+    above = len(reference) - np.searchsorted(reference, least, side="left")
     return (1.0 + above) / (len(reference) + 1.0)
+
+
+def comparable(samples: int, seed: int) -> bool:
+    """Whether scores of this draw can be held against the calibration scores."""
+    return (samples, seed) == (SAMPLES, SEED)
+
+
+def check_draw(samples: int, seed: int) -> None:
+    """Refuse a draw for which no false-alarm rate can be promised.
+
+    Raises:
+        QueryError: If the draw is not the one that the calibration rows were scored with.
+    """
+    if not comparable(samples, seed):
+        raise QueryError(
+            f"the calibration rows were scored with samples={SAMPLES} and seed={SEED}, so a false-alarm rate can be promised "
+            f"for that draw only, not for samples={samples} and seed={seed}; leave both out, or use score"
+        )
 
 
 def check_alpha(engine: Engine, name: str, alpha: float) -> None:
@@ -49,6 +75,12 @@ def check_alpha(engine: Engine, name: str, alpha: float) -> None:
         raise QueryError("this model holds no calibration scores, so no false-alarm rate can be promised; fit it on more rows")
     if alpha * (n + 1) < 1.0 - 1e-9:
         raise QueryError(
-            f"alpha={alpha} cannot be promised with {n} calibration rows: the smallest attainable is {1 / (n + 1):.3g}; "
+            f"alpha={alpha} cannot be promised with {n} calibration rows: the smallest attainable is {_rounded_up(n)}; "
             "ask for a larger alpha or fit with more rows"
         )
+
+
+def _rounded_up(n: int) -> str:
+    """``1 / (n + 1)`` to three digits, never below it, so that the number named can be asked for."""
+    scale = 10 ** (2 + math.ceil(math.log10(n + 1)))
+    return f"{-(-scale // (n + 1)) / scale:.15g}"

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vaekit.arrays import Array, Blocks
-from vaekit.queries.base import count, model_specs, positive, read, register
-from vaekit.queries.conformal import check_alpha, p_values
-from vaekit.queries.score import SAMPLES, bounds
+from vaekit.queries.base import count, model_specs, observed_shares, positive, read, register
+from vaekit.queries.conformal import SAMPLES, SEED, check_alpha, check_draw, p_values
+from vaekit.queries.score import bounds
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -21,7 +21,7 @@ __all__ = ["detect", "resolution_nats"]
 
 @register
 def detect(
-    engine: Engine, table: Any, *, alpha: float = 0.01, attribution: bool = False, samples: int = SAMPLES, seed: int = 0
+    engine: Engine, table: Any, *, alpha: float = 0.01, attribution: bool = False, samples: int = SAMPLES, seed: int = SEED
 ) -> pa.Table:
     """Flag rows that are stranger than all but a share alpha of ordinary rows.
 
@@ -32,15 +32,17 @@ def detect(
         engine: The model.
         table: Rows, B of them.
         alpha: Promised false-alarm rate.
-        attribution: Add ``excess.<field>``: nats by which the field is stranger than it is on average on calibration rows.
-        samples: Importance samples K.
-        seed: Seed of the one draw that all rows share.
+        attribution: Add ``excess.<field>``: nats by which the field is stranger than it is on average on calibration rows
+            where it is observed; zero where it is missing.
+        samples: Importance samples K; only the number that the calibration rows were scored with.
+        seed: Seed of the one draw that all rows share; only the one that the calibration rows were scored with.
 
     Returns:
         Columns ``anomaly_score`` (nats, larger is stranger), ``p_value`` (conformal) and ``anomaly`` (bool).
 
     Raises:
-        QueryError: If the calibration rows cannot support alpha; the message names the smallest that they can.
+        QueryError: If the calibration rows cannot support alpha; the message names the smallest that they can. If samples
+            or seed are not those of the calibration, for which nothing can be promised.
         ContractError: If the rows do not fit the contract.
 
     References:
@@ -49,6 +51,7 @@ def detect(
     import pyarrow as pa
 
     positive(samples=samples)
+    check_draw(samples, seed)
     check_alpha(engine, "anomaly", alpha)
     blocks = engine.encode(read(table))
     bound, shares = bounds(engine, blocks, samples=samples, seed=seed, attribution=attribution)
@@ -57,16 +60,26 @@ def detect(
     columns = {"anomaly_score": anomaly, "p_value": p_value, "anomaly": p_value <= alpha}
     if attribution:
         usual = dict(zip(engine.contract.names("model"), engine.calibration["usual"], strict=True))
-        columns |= {f"excess.{name}": share - usual[name] for name, share in shares.items()}
+        observed = observed_shares(engine, blocks)
+        columns |= {f"excess.{name}": share - observed[name] * usual[name] for name, share in shares.items()}
     return pa.table(columns)
 
 
 def resolution_nats(engine: Engine, blocks: Blocks) -> Array:
-    """Sum over the observed fields of the log of their resolution: turns densities into probabilities, shape (B,)."""
+    """Sum over what was observed of the log of its resolution: turns densities into probabilities, shape (B,)."""
     total = np.zeros(count(blocks))
     resolution = engine.contract.resolution()
     for spec in model_specs(engine):
         observed = np.asarray(blocks[spec.name].observed)
-        share = observed.reshape(*observed.shape[:2], -1).mean(-1)
-        total += share @ np.asarray(resolution[spec.name], np.float64)
+        each = np.asarray(resolution[spec.name], np.float64)
+        if spec.event:  # elements have units of their own, and are missing one by one
+            each = _by_element(engine.contract[spec.fields[0]], each)
+        nats = observed * each
+        total += nats.sum(tuple(range(1, nats.ndim)))
     return total
+
+
+def _by_element(field: Any, whole: Array) -> Array:
+    """The log of the resolution of each element of a vector (D,), given their sum (1,)."""
+    scale = np.log(field.scale) if field.scale else np.zeros(field.length)
+    return scale + (whole - scale.sum()) / field.length

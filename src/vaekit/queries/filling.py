@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vaekit.arrays import Array, Blocks
+from vaekit.arrays import Array, Blocks, BlockSpec
+from vaekit.errors import ConfigError
 from vaekit.fields.arrow_types import parse_type
 from vaekit.fields.numeric import write
 from vaekit.fields.vector import element_matrix, write_lists
-from vaekit.queries.base import count, model_specs
+from vaekit.queries.base import model_specs, observed_shares
+from vaekit.queries.tables import gathered
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Filling"]
 
-_KINDS_WITH_INTERVAL = ("number", "count")
+_ASIDE = {"number": ("low", "high"), "count": ("low", "high"), "category": ("probability",)}  # beside a point estimate
 
 
 class Filling:
@@ -41,9 +43,14 @@ class Filling:
         self.draws, self.interval = draws, interval
         self.place = np.full(data.num_rows, -1)
         self.place[wanted] = np.arange(len(wanted))
-        self.missing = _missing_cells(engine, blocks)
-        self.names = [name for name in engine.contract.names("model") if self.missing[name].any()]
+        self.missing = {name: share < 1.0 for name, share in observed_shares(engine, blocks).items()}
+        absent = set(self.missing) - set(data.column_names)
+        self.names = [name for name in engine.contract.names("model") if name in absent or self.missing[name].any()]
         self.chunks: list[dict[str, pa.Array]] = []
+        added = [*(["draw"] if draws > 1 else []), *self._aside()]
+        if taken := [name for name in added if name in data.column_names]:
+            columns = ", ".join(taken)
+            raise ConfigError(f"the answer adds columns that the table already has: {columns}; rename or drop them")
 
     def add(self, values: dict[str, Array]) -> None:
         """Take the predictive draws of one chunk of rows: block name to encoded values (S, B, F, *event)."""
@@ -58,13 +65,22 @@ class Filling:
         import pyarrow as pa
 
         if self.draws == 1:
-            return self._complete({name: self._joined(name, None) for name in (self.chunks[0] if self.chunks else [])})
+            columns = list(self.chunks[0]) if self.chunks else self.names
+            return self._complete({name: self._joined(name, None) for name in columns})
         tables = []
         for draw in range(self.draws):
             table = self._complete({name: self._joined(name, draw) for name in self.names})
             number = pa.array(np.full(table.num_rows, draw, np.int32))
             tables.append(table.append_column("draw", number))
         return pa.concat_tables(tables)
+
+    def _aside(self) -> dict[str, str]:
+        """Columns beside the point estimates, and the field of each: the same whatever is missing."""
+        found: dict[str, str] = {}
+        if self.interval is not None:
+            for name in self.engine.contract.names("model"):
+                found |= {f"{name}.{aside}": name for aside in _ASIDE.get(self.engine.contract[name].kind, ())}
+        return found
 
     def _decode(self, values: dict[str, Array]) -> pa.Table:
         flat = {name: value.reshape(-1, *value.shape[2:]) for name, value in values.items()}
@@ -88,18 +104,19 @@ class Filling:
                         found[f"{name}.probability"] = pa.array(share[:, spec.fields.index(name)])
                 continue
             for name in names:
-                found |= self._numbers(name, spec.kind, decoded[name], values[spec.name].shape[0])
+                found |= self._numbers(name, spec, decoded[name], values[spec.name].shape[0])
         return found
 
-    def _numbers(self, name: str, kind: str, column: Any, draws: int) -> dict[str, pa.Array]:
+    def _numbers(self, name: str, spec: BlockSpec, column: Any, draws: int) -> dict[str, pa.Array]:
         import pyarrow as pa
 
         field = self.engine.contract[name]
-        if kind == "vector":
-            elements = element_matrix(field, column, field.length)
-            return {name: write_lists(elements.reshape(draws, -1, field.length).mean(0), parse_type(field.type))}
+        if spec.kind == "vector":
+            mean = element_matrix(field, column, field.length).reshape(draws, -1, field.length).mean(0)
+            point = (mean >= 0.5).astype(np.float64) if spec.likelihood == "bernoulli" else mean
+            return {name: write_lists(point, parse_type(field.type))}
         drawn = np.asarray(column.to_numpy(), np.float64).reshape(draws, -1)
-        point = np.median(drawn, axis=0) if kind == "count" else drawn.mean(0)
+        point = np.median(drawn, axis=0) if spec.kind == "count" else drawn.mean(0)
         found = {name: write(point, parse_type(field.type))}
         if self.interval is not None:
             tail = 0.5 * (1.0 - self.interval)
@@ -111,34 +128,35 @@ class Filling:
         """One column of all chunks, for one draw: one value per wanted row."""
         import pyarrow as pa
 
+        if not self.chunks:  # no row is wanted
+            return self.engine.contract.decode(gathered(self.engine, []), [name])[name].combine_chunks()
         parts = [chunk[name] for chunk in self.chunks]
         if draw is not None:
             parts = [part.slice(draw * (len(part) // self.draws), len(part) // self.draws) for part in parts]
         return pa.concat_arrays(parts)
 
     def _complete(self, filled: dict[str, pa.Array]) -> pa.Table:
+        """The table with its missing cells filled, and what goes beside them; null where nothing was missing."""
         import pyarrow as pa
 
         table = self.data
-        for name, values in filled.items():
-            field = name if name in self.names else name.rpartition(".")[0]
-            at = pa.array(self.place, mask=~self.missing[field])
-            spread = values.take(at)  # null where the cell was observed
-            if name != field or field not in table.column_names:
+        for name in self.names:
+            spread = self._spread(filled[name], name)
+            if name not in table.column_names:
                 table = table.append_column(name, spread)
-            else:
-                merged = _merge(self.engine, field, table[field], spread, self.missing[field])
-                table = table.set_column(table.column_names.index(field), field, merged)
+                continue
+            merged = _merge(self.engine, name, table[name], spread, self.missing[name])
+            table = table.set_column(table.column_names.index(name), name, merged)
+        for column, name in self._aside().items():
+            nothing = pa.nulls(table.num_rows, pa.float64())
+            table = table.append_column(column, self._spread(filled[column], name) if column in filled else nothing)
         return table
 
+    def _spread(self, values: pa.Array, name: str) -> pa.Array:
+        """Values of the wanted rows at their places in the table; null where the field was observed."""
+        import pyarrow as pa
 
-def _missing_cells(engine: Engine, blocks: Blocks) -> dict[str, Array]:
-    """Per model field, the rows in which it or an element of it is missing, shape (B,)."""
-    found: dict[str, Array] = {}
-    for spec in model_specs(engine):
-        observed = blocks[spec.name].observed.reshape(count(blocks), len(spec.fields), -1)
-        found |= {name: ~observed[:, index].all(-1) for index, name in enumerate(spec.fields)}
-    return found
+        return values.take(pa.array(self.place, mask=~self.missing[name]))
 
 
 def _modes(codes: Array, levels: int) -> tuple[Array, Array]:
@@ -159,12 +177,15 @@ def _merge(engine: Engine, name: str, column: Any, filled: Any, missing: Array) 
     if field.kind == "vector":
         seen, new = element_matrix(field, column, field.length), element_matrix(field, pa.chunked_array([filled]), field.length)
         return write_lists(np.where(np.isnan(seen), new, seen), kind)
-    if pa.types.is_dictionary(kind):
+    if pa.types.is_dictionary(kind) and not pa.types.is_null(column.type):
         plain = pc.if_else(pa.array(missing), filled.cast(kind.value_type), column.combine_chunks().cast(kind.value_type))
         return plain.dictionary_encode().cast(kind) if not kind.ordered else _ordered(plain, kind, filled)
-    if not column.type.equals(filled.type):
-        filled = filled.cast(column.type)
-    return pc.if_else(pa.array(missing), filled, column)
+    if pa.types.is_null(column.type):
+        return filled
+    if pa.types.is_integer(column.type) and not column.type.equals(filled.type):  # which may not hold the filled values
+        wide = np.promote_types(column.type.to_pandas_dtype(), filled.type.to_pandas_dtype())
+        column = column.cast(pa.from_numpy_dtype(wide))
+    return pc.if_else(pa.array(missing), filled.cast(column.type), column)
 
 
 def _ordered(plain: Any, kind: Any, like: Any) -> Any:

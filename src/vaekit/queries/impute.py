@@ -8,7 +8,7 @@ import numpy as np
 
 from vaekit.arrays import Array, Block, take
 from vaekit.errors import ConfigError
-from vaekit.queries.base import count, model_specs, positive, read, register
+from vaekit.queries.base import observed_shares, positive, read, register
 from vaekit.queries.decoding import draw_values
 from vaekit.queries.filling import Filling
 from vaekit.queries.posterior import resampled
@@ -38,7 +38,7 @@ def impute(
         table: Rows, B of them; absent model columns count as missing everywhere.
         draws: Number of completed tables; above 1 a column ``draw`` tells them apart.
         interval: With one draw, for example 0.9: add ``<field>.low`` and ``<field>.high`` for numbers and counts, and
-            ``<field>.probability`` of the filled category; null where the cell was observed.
+            ``<field>.probability`` of the filled category; null where the cell was observed. Vectors have none.
         samples: Importance samples K around the amortised posterior.
         seed: The seed. Noise belongs to the position of a row, so rows are independent of each other.
 
@@ -46,7 +46,7 @@ def impute(
         The table with model fields complete, other columns as they came.
 
     Raises:
-        ConfigError: If draws, samples or interval make no sense.
+        ConfigError: If draws, samples or interval make no sense, or the table already has a column that would be added.
         ContractError: If the rows do not fit the contract.
 
     References:
@@ -69,6 +69,4 @@ def impute(
 
 def _incomplete(engine: Engine, blocks: dict[str, Block]) -> Array:
     """Rows with at least one missing model cell, shape (B,)."""
-    return np.any(
-        [~blocks[spec.name].observed.reshape(count(blocks), -1).all(-1) for spec in model_specs(engine)], axis=0
-    )
+    return np.any([share < 1.0 for share in observed_shares(engine, blocks).values()], axis=0)

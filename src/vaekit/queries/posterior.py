@@ -52,7 +52,7 @@ def resampled(engine: Engine, blocks: Blocks, *, samples: int, draws: int, seed:
     for spec in model_specs(engine):
         log_weight += density[f"log_px.{spec.name}"].sum(-1, dtype=np.float64)
     chosen = systematic(normalized_weights(log_weight), draws, rng)  # shape: (S, B)
-    return {block: {n: _pick(value, chosen) for n, value in group.items()} for block, group in params.items()}
+    return {block: {n: _pick(value, chosen, samples) for n, value in group.items()} for block, group in params.items()}
 
 
 def systematic(weights: Array, draws: int, rng: np.random.Generator) -> Array:
@@ -63,8 +63,8 @@ def systematic(weights: Array, draws: int, rng: np.random.Generator) -> Array:
     return rng.permuted(chosen, axis=0)
 
 
-def _pick(value: Array, chosen: Array) -> Array:
-    if value.shape[:2] == (1, 1):  # a parameter that does not depend on z
+def _pick(value: Array, chosen: Array, samples: int) -> Array:
+    if len(value) < samples:  # a parameter that does not depend on z
         return value
     index = chosen.reshape(*chosen.shape, *[1] * (value.ndim - 2))
     return np.take_along_axis(value, index, axis=0)

@@ -9,7 +9,7 @@ import numpy as np
 
 from vaekit.arrays import Array, Block, generator, take
 from vaekit.errors import ConfigError
-from vaekit.queries.base import count, positive, register
+from vaekit.queries.base import observed_shares, register
 from vaekit.queries.decoding import decode, draw_values
 from vaekit.queries.posterior import resampled
 from vaekit.queries.tables import gathered
@@ -52,12 +52,12 @@ def sample(
     given = dict(given or {})
     if not isinstance(n, int | np.integer) or n < 0:
         raise ConfigError(f"n must be a whole number of rows, got {n!r}")
-    if not temperature > 0.0:
-        raise ConfigError(f"temperature must be above 0, got {temperature}")
+    if not 0.0 < temperature < np.inf:
+        raise ConfigError(f"temperature must be a number above 0, got {temperature}")
     _check_given(engine, given, temperature)
     fixed = pa.table({name: engine.contract.column(name, [value]) for name, value in given.items()})
     row = engine.encode(fixed, partial=True) if given else engine.contract.missing(1)
-    conditional = any(name in given for name in engine.contract.names("model"))
+    conditional = _check_known(engine, given, row)
     parts: list[dict[str, Array]] = []
     for start, rows in enumerate(engine.chunks(n, 1)):
         size = rows.stop - rows.start
@@ -80,6 +80,14 @@ def _check_given(engine: Engine, given: Mapping[str, Any], temperature: float) -
         raise ConfigError(f"condition fields must be given: {', '.join(absent)}; for example given={{{absent[0]!r}: …}}")
     if temperature != 1.0 and set(given) & set(model):
         raise ConfigError("temperature scales the prior and does not apply to draws given model fields; leave it at 1")
+
+
+def _check_known(engine: Engine, given: Mapping[str, Any], row: dict[str, Block]) -> bool:
+    """Whether model fields are given; a missing value can be given for a condition only."""
+    known = observed_shares(engine, row)
+    if empty := [name for name in known if name in given and (known[name] < 1).any()]:
+        raise ConfigError(f"given needs a value for {', '.join(empty)}; leave a field out to have it drawn")
+    return any(name in given for name in known)
 
 
 def _free(engine: Engine, row: dict[str, Block], size: int, seed: int, chunk: int, temperature: float) -> dict[str, Array]:

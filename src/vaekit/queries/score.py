@@ -9,7 +9,7 @@ import numpy as np
 from vaekit.arrays import Array, Blocks
 from vaekit.metrics.likelihood import log_mean_exp, normalized_weights
 from vaekit.queries.base import count, model_specs, positive, read, register, weigh
-from vaekit.queries.conformal import p_values
+from vaekit.queries.conformal import SAMPLES, SEED, comparable, p_values
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -18,11 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["bounds", "score"]
 
-SAMPLES = 8
-
 
 @register
-def score(engine: Engine, table: Any, *, attribution: bool = False, samples: int = SAMPLES, seed: int = 0) -> pa.Table:
+def score(engine: Engine, table: Any, *, attribution: bool = False, samples: int = SAMPLES, seed: int = SEED) -> pa.Table:
     """Importance-weighted bound on -log p(x) of each row, in nats: larger is stranger.
 
     ``score = -log (1/K) Σ_k w_k`` with ``w_k = p(x, z_k) / q(z_k | x)``. With attribution,
@@ -37,7 +35,9 @@ def score(engine: Engine, table: Any, *, attribution: bool = False, samples: int
         seed: Seed of the one draw that all rows share.
 
     Returns:
-        Columns ``score`` (nats), ``p_value`` (share of calibration rows at least as strange, conformal), and the attribution.
+        Columns ``score`` (nats), ``p_value`` (share of calibration rows at least as strange, conformal; null without
+        calibration, and with samples or seed other than the default, which calibration rows were not scored with), and the
+        attribution.
 
     Raises:
         ContractError: If the rows do not fit the contract.
@@ -51,7 +51,8 @@ def score(engine: Engine, table: Any, *, attribution: bool = False, samples: int
     positive(samples=samples)
     blocks = engine.encode(read(table))
     bound, shares = bounds(engine, blocks, samples=samples, seed=seed, attribution=attribution)
-    columns = {"score": bound, "p_value": p_values(engine, "score", bound)}
+    p_value = p_values(engine, "score", bound) if comparable(samples, seed) else np.full(len(bound), np.nan)
+    columns = {"score": bound, "p_value": pa.array(p_value, from_pandas=True)}
     if attribution:
         columns |= {f"score.{name}": share for name, share in shares.items()}
         columns["score.latent"] = bound - sum(shares.values(), np.zeros_like(bound))

@@ -63,8 +63,18 @@ class Engine:
 
     def chunks(self, rows: int, samples: int) -> Iterator[slice]:
         """Slices of rows that keep the widest activation of K samples bounded."""
+        return _slices(rows, _CELLS // (samples * self._widest()))
+
+    def pieces(self, samples: int) -> Iterator[slice]:
+        """Slices of K samples that keep the widest activation bounded where one row is already too much."""
+        return _slices(samples, _CELLS // self._widest())
+
+    def _widest(self) -> int:
         hidden = int(self.architecture.config.get("width", 256))
-        widest = max([hidden, *(max(spec.width, sum(spec.levels)) for spec in self.architecture.blocks)])
-        step = max(1, _CELLS // (samples * widest))
-        for start in range(0, rows, step):
-            yield slice(start, min(rows, start + step))
+        return max([hidden, *(max(spec.width, sum(spec.levels)) for spec in self.architecture.blocks)])
+
+
+def _slices(total: int, step: int) -> Iterator[slice]:
+    step = max(1, step)
+    for start in range(0, total, step):
+        yield slice(start, min(total, start + step))

@@ -10,7 +10,7 @@ import torch
 
 from vaekit.arrays import Array
 from vaekit.bundle import Bundle
-from vaekit.errors import BundleError
+from vaekit.errors import BundleError, ConfigError
 from vaekit.nn.build import ModelConfig, build
 from vaekit.nn.primitives import PRIMITIVES
 from vaekit.nn.vae import VAE
@@ -36,10 +36,12 @@ class TorchBackend:
         """Rebuild the module from a bundle's architecture and weights.
 
         Raises:
-            BundleError: If weights and architecture do not fit.
+            BundleError: If this release cannot build the architecture, or the weights do not fit it.
         """
-        config = msgspec.convert(bundle.architecture.config, ModelConfig)
-        vae = build(bundle.architecture.blocks, config)
+        try:
+            vae = build(bundle.architecture.blocks, msgspec.convert(bundle.architecture.config, ModelConfig))
+        except (msgspec.ValidationError, ConfigError) as error:
+            raise BundleError(f"model.json describes a model that this release cannot build: {error}") from error
         try:
             vae.load_state_dict({name: torch.from_numpy(np.array(v)) for name, v in bundle.weights.items()})
         except RuntimeError as error:
@@ -54,7 +56,8 @@ class TorchBackend:
         self.vae.eval()
         try:
             with torch.inference_mode():
-                tensors = {name: torch.from_numpy(np.ascontiguousarray(v)).to(device) for name, v in inputs.items()}
+                arrays = {name: np.require(v, requirements=("C", "W")) for name, v in inputs.items()}
+                tensors = {name: torch.from_numpy(v).to(device) for name, v in arrays.items()}
                 return {name: value.cpu().numpy() for name, value in module(tensors).items()}
         finally:
             self.vae.train(training)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from vaekit.arrays import Block, Blocks, BlockSpec, NoiseSpec, generator
 
-__all__ = ["Resident", "draw_noise", "hide", "step_generator"]
+__all__ = ["Resident", "draw_noise", "hide", "seeded", "step_generator"]
 
 
 class Resident:
@@ -49,6 +50,22 @@ def step_generator(seed: int, step: int, device: torch.device) -> torch.Generato
     return torch.Generator(device=device).manual_seed(key)
 
 
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Tie what draws from torch's global streams (dropout) to a seed, and leave those streams as they were."""
+    streams = [torch.default_generator]
+    if device.type == "cuda":
+        streams.append(torch.cuda.default_generators[device.index or 0])
+    states = [stream.get_state() for stream in streams]
+    try:
+        for stream in streams:
+            stream.manual_seed(seed)
+        yield
+    finally:
+        for stream, state in zip(streams, states, strict=True):
+            stream.set_state(state)
+
+
 def draw_noise(spec: NoiseSpec, rng: torch.Generator, samples: int, rows: int) -> dict[str, Tensor]:
     """Fresh noise (K, B, *shape) for a training step."""
     drawn = {}
@@ -78,7 +95,7 @@ def hide(blocks: Blocks, specs: Mapping[str, BlockSpec], share: float, rng: torc
         The batch with smaller masks.
     """
     modelled = [name for name in blocks if specs[name].role == "model"]
-    cells = sum(specs[name].width if specs[name].options.get("partial") else len(specs[name].fields) for name in modelled)
+    cells = sum(specs[name].width if specs[name].partial else len(specs[name].fields) for name in modelled)
     if share <= 0.0 or cells < 2:
         return dict(blocks)
     rows = len(blocks[modelled[0]])
@@ -88,7 +105,7 @@ def hide(blocks: Blocks, specs: Mapping[str, BlockSpec], share: float, rng: torc
     found = dict(blocks)
     for name in modelled:
         block = blocks[name]
-        shape = block.observed.shape if specs[name].options.get("partial") else (rows, len(specs[name].fields))
+        shape = block.observed.shape if specs[name].partial else (rows, len(specs[name].fields))
         keep = torch.rand(shape, generator=rng, device=device) >= rate.reshape(rows, *[1] * (len(shape) - 1))
         keep = keep.reshape(*keep.shape, *[1] * (block.observed.dim() - keep.dim()))
         found[name] = Block(block.values, block.observed & keep, block.half, block.constant, block.lengths)

@@ -16,7 +16,7 @@ from torch import Tensor
 from vaekit.errors import TrainingError
 from vaekit.nn.vae import VAE
 from vaekit.training import checkpoint
-from vaekit.training.batches import Resident, draw_noise, hide, step_generator
+from vaekit.training.batches import Resident, draw_noise, hide, seeded, step_generator
 from vaekit.training.checkpoint import Position
 from vaekit.training.config import TrainConfig
 from vaekit.training.forensics import explain_gradient, explain_loss
@@ -85,6 +85,7 @@ class Loop:
         every = max(1, total // _VALIDATIONS)
         parameters, before, began = stage.trained(self.vae), at.seconds, time.monotonic()
         done, since = at.stale >= self.config.patience, _Mean()
+        self.vae.train()
         while at.epoch < stage.epochs and not done:
             for indices in self.train.epoch(self.seed, at.stage * 100_003 + at.epoch, batch)[at.batch :]:
                 fraction = at.step / total
@@ -114,9 +115,7 @@ class Loop:
         rng = step_generator(self.seed, at.stage * 2**40 + at.step, self.train.device)
         blocks = hide(self.train.take(indices), self.vae.specs, self.config.mask, rng)
         noise = draw_noise(self.vae.latent.noise, rng, stage.objective.samples, len(indices))
-        self.vae.train()
-        with torch.random.fork_rng(devices=[]):  # dropout draws from the global stream; tie it to the step as well
-            torch.manual_seed(int(rng.initial_seed() % 2**63))
+        with seeded(rng.initial_seed(), rng.device):
             passed = self.vae(blocks, noise)
         terms = stage.objective(passed)
         loss = torch.stack(list(terms.values())).sum(0).mean()
@@ -136,6 +135,7 @@ class Loop:
         self, stage: Stage, optimizer: torch.optim.Optimizer, at: Position, since: _Mean, rate: float
     ) -> bool:
         found = validate(self.vae, self.valid, self.seed)
+        self.vae.train()
         if not math.isfinite(found["elbo"]):
             raise TrainingError(
                 f"the validation ELBO is not finite at step {at.step} (stage {stage.name!r}); nats per field: {found['nats']}. "

@@ -120,10 +120,13 @@ def negative_binomial(x: Tensor, m: Tensor, r: Tensor) -> Tensor:
     Returns:
         Broadcast shape, nats.
     """
-    total, sum_ = x + r, r + m
-    difference = r * ((x - m) / sum_)
-    spread = deviance(r, r * (total / sum_), -difference) + deviance(x, m * (total / sum_), difference)
-    return stirling_error(total) - stirling_error(r) - 0.5 * torch.log(total / r) - spread
+    x, m, r = torch.broadcast_tensors(x, m, r)
+    total, both = x + r, m + r
+    difference = r * ((x - m) / both)
+    pair = torch.stack([r, x])  # one pass for both deviances, one for both Stirling errors
+    spread = deviance(pair, torch.stack([r, m]) * (total / both), torch.stack([-difference, difference])).sum(0)
+    upper, lower = stirling_error(torch.stack([total, r])).unbind()
+    return upper - lower - 0.5 * torch.log(total / r) - spread
 
 
 def inflate(x: Tensor, log_p: Tensor, zero_logits: Tensor) -> Tensor:

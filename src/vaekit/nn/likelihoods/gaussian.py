@@ -37,7 +37,8 @@ class Gaussian(Likelihood):
     """
 
     floor: Tensor
-    ceiling: Tensor
+    low: Tensor
+    high: Tensor
     sigma: Tensor
     squares: Tensor
     weight: Tensor
@@ -51,7 +52,8 @@ class Gaussian(Likelihood):
         self.scale = str(spec.options.get("scale", "learned"))
         floor = floor_of(spec, 1 / 3)
         self.register_buffer("floor", floor, persistent=False)
-        self.register_buffer("ceiling", torch.clamp(10.0 * floor, min=CEILING), persistent=False)
+        self.register_buffer("low", floor.log(), persistent=False)
+        self.register_buffer("high", torch.clamp(10.0 * floor, min=CEILING).log(), persistent=False)
         if self.scale == "fixed":
             sigma = float(spec.options.get("sigma", 1.0))
             self.register_buffer("sigma", torch.full_like(floor, sigma), persistent=False)
@@ -69,7 +71,7 @@ class Gaussian(Likelihood):
         """`loc`, and `scale` between the field's floor and 100."""
         if self.scale == "learned":
             loc, scale = self.split(raw, 2)
-            return {"loc": loc, "scale": torch.exp(soft_bound(scale, self.floor.log(), self.ceiling.log()))}
+            return {"loc": loc, "scale": torch.exp(soft_bound(scale, self.low, self.high))}
         (loc,) = self.split(raw, 1)
         scale = self.sigma if self.scale == "fixed" else self.running()
         return {"loc": loc, "scale": scale.to(loc.dtype) * torch.ones_like(loc)}

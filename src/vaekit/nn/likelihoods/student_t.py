@@ -39,23 +39,23 @@ class StudentT(Likelihood):
         ['df', 'loc', 'scale']
     """
 
-    floor: Tensor
-    ceiling: Tensor
+    low: Tensor
+    high: Tensor
 
     order = 12
 
     def __init__(self, spec: BlockSpec, width: int) -> None:
         super().__init__(spec, width)
         floor = floor_of(spec, 1 / 2)
-        self.register_buffer("floor", floor, persistent=False)
-        self.register_buffer("ceiling", torch.clamp(10.0 * floor, min=CEILING), persistent=False)
+        self.register_buffer("low", floor.log(), persistent=False)
+        self.register_buffer("high", torch.clamp(10.0 * floor, min=CEILING).log(), persistent=False)
 
     def domain(self, raw: Tensor) -> dict[str, Tensor]:
         """`loc`, `scale` between the field's floor and 100, `df` between 2 and 100 (10 to begin with)."""
         loc, scale, df = self.split(raw, 3)
         return {
             "loc": loc,
-            "scale": torch.exp(soft_bound(scale, self.floor.log(), self.ceiling.log())),
+            "scale": torch.exp(soft_bound(scale, self.low, self.high)),
             "df": torch.exp(soft_bound(df + math.log(10.0), *map(math.log, DF))),
         }
 
@@ -65,5 +65,6 @@ class StudentT(Likelihood):
         z = (values - params["loc"]) / scale
         more = torch.log1p(z * z / n)  # |values| and floor keep z^2 far inside float32
         low, high = 0.5 * n, 0.5 * (n + 1.0)
-        normaliser = stirling_error(high) - stirling_error(low) - deviance(low, high, torch.full_like(n, -0.5))
+        above, below = stirling_error(torch.stack([high, low])).unbind()
+        normaliser = above - below - deviance(low, high, torch.full_like(n, -0.5))
         return normaliser - 0.5 * (n + 1.0) * more - HALF_LOG_2PI - torch.log(scale)

@@ -1,0 +1,62 @@
+"""`python -m benchmarks LINE [--quick] [--seed S] [--data DIR]`: run one line of the scoreboard and record it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+from benchmarks.record import machine, record
+from benchmarks.registry import LINES, Settings, load_line
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def main() -> int:
+    """Run a line; the last line printed is its result as JSON. Exit code 2 for wrong use, else 0, met or not."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Reproduce one line of the scoreboard.")
+    parser.add_argument("line", metavar="LINE", nargs="?", help=f"one of {', '.join(LINES)}")
+    parser.add_argument("--quick", action="store_true", help="finish within two minutes, on less data")
+    parser.add_argument("--seed", type=int, default=0, help="seed of splits, models and noise (default 0)")
+    parser.add_argument("--data", type=Path, help="folder of the data sets (default VAEKIT_DATA, or ../shared/data)")
+    parser.add_argument("--no-record", action="store_true", help="do not append a row to docs/scoreboard.md")
+    asked = parser.parse_args()
+    if asked.line is None:
+        parser.print_help()
+        return 2
+    if asked.line not in LINES:
+        parser.error(f"unknown line {asked.line!r}; known: {', '.join(LINES)}")
+    data = asked.data or Path(os.environ.get("VAEKIT_DATA", ROOT.parent / "shared" / "data"))
+    if not data.is_dir():
+        parser.error("the folder of the data sets is not there; give --data DIR or set VAEKIT_DATA")
+
+    line = load_line(asked.line)
+    print(f"{asked.line}: {line.GOAL}")
+    print(f"machine: {machine()}")
+    if asked.quick:
+        print("quick run: less data, fewer seeds or rounds; its figures do not count for the goal")
+    sys.stdout.flush()
+    began = time.monotonic()
+    outcome = line.run(Settings(asked.quick, asked.seed, data))
+    seconds = round(time.monotonic() - began, 1)
+    for note in outcome.notes:
+        print(f"note: {note}")
+    if not asked.no_record:
+        record(ROOT, asked.line, outcome, seconds, quick=asked.quick, seed=asked.seed)
+    result = {
+        "line": asked.line,
+        "ours": outcome.ours,
+        "rivals": outcome.rivals,
+        "goal": line.GOAL,
+        "met": outcome.met,
+        "seconds": seconds,
+    }
+    print(json.dumps(result | ({"quick": True} if asked.quick else {})))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

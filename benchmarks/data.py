@@ -1,0 +1,96 @@
+"""The data of the lines: public sets from the data folder, and tables drawn from a seed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+__all__ = ["ADBENCH", "Split", "adbench", "matrix", "mnist", "table_of", "vectors"]
+
+ADBENCH = (
+    "annthyroid", "cardio", "cover", "http", "Ionosphere", "mammography", "musk", "optdigits", "pendigits", "satellite",
+    "satimage-2", "shuttle", "thyroid", "WBC", "campaign", "Pima",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Split:
+    """One set under one protocol and seed.
+
+    Args:
+        train: Training rows (n, d).
+        test: Rows to score (m, d).
+        labels: 1 where a test row is an anomaly, shape (m,).
+    """
+
+    train: NDArray[np.float64]
+    test: NDArray[np.float64]
+    labels: NDArray[np.int64]
+
+
+def adbench(folder: Path, name: str, protocol: str, seed: int, cap: int) -> Split:
+    """A split of an ADBench set.
+
+    ``semi``: train on a random half of the normal rows, test on the other half and all anomalies. ``unsup``: train and test on
+    all rows. Sets above the cap are cut to it at random, separately for normal rows and anomalies, so their share stays.
+
+    Args:
+        folder: The data folder.
+        name: Name of the set.
+        protocol: ``semi`` or ``unsup``.
+        seed: Seed of cut and split.
+        cap: Most rows.
+    """
+    (path,) = (folder / "adbench").glob(f"*_{name}.npz")
+    with np.load(path, allow_pickle=False) as stored:
+        x, y = stored["X"].astype(np.float64), stored["y"].astype(np.int64)
+    rng = np.random.default_rng([seed, ADBENCH.index(name)])
+    if len(y) > cap:
+        odd = rng.permutation(np.flatnonzero(y == 1))[: max(1, round(cap * y.mean()))]
+        normal = rng.permutation(np.flatnonzero(y == 0))[: cap - len(odd)]
+        keep = np.sort(np.concatenate([odd, normal]))
+        x, y = x[keep], y[keep]
+    if protocol == "unsup":
+        return Split(x, x, y)
+    normal = rng.permutation(np.flatnonzero(y == 0))
+    train, rest = normal[: len(normal) // 2], normal[len(normal) // 2 :]
+    test = np.sort(np.concatenate([rest, np.flatnonzero(y == 1)]))
+    return Split(x[np.sort(train)], x[test], y[test])
+
+
+def mnist(folder: Path, rows: int) -> NDArray[np.float32]:
+    """The first training images of MNIST as zeros and ones (above one half), shape (rows, 784)."""
+    with np.load(folder / "mnist" / "mnist.npz", allow_pickle=False) as stored:
+        return (stored["x_train"][:rows].reshape(-1, 784) > 127).astype(np.float32)
+
+
+def matrix(rows: int, columns: int, seed: int) -> NDArray[np.float64]:
+    """Correlated columns: five hidden causes, bent by a tanh, and noise. Shape (rows, columns)."""
+    rng = np.random.default_rng(seed)
+    causes, load = rng.normal(size=(rows, 5)), rng.normal(size=(5, columns))
+    return np.tanh(causes @ load * 0.7) * 2.0 + 0.3 * rng.normal(size=(rows, columns))
+
+
+def table_of(values: NDArray[np.float64], categories: int = 0, levels: int = 5) -> pa.Table:
+    """A table with one column per column of a matrix, the first `categories` of them cut into levels at quantiles."""
+    columns: dict[str, Any] = {}
+    for index, column in enumerate(values.T):
+        if index < categories:
+            codes = np.searchsorted(np.quantile(column, np.arange(1, levels) / levels), column)
+            columns[f"c{index}"] = pa.DictionaryArray.from_arrays(
+                pa.array(codes.astype(np.int32)), [f"level {code}" for code in range(levels)]
+            )
+        else:
+            columns[f"n{index}"] = column
+    return pa.table(columns)
+
+
+def vectors(values: NDArray[Any], name: str = "x") -> pa.Table:
+    """A table with one list column that holds the rows of a matrix."""
+    flat = pa.array(np.ascontiguousarray(values).ravel())
+    return pa.table({name: pa.FixedSizeListArray.from_arrays(flat, values.shape[1])})

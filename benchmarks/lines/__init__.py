@@ -1,0 +1,1 @@
+"""The lines of the scoreboard, one file each."""

@@ -1,0 +1,66 @@
+"""What a line of the scoreboard is, and which lines there are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol
+
+__all__ = ["LINES", "Line", "Outcome", "Settings", "load_line"]
+
+LINES = {
+    "A1": "benchmarks.lines.anomaly",
+    "COLUMNS": "benchmarks.lines.columns",
+    "P1": "benchmarks.lines.throughput",
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a line is run.
+
+    Args:
+        quick: Finish within two minutes, on less data and fewer seeds.
+        seed: Seed of everything that is random.
+        data: Folder of the public data sets.
+    """
+
+    quick: bool
+    seed: int
+    data: Path
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run of a line found.
+
+    Args:
+        ours: Our figures.
+        rivals: The same figures of each rival, by its name.
+        ratios: Ours against each rival, whichever way the line compares.
+        met: Whether the goal was met, as the line defines it.
+        notes: What a reader has to know to read the figures right.
+    """
+
+    ours: dict[str, Any]
+    rivals: dict[str, Any]
+    ratios: dict[str, Any]
+    met: bool
+    notes: list[str] = field(default_factory=list)
+
+
+class Line(Protocol):
+    """A module of `benchmarks.lines`: a GOAL in words, and `run`."""
+
+    GOAL: str
+
+    def run(self, settings: Settings) -> Outcome:
+        """Run ours and the rivals."""
+        ...
+
+
+def load_line(name: str) -> Line:
+    """The module of a line; a KeyError if there is none."""
+    line: Any = import_module(LINES[name])
+    return line

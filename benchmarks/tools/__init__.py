@@ -1,0 +1,1 @@
+"""What several lines share: timing, statistics, a cache of rivals' scores."""

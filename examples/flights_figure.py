@@ -1,0 +1,276 @@
+"""The page of the demo: what one model says about a year of flights, drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from flights_data import MONTHS
+from flights_tasks import ALPHAS, Hidden, Map, Month, Strange
+from flights_text import worded
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import MultipleLocator
+
+__all__ = ["Page", "draw"]
+
+INK, SOFT, FAINT, PAPER = "#1d2730", "#66727f", "#d4dadf", "#fcfbf8"
+BLUE, ORANGE, RUST, SAND = "#1f6f9f", "#e07a3f", "#8f3a14", "#efe9db"
+LOW_TO_HIGH = LinearSegmentedColormap.from_list("low to high", ["#dfa04a", "#b9b98f", "#5fa3ad", "#2b6a99", "#1b2f5b"])
+HALO = [withStroke(linewidth=3, foreground=PAPER)]
+STYLE = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9.5,
+    "text.color": INK,
+    "axes.edgecolor": FAINT,
+    "axes.facecolor": PAPER,
+    "axes.labelcolor": SOFT,
+    "axes.labelsize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "figure.facecolor": PAPER,
+    "savefig.facecolor": PAPER,
+    "xtick.color": SOFT,
+    "ytick.color": SOFT,
+    "xtick.labelsize": 8.5,
+    "ytick.labelsize": 8.5,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+}
+# What is compared: the words, the first edge of the bins, their width and number. Readings come in steps: 1.8 °F, 1.15 mph.
+COMPARED = {
+    "hour": ("scheduled hour", 4.5, 1, 19),
+    "arr_delay": ("arrival delay, minutes", -60.5, 6, 32),
+    "temp": ("temperature, °F", 10.04, 3.6, 23),
+    "wind_speed": ("wind speed, mph", -0.57539, 1.15078, 30),
+}
+MORE = {
+    "distance": "farther",
+    "air_time": "longer",
+    "hour": "later",
+    "minute": "past the hour",
+    "dep_delay": "delayed",
+    "arr_delay": "late",
+    "temp": "warmer",
+    "dewp": "muggier",
+    "humid": "more humid",
+    "wind_speed": "windier",
+    "precip": "rainier",
+    "pressure": "higher pressure",
+    "visib": "clearer",
+}
+
+
+@dataclass(frozen=True)
+class Page:
+    """What the figure shows."""
+
+    months: Sequence[Month]
+    july: pa.Table
+    found: pa.Table  # what `detect` said of July
+    strange: Sequence[Strange]
+    hidden: Sequence[Hidden]
+    held_out: pa.Table
+    sampled: pa.Table
+    map: Map
+    evaluation: dict[str, Any]
+
+
+def draw(page: Page, path: Path) -> None:
+    """Draw the page and write it as PNG."""
+    with plt.rc_context(STYLE):
+        figure = Figure(figsize=(16, 10), dpi=100)
+        canvas = FigureCanvasAgg(figure)
+        _title(figure, page)
+        top = figure.add_gridspec(1, 3, left=0.045, right=0.98, bottom=0.595, top=0.825, wspace=0.2, width_ratios=(1, 1.1, 1))
+        months = top[0].subgridspec(2, 1, height_ratios=(1.1, 1), hspace=0.16)
+        _scores(figure.add_subplot(months[0]), page)
+        _flagged(figure.add_subplot(months[1]), page)
+        _map(figure.add_subplot(top[1]), page)
+        _imputed(figure.add_subplot(top[2]), page)
+        middle = figure.add_gridspec(1, 1, left=0.045, right=0.98, bottom=0.315, top=0.49)
+        _july(figure.add_subplot(middle[0]), page)
+        bottom = figure.add_gridspec(1, 5, left=0.045, right=0.98, bottom=0.065, top=0.205, wspace=0.12)
+        for place, name in enumerate(COMPARED):
+            _column(figure.add_subplot(bottom[place]), page, name, first=place == 0)
+        _pair(figure.add_subplot(bottom[4]), page)
+        canvas.print_png(path)
+
+
+def _title(figure: Figure, page: Page) -> None:
+    gain = page.evaluation["marginal_nats"] + page.evaluation["iwae_64"]
+    figure.text(0.03, 0.949, "A year of flights from New York, seen by one model", fontsize=22, weight="bold")
+    text = "A VAE of carrier, route, schedule, delays and weather, fitted to January–June. Every real flight on this page is one that it"
+    figure.text(
+        0.03, 0.918, f"{text} has not seen; it saves {gain:.1f} nats per row over independent columns.", fontsize=11, color=SOFT
+    )
+
+
+def _heading(axes: Axes, title: str, note: str = "") -> None:
+    above = {"xycoords": "axes fraction", "textcoords": "offset points", "annotation_clip": False}
+    axes.annotate(title, (0, 1), (0, 24), fontsize=12, weight="bold", **above)
+    axes.annotate(note, (0, 1), (0, 10), fontsize=9, color=SOFT, **above)
+
+
+# ------------------------------------------------------------------------------------------------------------ months
+
+
+def _scores(axes: Axes, page: Page) -> None:
+    values = [month.score for month in page.months]
+    span = max(values) - min(values)
+    _training_months(axes)
+    axes.plot(range(1, 13), values, color=BLUE, lw=2.2, marker="o", ms=4)
+    words = {"fontsize": 9, "color": BLUE, "weight": "bold", "ha": "center", "textcoords": "offset points", "path_effects": HALO}
+    for number in sorted({3, 12, 1 + int(np.argmax(values))}):
+        axes.annotate(f"{values[number - 1]:.1f}", (number, values[number - 1]), (0, 7), **words)
+    axes.set(ylim=(min(values) - 0.15 * span, max(values) + 0.3 * span), xticks=[], ylabel="nats per flight")
+    axes.annotate("fitted to these months", (3.5, 0.93), xycoords=("data", "axes fraction"), ha="center", va="top", fontsize=8.5, color=SOFT)
+    _heading(axes, "How improbable are the flights of a month?", "Mean bound on −log p; below, the share flagged (dashed: promised)")
+
+
+def _flagged(axes: Axes, page: Page) -> None:
+    _training_months(axes)
+    top = max(month.flagged[ALPHAS[-1]] for month in page.months) * 100
+    for alpha, colour in zip(ALPHAS, (RUST, ORANGE), strict=True):
+        share = np.array([100 * month.flagged[alpha] for month in page.months])
+        axes.plot(range(1, 13), share, color=colour, lw=2.2)
+        axes.plot([0.5, 12.5], [100 * alpha] * 2, color=colour, lw=0.9, ls=(0, (3, 3)))
+        peak = int(share.argmax())
+        words = {"textcoords": "offset points", "fontsize": 9, "color": colour, "weight": "bold", "path_effects": HALO}
+        axes.annotate(f"{share[peak]:.0f} %", (peak + 1, share[peak]), (0, 5), ha="center", **words)
+        axes.annotate(f"{alpha:.0%}".replace("%", " %"), (12.5, 100 * alpha), (4, 0), va="center", annotation_clip=False, **words)
+    axes.set(ylim=(0, 1.3 * top), xticks=range(1, 13), xticklabels=[name[:3] for name in MONTHS], ylabel="flagged, %")
+
+
+def _training_months(axes: Axes) -> None:
+    axes.axvspan(0.5, 6.5, color=SAND, lw=0)
+    axes.set_xlim(0.5, 12.5)
+
+
+# --------------------------------------------------------------------------------------------------------------- map
+
+
+def _map(axes: Axes, page: Page) -> None:
+    best = next(iter(page.map.ways))
+    values = page.map.rows[best].cast(pa.float64()).to_numpy()
+    order = np.random.default_rng(0).permutation(np.flatnonzero(~np.isnan(values)))
+    rank = np.searchsorted(np.sort(values[order]), values[order]) / len(order)
+    axes.scatter(*page.map.points[order].T, c=rank, cmap=LOW_TO_HIGH, s=6, lw=0, alpha=0.75)
+    reach = np.quantile(np.abs(page.map.points), 0.98, axis=0)
+    axes.set(xlim=(-1.15 * reach[0], 1.15 * reach[0]), ylim=(-1.15 * reach[1], 1.15 * reach[1]), xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+    for name, way in _spread(page.map.ways):
+        tip = way / np.linalg.norm(way) * (0.35 + 0.6 * np.linalg.norm(way)) * reach.min()
+        axes.annotate("", tip, (0, 0), arrowprops={"arrowstyle": "-|>", "color": INK, "lw": 1.4, "shrinkA": 0, "shrinkB": 0})
+        axes.annotate(
+            MORE[name], tip, 9 * way / np.linalg.norm(way), textcoords="offset points", fontsize=9.5, weight="bold",
+            ha="center" if abs(way[0]) < 0.4 * np.linalg.norm(way) else "left" if way[0] > 0 else "right",
+            va="center", path_effects=HALO,
+        )  # fmt: skip
+    _heading(axes, "A map of flights", f"Embeddings on two principal axes; sand to blue: {MORE[best]}")
+
+
+def _spread(ways: dict[str, np.ndarray], most: int = 5, least: float = 0.3, apart: float = 0.85) -> list[tuple[str, np.ndarray]]:
+    """The best explained columns that point different ways."""
+    chosen: list[tuple[str, np.ndarray]] = []
+    for name, way in ways.items():
+        length = np.linalg.norm(way)
+        if name in MORE and len(chosen) < most and length > least:
+            if all(way @ other < apart * length * np.linalg.norm(other) for _, other in chosen):
+                chosen.append((name, way))
+    return chosen
+
+
+# -------------------------------------------------------------------------------------------------------- imputation
+
+
+def _imputed(axes: Axes, page: Page) -> None:
+    gust = next(one for one in page.hidden if one.field == "wind_gust")
+    rng = np.random.default_rng(0)
+    few = rng.permutation(len(gust.truth))[:250]
+    inside = (gust.low <= gust.truth) & (gust.truth <= gust.high)
+    x = gust.truth + rng.uniform(-0.5, 0.5, len(gust.truth))
+    for chosen, colour in ((few[inside[few]], BLUE), (few[~inside[few]], ORANGE)):
+        axes.vlines(x[chosen], gust.low[chosen], gust.high[chosen], color=colour, lw=0.9, alpha=0.35)
+        axes.plot(x[chosen], gust.point[chosen], "o", color=colour, ms=3.2, mec="none")
+    ends = np.array([gust.truth.min() - 1, np.quantile(gust.truth, 0.99) + 2])
+    axes.plot(ends, ends, color=INK, lw=0.9)
+    axes.text(ends[1], ends[1] - 0.4, "imputed = true", fontsize=8.5, ha="right", va="bottom", rotation=0)
+    axes.set(xlim=ends, ylim=(ends[0] - 1, ends[1] + 4), xlabel="the gust that was hidden, mph", ylabel="imputed, mph")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MultipleLocator(5))
+    note = f"July: {gust.coverage:.0%} inside 90 % intervals; RMSE {gust.rmse:.1f} mph, {gust.rmse_of_mean:.1f} with the mean"
+    _heading(axes, "Gusts that were hidden, imputed", note)
+
+
+# -------------------------------------------------------------------------------------------------------------- July
+
+
+def _july(axes: Axes, page: Page) -> None:
+    day = pc.day(page.july["date"]).to_numpy() + _clock(page.july["hour"].to_numpy(), page.july["minute"].to_numpy())
+    score = page.found["anomaly_score"].to_numpy()
+    flagged = page.found["anomaly"].to_numpy(zero_copy_only=False)
+    axes.scatter(day[~flagged], score[~flagged], s=3, color=FAINT, lw=0)
+    axes.scatter(day[flagged], score[flagged], s=7, color=ORANGE, lw=0, alpha=0.75)
+    low, high = np.quantile(score, 0.0005), score.max()
+    axes.set(xlim=(0.9, 32.1), ylim=(low, high + 0.12 * (high - low)), ylabel="anomaly score, nats")
+    axes.set_xticks(np.arange(1, 32) + 0.5, [str(one) for one in range(1, 32)])
+    for x, y, name, why, side in _labels(page.strange, height=0.2 * (high - low)):
+        words = {"textcoords": "offset points", "fontsize": 8.5, "path_effects": HALO, "ha": "left" if side > 0 else "right"}
+        axes.plot(x, y, "o", ms=6, mfc="none", mec=RUST, mew=1.2)
+        axes.annotate(name, (x, y), (7 * side, 2), weight="bold", **words)
+        axes.annotate(why, (x, y), (7 * side, -9), color=RUST, **words)
+    _heading(axes, "July, flight by flight", "Orange: flagged at 1 %. Named: the strangest, and the fields that make them so")
+
+
+def _labels(strange: Sequence[Strange], height: float, most: int = 7) -> Iterator[tuple[float, float, str, str, int]]:
+    """Places and words for the strangest rows, as far as there is room: x, y, name, why, and the side of the point."""
+    taken: list[tuple[float, float, float]] = []
+    for one in strange:
+        x = one.row["date"].day + _clock(one.row["hour"], one.row["minute"])
+        name = f"{one.row['carrier']} {one.row['flight']}  {one.row['origin']}→{one.row['dest']}"
+        why = ", ".join(worded(field, value, 3) for field, value, _ in one.why[:2])
+        width = 0.13 * max(len(name), len(why)) + 0.4  # in days
+        for side in (1, -1):
+            left, right = (x - 0.2, x + width) if side > 0 else (x - width, x + 0.2)
+            free = all(right < a or left > b or abs(one.score - y) > height for a, b, y in taken)
+            if free and left > 1 and right < 32 and len(taken) < most:
+                taken.append((left, right, one.score))
+                yield x, one.score, name, why, side
+                break
+
+
+def _clock(hour: Any, minute: Any) -> Any:
+    """Share of the day that is over."""
+    return (hour + minute / 60) / 24
+
+
+# ---------------------------------------------------------------------------------------------------------- sampling
+
+
+def _column(axes: Axes, page: Page, name: str, first: bool) -> None:
+    label, start, width, count = COMPARED[name]
+    bins = start + width * np.arange(count + 1)
+    real, sampled = (table[name].drop_null().to_numpy() for table in (page.held_out, page.sampled))
+    axes.hist(real, bins, density=True, color="#cdd3d8", lw=0)
+    axes.hist(sampled, bins, density=True, histtype="step", color=BLUE, lw=1.7)
+    axes.set(xlim=(bins[0], bins[-1]), yticks=[], xlabel=label)
+    axes.spines["left"].set_visible(False)
+    if first:
+        _heading(axes, "Flights that never flew", f"{page.sampled.num_rows:,} sampled flights (blue) over real ones (grey), column by column and as pairs")
+
+
+def _pair(axes: Axes, page: Page, most: int = 3_000) -> None:
+    for table, colour in ((page.held_out, "#b4bcc4"), (page.sampled, BLUE)):
+        part = table.select(["distance", "air_time"]).drop_null().slice(0, most)
+        axes.scatter(part["distance"].to_numpy(), part["air_time"].to_numpy(), s=4, color=colour, lw=0, alpha=0.5)
+    axes.set(xlim=(0, 2_800), ylim=(0, 420), xlabel="distance, miles", ylabel="in the air, min")

@@ -1,0 +1,95 @@
+"""Changing one field of a contract, as strictly checked as a contract that is read from a file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, get_args
+
+import msgspec
+
+from vaekit.errors import ConfigError, ContractError
+from vaekit.fields.arrow_types import parse_type
+from vaekit.fields.base import Field, Role
+from vaekit.fields.category import Category
+from vaekit.fields.count import Count
+from vaekit.fields.lattice import Lattice
+from vaekit.fields.number import Number
+from vaekit.fields.other import Other
+from vaekit.fields.vector import Vector
+
+__all__ = ["KINDS", "AnyField", "edited"]
+
+AnyField = Number | Count | Category | Vector | Other
+KINDS: dict[str, type[Field]] = {
+    "number": Number,
+    "count": Count,
+    "category": Category,
+    "vector": Vector,
+    "other": Other,
+}
+
+
+def edited(field: Field, asked: Mapping[str, Any]) -> AnyField:
+    """The field with the changes that a user asks for, and those that follow from them.
+
+    Args:
+        field: Any field.
+        asked: ``kind``, ``role``, or options of the kind, with their new values.
+
+    Returns:
+        The changed field; it is not fitted any more if its kind, transform or grid changed.
+
+    Raises:
+        ConfigError: No such kind or option, or a value that it cannot have.
+
+    Example:
+        >>> edited(Other(name="x", type="int64", role="ignore"), {"kind": "count", "role": "model"}).likelihood
+        'negative_binomial'
+    """
+    changes = dict(asked)
+    kind = changes.pop("kind", field.kind)
+    if kind not in KINDS:
+        raise ConfigError(f"field {field.name!r}: unknown kind {kind!r}; expected one of {', '.join(KINDS)}")
+    left_out = field.role == "ignore"
+    if kind != field.kind:
+        field = _reinterpret(field, kind)
+    for option in changes:
+        if option not in field.editable:
+            allowed = ", ".join(sorted(field.editable | {"kind"}))
+            raise ConfigError(f"field {field.name!r}: a {kind} has no option {option!r}; it has {allowed}")
+    if changes.get("role", "ignore") not in get_args(Role):
+        allowed = ", ".join(get_args(Role))
+        raise ConfigError(f"field {field.name!r}: role is one of {allowed}; got {changes['role']!r}")
+    follow = field.changes(changes)
+    if left_out and field.kind != "other" and changes.get("role", "ignore") != "ignore":
+        follow.setdefault("note", changes.get("note", ""))  # the old one said why the field was left out
+    return _validated(field, {**changes, **follow})
+
+
+def _reinterpret(field: Field, kind: str) -> Field:
+    """The same column as another kind, not fitted yet."""
+    target = KINDS[kind]
+    if target is Other:
+        return Other(name=field.name, type=field.type, role="ignore", note="left out by request")
+    try:
+        arrow = parse_type(field.type)
+    except ContractError as error:
+        raise ConfigError(f"field {field.name!r}: a column of type {field.type} cannot be a {kind}") from error
+    if not target.accepts(arrow):
+        raise ConfigError(f"field {field.name!r}: a column of type {field.type} cannot be a {kind}")
+    blank = target.blank(field.name, arrow, field.role)
+    levels = field.levels if isinstance(field, Category) else ()
+    counted = isinstance(field, Count) or (levels and all(type(level) is int for level in levels))
+    if isinstance(blank, Number) and counted:
+        return msgspec.structs.replace(blank, lattice=Lattice(step=1))
+    return blank
+
+
+def _validated(field: Field, changes: Mapping[str, Any]) -> AnyField:
+    """The field with changes applied, as strictly checked as one that is read from a file."""
+    values = {**msgspec.structs.asdict(field), **changes, "kind": field.kind}
+    try:
+        made: AnyField = msgspec.convert(msgspec.to_builtins(values), AnyField)
+    except (msgspec.ValidationError, TypeError) as error:
+        raise ConfigError(f"field {field.name!r}: {error}") from error
+    return made

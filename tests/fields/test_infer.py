@@ -1,0 +1,155 @@
+"""What columns are taken for, and that no column, however odd, makes inference fail."""
+
+import datetime
+import decimal
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from vaekit.fields import Contract
+from vaekit.fields.count import count_likelihood, looks_like_count
+from vaekit.fields.profile import Profile
+
+N = 600
+RNG = np.random.default_rng(0)
+DAY = datetime.date(2020, 1, 1)
+ODD = {
+    "timestamp": (pa.array([datetime.datetime(2020, 1, 1)] * N), "datetime"),
+    "date": (pa.array([DAY] * N), "datetime"),
+    "time": (pa.array(range(N), pa.time32("s")), "datetime"),
+    "duration": (pa.array(range(N), pa.duration("ms")), "datetime"),
+    "interval": (pa.array([(1, 2, 3)] * N, pa.month_day_nano_interval()), "datetime"),
+    "decimal": (pa.array([decimal.Decimal("1.20")] * N), "decimal"),
+    "binary": (pa.array([b"a"] * N), "binary"),
+    "fixed binary": (pa.array([b"ab"] * N, pa.binary(2)), "binary"),
+    "struct": (pa.array([{"a": 1}] * N), "nested"),
+    "map": (pa.array([[("a", 1)]] * N, pa.map_(pa.string(), pa.int64())), "nested"),
+    "lists of lists": (pa.array([[[1.0]]] * N), "nested"),
+    "lists of strings": (pa.array([["a"]] * N), "nested"),
+    "union": (pa.UnionArray.from_sparse(pa.array([0] * N, pa.int8()), [pa.array([1] * N)]), "nested"),
+    "extension": (pa.array([b"0123456789abcdef"] * N, pa.uuid()), "extension"),
+    "dates in a dictionary": (pa.array([DAY, DAY + datetime.timedelta(1)] * (N // 2)).dictionary_encode(), "datetime"),
+    "null type": (pa.nulls(N), "no values"),
+    "all null": (pa.nulls(N, pa.float64()), "no values"),
+    "all null strings": (pa.nulls(N, pa.string()), "no values"),
+    "null in a dictionary": (
+        pa.DictionaryArray.from_arrays(pa.array([0] * N), pa.array([None], pa.string())),
+        "no values",
+    ),
+    "all NaN": (pa.array([np.nan] * N), "no finite values"),
+    "all infinite": (pa.array([np.inf, -np.inf] * (N // 2)), "no finite values"),
+    "beyond range": (pa.array([1e308, -1e308] * (N // 2)), "no finite values"),
+    "constant": (pa.array([3] * N), "constant: every value is 3"),
+    "constant but for nulls": (pa.array([2.5, None] * (N // 2)), "constant: every value is 2.5"),
+    "constant string": (pa.array(["x"] * N), "constant: every value is 'x'"),
+    "constant bool": (pa.array([True] * N), "constant: every value is True"),
+    "constant vector": (pa.array([[1.0, 1.0]] * N), "constant"),
+    "ragged": (pa.array([[1], [1, 2]] * (N // 2)), "different lengths"),
+    "empty lists": (pa.array([[]] * N, pa.list_(pa.float64())), "different lengths"),
+    "vectors of NaN": (pa.array([[np.nan, np.nan]] * N), "no finite values"),
+    "huge integers": (pa.array(2**60 + np.arange(N)), "beyond 2**53"),
+    "huge unsigned": (pa.array([2**64 - 1 - i for i in range(N)], pa.uint64()), "beyond 2**53"),
+    "names": (pa.array([f"user {i}" for i in range(N)]), "looks like an identifier"),
+    "many levels": (pa.array([f"v{i % 300}" for i in range(N)]), "300 distinct values in 600 rows"),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_what_cannot_be_modelled_is_left_out_with_a_reason(name):
+    column, reason = ODD[name]
+    contract = Contract.infer(pa.table({"good": RNG.normal(size=N), "x": column}))
+    field = contract["x"]
+    assert field.role == "ignore"
+    assert reason in field.note
+    assert contract.warnings == (("x", field.note),)
+    assert field.note in str(contract)
+    assert contract.names("model") == ("good",)
+    assert Contract.from_json(contract.to_json()) == contract
+    contract.encode(pa.table({"good": [1.0]}))
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "likelihood"),
+    [
+        (RNG.normal(size=N), "number", "gaussian"),
+        (RNG.integers(0, 10, N), "number", "gaussian"),  # flat: not a count
+        (RNG.integers(-3, 10, N), "number", "gaussian"),
+        (RNG.poisson(2.0, N) + 1, "number", "gaussian"),  # never zero
+        (RNG.poisson(2.0, N) * 1000, "number", "gaussian"),  # large
+        (np.where(RNG.random(N) < 0.5, 0, RNG.integers(100, 800, N)), "number", "gaussian"),  # no family fits
+        (RNG.poisson(2.0, N), "count", "poisson"),
+        (RNG.poisson(2.0, N).astype(float), "count", "poisson"),
+        (RNG.negative_binomial(1, 0.2, N), "count", "negative_binomial"),
+        (np.where(RNG.random(N) < 0.15, 0, RNG.poisson(2.5, N)), "count", "zero_inflated"),
+        (RNG.integers(0, 2, N), "category", "bernoulli"),
+        (RNG.integers(0, 2, N).astype(float), "category", "bernoulli"),
+        (RNG.choice([20.0, 80.0], N), "category", "bernoulli"),
+        (RNG.random(N) < 0.5, "category", "bernoulli"),
+        (RNG.choice(["a", "b"], N), "category", "bernoulli"),
+        (RNG.choice(["a", "b", "c"], N), "category", "categorical"),
+        (pd.Categorical(RNG.choice([3, 1, 2], N)), "category", "categorical"),
+        (pd.Categorical(RNG.choice(["lo", "hi", "mid"], N), ["lo", "mid", "hi"], ordered=True), "category", "ordinal"),
+        (RNG.normal(size=(N, 3)), "vector", "gaussian"),
+        (RNG.integers(0, 2, (N, 3)), "vector", "bernoulli"),
+    ],
+)
+def test_kinds_and_likelihoods(values, kind, likelihood):
+    field = Contract.infer({"x": values})["x"]
+    assert (field.role, field.kind) == ("model", kind)
+    assert field.likelihood.startswith(likelihood)
+
+
+def test_infinite_values_are_left_out_of_the_fit_and_pointed_out():
+    values = RNG.normal(size=N)
+    with_infinite = np.concatenate([values, [np.inf, -np.inf]])
+    contract = Contract.infer({"x": with_infinite, "v": np.stack([with_infinite, with_infinite], 1)})
+    assert contract["x"].map == Contract.infer({"x": values})["x"].map
+    assert [name for name, note in contract.warnings if "infinite" in note] == ["x", "v"]
+    assert contract.names("model") == ("x", "v")
+
+
+def test_row_numbers_are_pointed_out_but_kept():
+    contract = Contract.infer({"id": np.arange(1, 201), "x": RNG.normal(size=200)})
+    assert contract["id"].role == "model"
+    assert contract.warnings == (("id", contract["id"].note),)
+    assert "row number" in contract["id"].note
+
+
+def test_small_tables_are_not_mistaken_for_identifiers():
+    contract = Contract.infer({"name": ["a", "b", "c"], "x": [1.0, 2.0, 4.0]})
+    assert contract.names("model") == ("name", "x")
+
+
+def test_too_many_levels_can_be_forced():
+    table = {"x": [f"v{i % 300}" for i in range(N)], "y": RNG.normal(size=N)}
+    contract = Contract.infer(table)
+    assert contract["x"].levels == ()  # values of a column that is left out are not kept
+    forced = contract.replace("x", role="model").fit(table)
+    assert len(forced["x"].levels) == 300
+    assert forced["x"].note == ""
+    blocks = forced.encode(table)
+    assert blocks["category.categorical"].values.max() == 299
+
+
+def test_order_of_rows_does_not_matter(mixed):
+    shuffled = mixed.take(pa.array(np.random.default_rng(1).permutation(mixed.num_rows)))
+    one, two = Contract.infer(mixed), Contract.infer(shuffled)
+    for name in one.names():
+        if one[name].kind != "vector":  # sums of floats depend on the order in the last digit
+            assert one[name] == two[name]
+
+
+@pytest.mark.parametrize("rate", [0.2, 1.0, 4.0])
+def test_moments_choose_the_count_likelihood(rate):
+    rng = np.random.default_rng(5)
+    draws = {
+        "poisson": rng.poisson(rate, 4000),
+        "negative_binomial": rng.negative_binomial(1, 1 / (1 + 3 * rate), 4000),
+        "zero_inflated_": np.where(rng.random(4000) < 0.4, 0, 1 + rng.poisson(rate + 4, 4000)),
+    }
+    for name, values in draws.items():
+        profile = Profile.of_values(values.astype(float))
+        assert count_likelihood(profile).startswith(name)
+        assert looks_like_count(profile) or name == "zero_inflated_"

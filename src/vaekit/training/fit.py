@@ -98,7 +98,8 @@ def train(
     if table.num_rows < LEAST_ROWS:
         raise TrainingError(f"training needs at least {LEAST_ROWS} rows, got {table.num_rows}")
     splits = Splits.random(table.num_rows, config.training.valid, config.training.calibration, config.seed)
-    contract = contract.fit(table.take(pa.array(splits.train)))
+    # what defines values (levels) comes from all rows, what is estimated (transforms) from training rows only
+    contract = contract.fit(table).fit(table.take(pa.array(splits.train)))
     contract.require_usable()
     device = choose_device(config.device)
     seen, unseen = (

@@ -36,8 +36,9 @@ class Split:
 def adbench(folder: Path, name: str, protocol: str, seed: int, cap: int) -> Split:
     """A split of an ADBench set.
 
-    ``semi``: train on a random half of the normal rows, test on the other half and all anomalies. ``unsup``: train and test on
-    all rows. Sets above the cap are cut to it at random, separately for normal rows and anomalies, so their share stays.
+    ``semi``: train on a random half of the normal rows, test on the other half and all anomalies. ``unsup``: train and
+    test on all rows. Sets above the cap are cut to it at random, separately for normal rows and anomalies, so their
+    share stays.
 
     Args:
         folder: The data folder.

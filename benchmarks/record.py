@@ -18,9 +18,10 @@ __all__ = ["machine", "record"]
 
 HEADER = """# Scoreboard: runs
 
-One row per run of `python -m benchmarks LINE`; the goals are in the lines themselves. Rivals ran in the same run, on the
-same split and seeds. "quick" rows used less data and count for nothing but the working of the line. Times come from a machine
-that others may have used at the same time (load: mean number of busy processes, ours included): compare ratios, not seconds. "+" after a commit: with changes that were not committed.
+One row per run of `python -m benchmarks LINE`; the goals are in the lines themselves. Rivals ran in the same run, on
+the same split and seeds. "quick" rows used less data and count for nothing but the working of the line. Times come from
+a machine that others may have used at the same time (load: mean number of busy processes, ours included): compare
+ratios, not seconds. "+" after a commit: with changes that were not committed.
 
 | line | date | commit | machine | run | ours | rivals | ours against rivals | met | seconds |
 |---|---|---|---|---|---|---|---|---|---|
@@ -80,7 +81,10 @@ def _commit(root: Path) -> str:
 def _short(value: Any) -> str:
     """A nested dict of figures in one table cell."""
     if isinstance(value, dict):
-        return "; ".join(f"{name}: ({_short(v)})" if isinstance(v, dict) else f"{name} {_short(v)}" for name, v in value.items())
+        parts = [
+            f"{name}: ({_short(v)})" if isinstance(v, dict) else f"{name} {_short(v)}" for name, v in value.items()
+        ]
+        return "; ".join(parts)
     if isinstance(value, float):
         return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
     return value if isinstance(value, str) else json.dumps(value)

@@ -29,7 +29,7 @@ from flights_report import (
     show_training,
 )
 from flights_tasks import Strange, by_month, embedding_map, fidelity, hide_and_impute, nats, strangest
-from flights_text import Clock
+from flights_text import Clock, say
 
 import vaekit as vk
 
@@ -41,7 +41,7 @@ def main() -> None:
     out, seed = options.out, options.seed
     out.mkdir(parents=True, exist_ok=True)
     clock = Clock()
-    print("A year of flights from New York: one model, many questions")
+    print("A year of flights from New York: one model, many questions  ·  vaekit", vk.__version__)
 
     with clock.part("Data"):
         rows = split(load(), seed)
@@ -77,7 +77,7 @@ def main() -> None:
         draw(page, out / "flights.png")
         write(out, july, strange)
         show_files(out)
-    print(f"\n  {clock}")
+    say(str(clock))
 
 
 def arguments() -> argparse.Namespace:
@@ -109,9 +109,12 @@ def learn(table: pa.Table, contract: vk.Contract, run: Path, seed: int, seconds:
 def write(out: Path, july: pa.Table, strange: Sequence[Strange]) -> None:
     """July as Parquet, and its strangest flights as CSV."""
     pyarrow.parquet.write_table(july, out / "july.parquet")
-    why = ["; ".join(f"{name}={brief(value)} (+{nats:.1f} nats)" for name, value, nats in one.why) for one in strange]
-    answers = [{"anomaly_score": round(one.score, 3), "p_value": one.p_value, "why": text} for one, text in zip(strange, why, strict=True)]
-    rows = [answer | one.row for one, answer in zip(strange, answers, strict=True)]
+    rows = []
+    for one in strange:
+        why = "; ".join(f"{name}={brief(value)} (+{nats:.1f} nats)" for name, value, nats in one.why)
+        rows.append(
+            {"anomaly_score": round(one.score, 3), "p_value": one.p_value, "alike": one.alike, "why": why} | one.row
+        )
     pyarrow.csv.write_csv(pa.Table.from_pylist(rows), out / "strangest.csv")
 
 

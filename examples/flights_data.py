@@ -14,13 +14,16 @@ import pyarrow.csv
 
 __all__ = ["MONTHS", "Rows", "load", "month", "some", "split"]
 
-MONTHS = tuple("January February March April May June July August September October November December".split())
+# fmt: off
+MONTHS = (
+    "January", "February", "March", "April", "May", "June",
+    "July", "August", "September", "October", "November", "December",
+)
 _FLIGHT = ("carrier", "flight", "tailnum", "origin", "dest", "distance", "hour", "minute")
 _OUTCOME = ("dep_delay", "arr_delay", "air_time")
-_WEATHER = (
-    "temp", "dewp", "humid", "wind_dir", "wind_speed", "wind_gust", "precip", "pressure", "visib",
-)  # fmt: skip
+_WEATHER = ("temp", "dewp", "humid", "wind_dir", "wind_speed", "wind_gust", "precip", "pressure", "visib")
 _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+# fmt: on
 _READ = pyarrow.csv.ConvertOptions(null_values=["", "NA"], strings_can_be_null=True)
 
 
@@ -34,7 +37,7 @@ class Rows:
 
 
 def load() -> pa.Table:
-    """All flights out of New York in 2013, each with the hourly weather at its airport; null where there is no report."""
+    """All flights out of New York in 2013, each with the weather of its hour and airport where that is known."""
     folder = _folder()
     with zipfile.ZipFile(folder / "flights.csv.zip") as archive, archive.open(archive.namelist()[0]) as file:
         flights = pyarrow.csv.read_csv(file, convert_options=_READ)

@@ -29,7 +29,7 @@ INK, SOFT, FAINT, PAPER = "#1d2730", "#66727f", "#d4dadf", "#fcfbf8"
 BLUE, ORANGE, RUST, SAND = "#1f6f9f", "#e07a3f", "#8f3a14", "#efe9db"
 LOW_TO_HIGH = LinearSegmentedColormap.from_list("low to high", ["#dfa04a", "#b9b98f", "#5fa3ad", "#2b6a99", "#1b2f5b"])
 HALO = [withStroke(linewidth=3, foreground=PAPER)]
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 9.5,
     "text.color": INK,
@@ -48,7 +48,7 @@ STYLE = {
     "xtick.major.size": 0,
     "ytick.major.size": 0,
 }
-# What is compared: the words, the first edge of the bins, their width and number. Readings come in steps: 1.8 °F, 1.15 mph.
+# What is compared: words, first edge, width and number of bins. Readings come in steps: 1.8 °F, 1.15 mph.
 COMPARED = {
     "hour": ("scheduled hour", 4.5, 1, 19),
     "arr_delay": ("arrival delay, minutes", -60.5, 6, 32),
@@ -93,15 +93,16 @@ def draw(page: Page, path: Path) -> None:
         figure = Figure(figsize=(16, 10), dpi=DPI)
         canvas = FigureCanvasAgg(figure)
         _title(figure, page)
-        top = figure.add_gridspec(1, 3, left=0.045, right=0.98, bottom=0.595, top=0.825, wspace=0.2, width_ratios=(1, 1.1, 1))
+        edges = {"left": 0.045, "right": 0.98}
+        top = figure.add_gridspec(1, 3, bottom=0.595, top=0.825, wspace=0.2, width_ratios=(1, 1.1, 1), **edges)
         months = top[0].subgridspec(2, 1, height_ratios=(1.1, 1), hspace=0.16)
         _scores(figure.add_subplot(months[0]), page)
         _flagged(figure.add_subplot(months[1]), page)
         _map(figure.add_subplot(top[1]), page)
         _imputed(figure.add_subplot(top[2]), page)
-        middle = figure.add_gridspec(1, 1, left=0.045, right=0.98, bottom=0.315, top=0.49)
+        middle = figure.add_gridspec(1, 1, bottom=0.315, top=0.49, **edges)
         _july(figure.add_subplot(middle[0]), page)
-        bottom = figure.add_gridspec(1, 5, left=0.045, right=0.98, bottom=0.065, top=0.205, wspace=0.12)
+        bottom = figure.add_gridspec(1, 5, bottom=0.065, top=0.205, wspace=0.12, **edges)
         for place, name in enumerate(COMPARED):
             _column(figure.add_subplot(bottom[place]), page, name, first=place == 0)
         _pair(figure.add_subplot(bottom[4]), page)
@@ -114,16 +115,22 @@ def draw(page: Page, path: Path) -> None:
 def _title(figure: Figure, page: Page) -> None:
     gain = page.evaluation["marginal_nats"] + page.evaluation["iwae_64"]
     figure.text(0.03, 0.949, "A year of flights from New York, seen by one model", fontsize=22, weight="bold")
-    text = "A VAE of carrier, route, schedule, delays and weather, fitted to January–June. Every real flight on this page is one that it"
-    figure.text(
-        0.03, 0.918, f"{text} has not seen; it saves {gain:.1f} nats per row over independent columns.", fontsize=11, color=SOFT
+    text = (
+        "A VAE of carrier, route, schedule, delays and weather, fitted to January–June. Every real flight on this page "
+        f"is one that it has not seen; it saves {gain:.1f} nats per row over independent columns."
     )
+    figure.text(0.03, 0.918, text, fontsize=11, color=SOFT)
 
 
 def _heading(axes: Axes, title: str, note: str = "") -> None:
-    above = {"xycoords": "axes fraction", "textcoords": "offset points", "annotation_clip": False}
-    axes.annotate(title, (0, 1), (0, 24), fontsize=12, weight="bold", **above)
-    axes.annotate(note, (0, 1), (0, 10), fontsize=9, color=SOFT, **above)
+    _write(axes, title, (0, 1), (0, 24), xycoords="axes fraction", fontsize=12, weight="bold")
+    _write(axes, note, (0, 1), (0, 10), xycoords="axes fraction", color=SOFT)
+
+
+def _write(axes: Axes, text: str, at: Any, offset: tuple[float, float], **words: Any) -> None:
+    """Text beside a point, with a halo that keeps it readable over marks."""
+    usual = {"fontsize": 9, "textcoords": "offset points", "annotation_clip": False, "path_effects": HALO}
+    axes.annotate(text, at, offset, **{**usual, **words})
 
 
 # ------------------------------------------------------------------------------------------------------------ months
@@ -134,12 +141,13 @@ def _scores(axes: Axes, page: Page) -> None:
     span = max(values) - min(values)
     _training_months(axes)
     axes.plot(range(1, 13), values, color=BLUE, lw=2.2, marker="o", ms=4)
-    words = {"fontsize": 9, "color": BLUE, "weight": "bold", "ha": "center", "textcoords": "offset points", "path_effects": HALO}
     for number in sorted({3, 12, 1 + int(np.argmax(values))}):
-        axes.annotate(f"{values[number - 1]:.1f}", (number, values[number - 1]), (0, 7), **words)
+        value = values[number - 1]
+        _write(axes, f"{value:.1f}", (number, value), (0, 7), color=BLUE, weight="bold", ha="center")
     axes.set(ylim=(min(values) - 0.15 * span, max(values) + 0.3 * span), xticks=[], ylabel="nats per flight")
-    axes.annotate("fitted to these months", (3.5, 0.93), xycoords=("data", "axes fraction"), ha="center", va="top", fontsize=8.5, color=SOFT)
-    _heading(axes, "How improbable are the flights of a month?", "Mean bound on −log p; below, the share flagged (dashed: promised)")
+    axes.text(3.5, max(values) + 0.22 * span, "fitted to these months", ha="center", va="top", fontsize=8.5, color=SOFT)
+    note = "Mean bound on −log p; below, the share flagged (dashed: promised)"
+    _heading(axes, "How improbable are the flights of a month?", note)
 
 
 def _flagged(axes: Axes, page: Page) -> None:
@@ -150,9 +158,9 @@ def _flagged(axes: Axes, page: Page) -> None:
         axes.plot(range(1, 13), share, color=colour, lw=2.2)
         axes.plot([0.5, 12.5], [100 * alpha] * 2, color=colour, lw=0.9, ls=(0, (3, 3)))
         peak = int(share.argmax())
-        words = {"textcoords": "offset points", "fontsize": 9, "color": colour, "weight": "bold", "path_effects": HALO}
-        axes.annotate(f"{share[peak]:.0f}%", (peak + 1, share[peak]), (0, 5), ha="center", **words)
-        axes.annotate(f"{alpha:.0%}", (12.5, 100 * alpha), (4, 0), va="center", annotation_clip=False, **words)
+        words = {"color": colour, "weight": "bold"}
+        _write(axes, f"{share[peak]:.0f}%", (peak + 1, share[peak]), (0, 5), ha="center", **words)
+        _write(axes, f"{alpha:.0%}", (12.5, 100 * alpha), (4, 0), va="center", **words)
     axes.set(ylim=(0, 1.3 * top), xticks=range(1, 13), xticklabels=[name[:3] for name in MONTHS], ylabel="flagged, %")
 
 
@@ -169,29 +177,28 @@ def _map(axes: Axes, page: Page) -> None:
     values = page.map.rows[best].cast(pa.float64()).to_numpy()
     order = np.random.default_rng(0).permutation(np.flatnonzero(~np.isnan(values)))
     rank = np.searchsorted(np.sort(values[order]), values[order]) / len(order)
-    axes.scatter(*page.map.points[order].T, c=rank, cmap=LOW_TO_HIGH, s=6, lw=0, alpha=0.75)
+    x, y = page.map.points[order].T
+    axes.scatter(x, y, c=rank, cmap=LOW_TO_HIGH, s=6, lw=0, alpha=0.75)
     reach = np.quantile(np.abs(page.map.points), 0.985, axis=0)
     axes.set(xlim=(-1.2 * reach[0], 1.2 * reach[0]), ylim=(-1.2 * reach[1], 1.2 * reach[1]), xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
+    arrow = {"arrowstyle": "-|>", "color": INK, "lw": 1.4, "shrinkA": 0, "shrinkB": 0}
     for name, way in _spread(page.map.ways):
-        tip = way / np.linalg.norm(way) * (0.35 + 0.6 * np.linalg.norm(way)) * reach.min()
-        axes.annotate("", tip, (0, 0), arrowprops={"arrowstyle": "-|>", "color": INK, "lw": 1.4, "shrinkA": 0, "shrinkB": 0})
-        axes.annotate(
-            MORE[name], tip, 9 * way / np.linalg.norm(way), textcoords="offset points", fontsize=9.5, weight="bold",
-            ha="center" if abs(way[0]) < 0.4 * np.linalg.norm(way) else "left" if way[0] > 0 else "right",
-            va="center", path_effects=HALO,
-        )  # fmt: skip
-    _heading(axes, "A map of flights", f"Embeddings on two principal axes; sand to blue: {MORE[best]}")
+        length = np.linalg.norm(way)
+        tip, upright = way / length * (0.35 + 0.6 * length) * reach.min(), abs(way[0]) < 0.4 * length
+        axes.annotate("", tip, (0, 0), arrowprops=arrow)
+        side = "center" if upright else "left" if way[0] > 0 else "right"
+        _write(axes, MORE[name], tip, tuple(9 * way / length), weight="bold", fontsize=9.5, ha=side, va="center")
+    _heading(axes, "A map of flights", f"Embeddings on two principal axes; sand to blue: {MORE.get(best, best)}")
 
 
-def _spread(ways: dict[str, np.ndarray], most: int = 5, least: float = 0.3, apart: float = 0.85) -> list[tuple[str, np.ndarray]]:
+def _spread(ways: dict[str, np.ndarray], most: int = 5, least: float = 0.3) -> list[tuple[str, np.ndarray]]:
     """The best explained columns that point different ways."""
     chosen: list[tuple[str, np.ndarray]] = []
     for name, way in ways.items():
-        length = np.linalg.norm(way)
-        if name in MORE and len(chosen) < most and length > least:
-            if all(way @ other < apart * length * np.linalg.norm(other) for _, other in chosen):
-                chosen.append((name, way))
+        apart = all(way @ other < 0.85 * np.linalg.norm(way) * np.linalg.norm(other) for _, other in chosen)
+        if name in MORE and len(chosen) < most and np.linalg.norm(way) > least and apart:
+            chosen.append((name, way))
     return chosen
 
 
@@ -213,7 +220,8 @@ def _imputed(axes: Axes, page: Page) -> None:
     axes.set(xlim=ends, ylim=(ends[0] - 1, ends[1] + 4), xlabel="the gust that was hidden, mph", ylabel="imputed, mph")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MultipleLocator(5))
-    note = f"July: {gust.coverage:.0%} inside 90% intervals; RMSE {gust.rmse:.1f} mph, {gust.rmse_of_mean:.1f} with the mean"
+    errors = f"RMSE {gust.rmse:.1f} mph, {gust.rmse_of_mean:.1f} with the mean"
+    note = f"July: {gust.coverage:.0%} inside 90% intervals; {errors}"
     _heading(axes, "Gusts that were hidden, imputed", note)
 
 
@@ -230,11 +238,12 @@ def _july(axes: Axes, page: Page) -> None:
     axes.set(xlim=(0.9, 32.1), ylim=(low, high + 0.12 * (high - low)), ylabel="anomaly score, nats")
     axes.set_xticks(np.arange(1, 32) + 0.5, [str(one) for one in range(1, 32)])
     for x, y, name, why, side in _labels(page.strange[:20], height=0.2 * (high - low)):
-        words = {"textcoords": "offset points", "fontsize": 8.5, "path_effects": HALO, "ha": "left" if side > 0 else "right"}
+        words = {"fontsize": 8.5, "ha": "left" if side > 0 else "right"}
         axes.plot(x, y, "o", ms=6, mfc="none", mec=RUST, mew=1.2)
-        axes.annotate(name, (x, y), (7 * side, 2), weight="bold", **words)
-        axes.annotate(why, (x, y), (7 * side, -9), color=RUST, **words)
-    _heading(axes, "July, flight by flight", "Orange: flagged at 1%. Named: the strangest, and the fields that make them so")
+        _write(axes, name, (x, y), (7 * side, 2), weight="bold", **words)
+        _write(axes, why, (x, y), (7 * side, -9), color=RUST, **words)
+    note = "Orange: flagged at 1%. Named: the strangest, and the fields that make them so"
+    _heading(axes, "July, flight by flight", note)
 
 
 def _labels(strange: Sequence[Strange], height: float, most: int = 7) -> Iterator[tuple[float, float, str, str, int]]:
@@ -265,14 +274,15 @@ def _clock(hour: Any, minute: Any) -> Any:
 
 def _column(axes: Axes, page: Page, name: str, first: bool) -> None:
     label, start, width, count = COMPARED[name]
-    bins = start + width * np.arange(count + 1)
+    bins = (start + width * np.arange(count + 1)).tolist()
     real, sampled = (table[name].drop_null().to_numpy() for table in (page.held_out, page.sampled))
     axes.hist(real, bins, density=True, color="#cdd3d8", lw=0)
     axes.hist(sampled, bins, density=True, histtype="step", color=BLUE, lw=1.7)
     axes.set(xlim=(bins[0], bins[-1]), yticks=[], xlabel=label)
     axes.spines["left"].set_visible(False)
     if first:
-        _heading(axes, "Flights that never flew", f"{page.sampled.num_rows:,} sampled flights (blue) over real ones (grey), column by column and as pairs")
+        note = f"{page.sampled.num_rows:,} sampled flights (blue) over real ones (grey), column by column and as pairs"
+        _heading(axes, "Flights that never flew", note)
 
 
 def _pair(axes: Axes, page: Page, most: int = 3_000) -> None:

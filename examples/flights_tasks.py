@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -71,9 +72,9 @@ class Strange:
     alike: int  # flagged rows that share the cause
 
 
-def strangest(rows: pa.Table, found: pa.Table, most: int, cause: Sequence[str] = CAUSE, fields: int = 3) -> list[Strange]:
-    """The rows with the largest anomaly scores, one for each cause, such as the weather of an hour at an airport."""
-    causes = list(zip(*(rows[name].to_pylist() for name in cause), strict=True))
+def strangest(rows: pa.Table, found: pa.Table, most: int, fields: int = 3) -> list[Strange]:
+    """The rows with the largest anomaly scores, one for each cause: the weather of an hour at an airport."""
+    causes = list(zip(*(rows[name].to_pylist() for name in CAUSE), strict=True))
     flagged = found["anomaly"].to_pylist()
     alike = Counter(one for one, is_flagged in zip(causes, flagged, strict=True) if is_flagged)
     chosen: dict[Any, int] = {}
@@ -94,7 +95,7 @@ def _strange(row: pa.Table, found: pa.Table, alike: int, fields: int) -> Strange
 
 @dataclass(frozen=True)
 class Month:
-    """A month: mean score in nats, share of rows flagged at each alpha, and how much stranger each field is, in nats."""
+    """A month: mean score, share of rows flagged at each alpha, and by how many nats each field is stranger."""
 
     number: int
     rows: int
@@ -132,11 +133,11 @@ class Hidden:
     """Cells of one field that were hidden, and what came back."""
 
     field: str
+    mean: float  # of the rows that were fitted to: the simplest imputation
     truth: np.ndarray
     point: np.ndarray
     low: np.ndarray
     high: np.ndarray
-    mean: float  # of the rows that were fitted to: the simplest imputation
 
     @property
     def rmse(self) -> float:
@@ -173,7 +174,7 @@ def hide_and_impute(
     hidden = []
     for name in fields:
         columns = [table[column].to_numpy() for table, column in _columns(rows, filled, name)]
-        hidden.append(Hidden(name, *columns, mean=pc.mean(train[name]).as_py()))
+        hidden.append(Hidden(name, pc.mean(train[name]).as_py(), *columns))
     return rows, hidden
 
 
@@ -211,7 +212,7 @@ def fidelity(model: vk.Model, train: pa.Table, held_out: pa.Table, sampled: pa.T
         codes = _codes(train, table, columns)
         marginals[which] = np.array([_similar(target, codes, [one]) for one in range(len(columns))])
         pairs[which] = np.eye(len(columns))
-        for first, second in zip(*np.triu_indices(len(columns), 1), strict=True):
+        for first, second in combinations(range(len(columns)), 2):
             pairs[which][first, second] = pairs[which][second, first] = _similar(target, codes, [first, second])
     routes = set(_routes(train))
     exist = {which: float(np.mean([route in routes for route in _routes(table)])) for which, table in tables.items()}

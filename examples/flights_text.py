@@ -53,7 +53,7 @@ class Clock:
 
     def __str__(self) -> str:
         parts = " · ".join(f"{title} {seconds:.0f}" for title, seconds in self.parts.items())
-        return f"{self.total:.0f} seconds, {peak_gigabytes():.2f} GB of memory at the peak  ({parts})"
+        return f"{self.total:.0f} seconds, {peak_gigabytes():.2f} GB of memory at the peak; in seconds: {parts}."
 
 
 def peak_gigabytes() -> float:

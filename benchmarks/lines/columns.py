@@ -11,17 +11,21 @@ from benchmarks.registry import Outcome, Settings
 from benchmarks.tools.pinned import pinned
 from benchmarks.tools.timing import medians, ratio
 
-GOAL = "40 number columns cost at most 1.5 times one 40-wide vector in a training step, in score and in sample; 20 + 20 is shown"
+GOAL = (
+    "40 number columns cost at most 1.5 times one 40-wide vector in training step, score and sample; 20 + 20 is shown"
+)
 
 TABLES = ("40 numbers", "20 categories + 20 numbers")
 MATRIX = "one vector of 40"
 LIMIT = 1.5
 BATCH = 256
+QUICK = {"rows": 4_000, "rounds": 3, "budget": 10.0}
+FULL = {"rows": 20_000, "rounds": 11, "budget": 180.0}
 
 
 def run(settings: Settings) -> Outcome:
     """Measure the three tables in one process on one core; print rows per second and ratios."""
-    effort = {"rows": 4_000, "rounds": 3, "budget": 10.0} if settings.quick else {"rows": 20_000, "rounds": 11, "budget": 180.0}
+    effort = QUICK if settings.quick else FULL
     found = pinned("benchmarks.lines.columns:measure", 1, seed=settings.seed, **effort)
     ours: dict[str, dict[str, int]] = {}
     ratios: dict[str, dict[str, float]] = {}
@@ -40,9 +44,10 @@ def run(settings: Settings) -> Outcome:
         ratios=ratios,
         met=all(value <= LIMIT for job, value in ratios[TABLES[0]].items() if job != "encode"),
         notes=[
-            "one model configuration (width 128, depth 2, latent 8), one core, processor time, jobs interleaved over the tables, "
-            "medians; ratios are times of a table over times of one vector of the same 40 columns",
-            "score has 8 importance samples and starts at the Arrow table: encoding is in it; 'encode' is that part alone",
+            "one model configuration (width 128, depth 2, latent 8), one core, processor time, jobs interleaved over "
+            "the tables, medians; ratios are times of a table over times of one vector of the same 40 columns",
+            "score has 8 importance samples and starts at the Arrow table: encoding is in it; 'encode' is that part "
+            "alone, and not in the goal",
             "the vector is standardised, the numbers go through their quantile maps: the defaults of the two kinds",
         ],
     )

@@ -51,8 +51,11 @@ def detect(name: str, split: Split, seed: int, *, resident: bool) -> tuple[NDArr
         name: Name of the detector.
         split: The rows; mean and deviation come from the training rows.
         seed: Seed of the detector.
-        resident: The test rows are the training rows: take the scores that the fit gave them, in which no row is its own
-            neighbour, as the detectors mean it.
+        resident: The test rows are the training rows: take the scores that the fit gave them, in which no row is its
+            own neighbour, as the detectors mean it.
+
+    Raises:
+        ValueError: A score is not finite.
     """
     from sklearn.preprocessing import StandardScaler
 
@@ -66,4 +69,8 @@ def detect(name: str, split: Split, seed: int, *, resident: bool) -> tuple[NDArr
             model.n_components = rank  # its scores divide by each component's variance: all infinite where one is zero
         model.fit(train)
         scores = model.decision_scores_ if resident else model.decision_function(scaler.transform(split.test))
-    return np.asarray(scores, np.float64).ravel(), time.perf_counter() - began
+    found = np.asarray(scores, np.float64).ravel()
+    if not np.isfinite(found).all():
+        bad = np.count_nonzero(~np.isfinite(found))
+        raise ValueError(f"{name} gave {bad} scores of {len(found)} that are not finite")
+    return found, time.perf_counter() - began

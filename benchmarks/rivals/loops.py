@@ -1,4 +1,4 @@
-"""Training loops to compare with, all on the same network, rows and batch: each runs a number of steps and gives the seconds."""
+"""Training loops to compare with, on the same network, rows and batch: each runs some steps and gives the seconds."""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from itertools import pairwise
 from typing import Any
 
 import pyarrow as pa
@@ -20,15 +22,15 @@ from vaekit.training.validate import validate
 __all__ = ["OurLoop"]
 
 
-class _Enough(Exception):  # noqa: N818 (no error)
+class _Enough(Exception):
     """Ends a round: the loop has no other way to stop after a number of steps."""
 
 
 class OurLoop:
     """A fit that stands before its first step.
 
-    Contract, encoding and model are made once, as `fit` makes them. Each call of `steps` goes through `Loop.run`: order, batches,
-    hidden cells, noise, forward, objective, checks, clipping, optimiser, schedules, records.
+    Contract, encoding and model are made once, as `fit` makes them. Each call of `steps` goes through `Loop.run`:
+    order, batches, hidden cells, noise, forward, objective, checks, clipping, optimiser, schedules, records.
 
     Args:
         table: The rows; a tenth each is kept for early stopping and calibration.
@@ -48,6 +50,7 @@ class OurLoop:
         width = sum(spec.width for spec in contract.blocks())
         self.vae = build(contract.blocks(), config.architecture(len(self.train), width), config.seed).to(device)
         self.batch, self.clock = batch, clock
+
     def steps(self, count: int) -> float:
         """Seconds of `count` optimiser steps, validations and the very first step left aside."""
         ends, pauses = list[float](), list[float]()
@@ -60,15 +63,16 @@ class OurLoop:
         def on_validation(_: dict[str, Any]) -> None:
             pauses.append(len(ends))
 
-        loop = Loop(self.vae, self.train, self.valid, self.config, self.seed, on_validation=on_validation, on_step=on_step)
-        try:
-            loop.run(default_stages(self.config, -(-len(self.train) // self.batch)))
-        except _Enough:
-            pass
-        gaps = [b - a for index, (a, b) in enumerate(zip(ends, ends[1:], strict=False), 1) if index not in pauses]
+        self._run(on_validation=on_validation, on_step=on_step)
+        gaps = [b - a for index, (a, b) in enumerate(pairwise(ends), 1) if index not in pauses]
         if len(gaps) < count:
             raise ValueError(f"the fit ended after {len(gaps)} of {count} steps; give it more epochs")
         return sum(gaps[:count])
+
+    def _run(self, **calls: Any) -> None:
+        loop = Loop(self.vae, self.train, self.valid, self.config, self.seed, **calls)
+        with contextlib.suppress(_Enough):
+            loop.run(default_stages(self.config, -(-len(self.train) // self.batch)))
 
     @property
     def every(self) -> int:
@@ -79,11 +83,7 @@ class OurLoop:
             found.append(metrics["step"])
             raise _Enough
 
-        loop = Loop(self.vae, self.train, self.valid, self.config, self.seed, on_validation=on_validation)
-        try:
-            loop.run(default_stages(self.config, -(-len(self.train) // self.batch)))
-        except _Enough:
-            pass
+        self._run(on_validation=on_validation)
         return found[0]
 
     def validation(self) -> float:
@@ -92,4 +92,3 @@ class OurLoop:
         validate(self.vae, self.valid, self.seed)
         self.vae.train()
         return self.clock() - began
-

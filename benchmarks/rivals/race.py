@@ -25,8 +25,8 @@ def bits(asked: dict[str, Any]) -> dict[str, Any]:
         asked: ``data``, ``rows``, ``batch``, ``seed``, ``cores``, and ``rounds`` and ``budget`` of `interleaved`.
 
     Returns:
-        ``seconds`` {contender: per round}, ``steps`` of a round, ``failed`` {contender: why}, ``validation`` in seconds and
-        ``every``, the steps between validations.
+        ``seconds`` {contender: per round}, ``steps`` of a round, ``failed`` {contender: why}, ``validation`` in seconds
+        per round, and ``every``, the steps between validations.
     """
     rows, batch, clock = mnist(Path(asked["data"]), asked["rows"]), asked["batch"], clock_of(asked["cores"])
     width, latent = 400, 20
@@ -51,7 +51,7 @@ def bits(asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def mixed(asked: dict[str, Any]) -> dict[str, Any]:
-    """Twenty numbers and twenty categories through our contract; the same forty columns as a plain matrix. As `bits`."""
+    """As `bits`: twenty numbers and twenty categories through our contract; the same forty columns as a matrix."""
     values, batch, clock = matrix(asked["rows"], 40, asked["seed"]), asked["batch"], clock_of(asked["cores"])
     plain = ((values - values.mean(0)) / values.std(0)).astype(np.float32)
     width, latent, depth = 128, 8, 2

@@ -30,7 +30,7 @@ def paired_bootstrap(
         draws: Number of draws.
 
     Returns:
-        ``difference``, its 95 % interval ``low`` to ``high``, and ``better``: the share of draws with a difference above 0.
+        ``difference``, its 95 % interval ``low`` to ``high``, and ``better``: the share of draws above 0.
     """
     gap = ours - rival
     rng = np.random.default_rng(seed)
@@ -39,4 +39,5 @@ def paired_bootstrap(
     within = rng.integers(seeds, size=(draws, sets, seeds))
     means = gap[chosen[..., None], within].mean((1, 2))
     low, high = np.quantile(means, [0.025, 0.975])
-    return {"difference": float(gap.mean()), "low": float(low), "high": float(high), "better": float((means > 0).mean())}
+    better = float((means > 0).mean())
+    return {"difference": float(gap.mean()), "low": float(low), "high": float(high), "better": better}

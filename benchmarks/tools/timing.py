@@ -14,8 +14,8 @@ Clock = Callable[[], float]
 def clock_of(cores: int) -> Clock:
     """The clock for work on so many cores.
 
-    One core: the processor time of this process, which equals wall time on an idle machine and does not grow when others take
-    the core away. More cores: wall time, because waiting for each other is part of the cost.
+    One core: the processor time of this process, which equals wall time on an idle machine and does not grow when
+    others take the core away. More cores: wall time, because waiting for each other is part of the cost.
     """
     return time.process_time if cores == 1 else time.perf_counter
 
@@ -24,8 +24,8 @@ def interleaved(contenders: Mapping[str, Callable[[], float]], rounds: int, budg
     """Let every contender run once per round, so that a busy minute hits all of them; the order turns with the round.
 
     Args:
-        contenders: Name to a function that does its work once and returns the seconds that count. Each is called once before
-            the first round, to warm up.
+        contenders: Name to a function that does its work once and returns the seconds that count. Each is called once
+            before the first round, to warm up.
         rounds: Most rounds.
         budget: Seconds after which no further round begins; three are run in any case.
 

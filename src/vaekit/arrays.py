@@ -1,7 +1,7 @@
 """Blocks of columns, their static description, and noise that is drawn outside every graph.
 
-Shape legend, used in every docstring and in ``# shape:`` comments: ``B`` batch rows, ``K`` importance samples, ``F`` fields
-in a block, ``D`` values of one field per row (its event shape), ``L`` latent width of a group, ``T`` time steps,
+Shape legend, used in every docstring and in ``# shape:`` comments: ``B`` batch rows, ``K`` importance samples, ``F``
+fields in a block, ``D`` values of one field per row (its event shape), ``L`` latent width of a group, ``T`` time steps,
 ``C`` channels.
 """
 
@@ -35,7 +35,8 @@ class BlockSpec(msgspec.Struct, frozen=True, kw_only=True):
         cell: Half the width of the narrowest cell of each field in encoded units (0 for continuous), for numbers; else
             empty. Scales below a fraction of it are meaningless, so likelihoods use it as their floor.
         options: Likelihood options, for example ``{"scale": "learned"}``.
-        partial: Whether single elements of a field may be missing, for vectors; otherwise fields are missing as a whole.
+        partial: Whether single elements of a field may be missing, for vectors; otherwise fields are missing as a
+            whole.
 
     Example:
         >>> BlockSpec(name="number.gaussian", kind="number", likelihood="gaussian", fields=("a", "b")).width
@@ -79,8 +80,8 @@ class Block:
     Args:
         values: Encoded values, shape (B, F, *event): float32, or int64 codes for categories. Missing cells hold zero.
         observed: True where a cell was observed, broadcastable to values.
-        half: Numbers only. Half the width of the cell that a reading stands for, in encoded units, shape (B, F); zero for
-            a continuous reading.
+        half: Numbers only. Half the width of the cell that a reading stands for, in encoded units, shape (B, F);
+            zero for a continuous reading.
         constant: The part of the log-density that depends on data only (log-Jacobian, factorials), broadcastable to
             values, in nats.
         lengths: Number of valid steps per row for ragged blocks, shape (B,).
@@ -150,7 +151,7 @@ def generator(seed: int, *stream: str | int) -> np.random.Generator:
         A NumPy generator that is the same on every machine.
 
     Example:
-        >>> generator(0, "z").integers(100) == generator(0, "z").integers(100)
+        >>> bool(generator(0, "z").integers(100) == generator(0, "z").integers(100))
         True
     """
     digest = hashlib.sha256(repr((int(seed), *stream)).encode()).digest()
@@ -189,4 +190,4 @@ def draw(spec: NoiseSpec, seed: int, *lead: int) -> dict[str, Array]:
 
 def open_uniform(rng: np.random.Generator, size: tuple[int, ...]) -> NDArray[np.float64]:
     """Uniform draws strictly between 0 and 1, so that every quantile function stays finite."""
-    return (rng.integers(0, 2**23, size=size, dtype=np.uint32) + 0.5) / 2.0**23
+    return (rng.integers(0, 2**23, size=size).astype(np.float64) + 0.5) / 2.0**23

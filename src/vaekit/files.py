@@ -85,14 +85,20 @@ def read_verified(root: Path, name: str, entry: Entry) -> bytes:
     """
     pure = PurePosixPath(name)
     if pure.is_absolute() or ".." in pure.parts:
-        raise BundleError(f"{root / 'manifest.json'}: file name {name!r} leaves the bundle; the manifest is not trustworthy")
+        raise BundleError(
+            f"{root / 'manifest.json'}: file name {name!r} leaves the bundle; the manifest is not trustworthy"
+        )
     path = root / name
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise BundleError(f"{path}: cannot be read ({error.strerror}); the bundle is incomplete, copy it again") from error
+        raise BundleError(
+            f"{path}: cannot be read ({error.strerror}); the bundle is incomplete, copy it again"
+        ) from error
     if len(content) != entry.bytes:
         raise BundleError(f"{path}: expected {entry.bytes} bytes, got {len(content)}; the file is truncated or altered")
     if sha256(content) != entry.sha256:
-        raise BundleError(f"{path}: sha256 differs from the manifest; the file was altered after the bundle was written")
+        raise BundleError(
+            f"{path}: sha256 differs from the manifest; the file was altered after the bundle was written"
+        )
     return content

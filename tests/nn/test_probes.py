@@ -1,4 +1,7 @@
-"""Two models that the core was not written for fit it without touching it: a two-layer ladder, and a flow prior over a masked series."""
+"""Two models that the core was not written for fit it without touching it.
+
+A two-layer ladder, and a flow prior over a masked series.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ WIDTH = 32
 
 
 class Ladder(Latent):
-    """Top-down inference with two groups: q(z2 | x) q(z1 | x, z2), p(z2) p(z1 | z2) (Sønderby et al. 2016, simplified)."""
+    """Top-down inference with two groups: q(z2 | x) q(z1 | x, z2), p(z2) p(z1 | z2) (Sønderby et al. 2016)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -119,10 +122,14 @@ def ladder() -> tuple[VAE, dict[str, Block]]:
 
     x = load_breast_cancer().data[:400, :10]
     x = torch.tensor((x - x.mean(0)) / x.std(0), dtype=torch.float32)
-    spec = BlockSpec(name="number.gaussian", kind="number", likelihood="gaussian", fields=tuple("abcdefghij"), cell=(0.0,) * 10)
+    spec = BlockSpec(
+        name="number.gaussian", kind="number", likelihood="gaussian", fields=tuple("abcdefghij"), cell=(0.0,) * 10
+    )
     torch.manual_seed(0)
     encoder = nn.Sequential(Stems([spec], WIDTH), MLP(WIDTH, 2))
-    vae = VAE([spec], encoder=encoder, latent=Ladder(), decoder=Concat(6), heads={spec.name: likelihoods.make(spec, WIDTH)})
+    vae = VAE(
+        [spec], encoder=encoder, latent=Ladder(), decoder=Concat(6), heads={spec.name: likelihoods.make(spec, WIDTH)}
+    )
     return vae, {spec.name: Block(x, torch.ones_like(x, dtype=torch.bool), torch.zeros_like(x), torch.zeros_like(x))}
 
 
@@ -139,9 +146,17 @@ def series() -> tuple[VAE, dict[str, Block]]:
     observed = (np.arange(steps) < lengths[:, None])[..., None] & (rng.random(x.shape) > 0.1)
     values = torch.tensor(np.where(observed, x, 0.0), dtype=torch.float32)[:, None]
     spec = BlockSpec(name="series.x", kind="vector", likelihood="gaussian", fields=("x",), event=(steps, 2))
-    block = Block(values, torch.tensor(observed)[:, None], constant=torch.zeros_like(values), lengths=torch.tensor(lengths))
+    block = Block(
+        values, torch.tensor(observed)[:, None], constant=torch.zeros_like(values), lengths=torch.tensor(lengths)
+    )
     torch.manual_seed(0)
-    vae = VAE([spec], encoder=SeriesEncoder(2), latent=OneGroup(3), decoder=Concat(3), heads={spec.name: likelihoods.make(spec, WIDTH)})
+    vae = VAE(
+        [spec],
+        encoder=SeriesEncoder(2),
+        latent=OneGroup(3),
+        decoder=Concat(3),
+        heads={spec.name: likelihoods.make(spec, WIDTH)},
+    )
     return vae, {spec.name: block}
 
 
@@ -168,7 +183,9 @@ def test_what_is_masked_in_a_series_cannot_change_the_answer():
     vae.eval()
     block = blocks["series.x"]
     noise = {"z": torch.randn(1, len(block), 3)}
-    garbage = Block(torch.where(block.observed, block.values, 1e3), block.observed, constant=block.constant, lengths=block.lengths)
+    garbage = Block(
+        torch.where(block.observed, block.values, 1e3), block.observed, constant=block.constant, lengths=block.lengths
+    )
     one, other = vae(blocks, noise).terms, vae({"series.x": garbage}, noise).terms
     assert torch.equal(one.log_px["series.x"], other.log_px["series.x"])
     assert torch.equal(one.log_qz["z"], other.log_qz["z"])

@@ -1,7 +1,7 @@
 """A linear-Gaussian VAE has an exact log p(x); every objective and estimator is held to it, in float64.
 
-x = W z + b + s·e with orthogonal columns of W, so the exact posterior is a diagonal normal. E_q of a quadratic is exact with
-the 2L cubature points ±sqrt(L)·e_i in place of random noise, so equalities are tested as equalities.
+x = W z + b + s·e with orthogonal columns of W, so the exact posterior is a diagonal normal. E_q of a quadratic is exact
+with the 2L cubature points ±sqrt(L)·e_i in place of random noise, so equalities are tested as equalities.
 """
 
 from __future__ import annotations
@@ -77,7 +77,13 @@ def make(world, closed: bool = True) -> VAE:
     with torch.no_grad():
         linear.weight.copy_(weight)
         linear.bias.copy_(bias)
-    vae = VAE([SPEC], encoder=Identity(), latent=LinearLatent(weight, bias, closed), decoder=Identity(), heads={SPEC.name: head})
+    vae = VAE(
+        [SPEC],
+        encoder=Identity(),
+        latent=LinearLatent(weight, bias, closed),
+        decoder=Identity(),
+        heads={SPEC.name: head},
+    )
     return vae.double().eval()
 
 

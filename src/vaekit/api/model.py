@@ -40,7 +40,7 @@ class Model:
         return self.bundle.evaluation
 
     def score(self, table: Any, *, attribution: bool = False, samples: int = 8, seed: int = 0) -> pa.Table:
-        """Bound on -log p(x) in nats, p-value, and with attribution one column per field. See `vaekit.queries.score`."""
+        """Bound on -log p(x) in nats, its p-value, and one column per field. See `vaekit.queries.score`."""
         return self.query("score", table, attribution=attribution, samples=samples, seed=seed)
 
     def detect(

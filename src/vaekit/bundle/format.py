@@ -14,9 +14,9 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from vaekit.arrays import Array, BlockSpec, Noise
-from vaekit.files import Entry, read_verified, sha256, write_folder
 from vaekit.errors import BundleError, ContractError
 from vaekit.fields.contract import Contract
+from vaekit.files import Entry, read_verified, sha256, write_folder
 from vaekit.version import __version__
 
 __all__ = ["FORMAT", "Architecture", "Bundle", "Signature"]
@@ -146,7 +146,8 @@ class Bundle:
             The bundle.
 
         Raises:
-            BundleError: If a file is missing, truncated, altered or not readable, or the format is newer than this release.
+            BundleError: If a file is missing, truncated, altered or not readable, or the format is newer than this
+                release.
         """
         root = Path(path)
         manifest = _manifest(root)
@@ -174,7 +175,10 @@ class Bundle:
         config = self.architecture.config
         sizes = ", ".join(f"{name} {value}" for name, value in config.items())
         lines = ["# Model card", "", f"Made with vaekit {__version__}.", "", "## Model", "", f"- architecture: {sizes}"]
-        lines += [f"- parameters: {sum(v.size for v in self.weights.values()):,}", f"- contract: `{self.contract.hash}`"]
+        lines += [
+            f"- parameters: {sum(v.size for v in self.weights.values()):,}",
+            f"- contract: `{self.contract.hash}`",
+        ]
         lines += ["", "## Data", ""] + [f"- {k}: {v}" for k, v in self.run.get("data", {}).items()]
         lines += ["", "## Held-out figures", ""]
         lines += [f"- {k}: {v:,.4g}" for k, v in self.evaluation.items() if isinstance(v, int | float)]
@@ -203,7 +207,8 @@ def _manifest(root: Path) -> Manifest:
         )
     if plain.get("seal") != _seal(plain):
         raise BundleError(f"{path}: its seal does not match; the file was altered after the bundle was written")
-    return _decode(root, _MANIFEST, {_MANIFEST: content}, Manifest)
+    manifest: Manifest = _decode(root, _MANIFEST, {_MANIFEST: content}, Manifest)
+    return manifest
 
 
 def _seal(manifest: dict[str, Any]) -> str:

@@ -27,7 +27,8 @@ def marginal_similarity(real: Array, sampled: Array) -> Array:
         [0.5]
     """
     bins = int(max(real.max(), sampled.max())) + 1
-    return 1.0 - 0.5 * np.abs(_shares(real, bins) - _shares(sampled, bins)).sum(-1)
+    similarity: Array = 1.0 - 0.5 * np.abs(_shares(real, bins) - _shares(sampled, bins)).sum(-1)
+    return similarity
 
 
 def pairwise_similarity(real: Array, sampled: Array) -> Array:

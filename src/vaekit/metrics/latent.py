@@ -27,7 +27,8 @@ def active_units(means: Array, threshold: float = 0.01) -> Array:
         >>> active_units(np.array([[0.0, 1.0], [0.0, -1.0]])).tolist()
         [False, True]
     """
-    return np.var(np.asarray(means, np.float64), axis=0) > threshold
+    active: Array = np.var(np.asarray(means, np.float64), axis=0) > threshold
+    return active
 
 
 def mutual_information(mean: Array, log_std: Array, noise: Array) -> float:
@@ -56,7 +57,8 @@ def mutual_information(mean: Array, log_std: Array, noise: Array) -> float:
 
     def log_q(rows: slice) -> Array:  # of z[rows] under every posterior: shape (N, rows)
         white = (z[None, rows] - mean[:, None]) * np.exp(-log_std[:, None])
-        return -(0.5 * np.square(white) + log_std[:, None] + 0.5 * np.log(2 * np.pi)).sum(-1)
+        density: Array = -(0.5 * np.square(white) + log_std[:, None] + 0.5 * np.log(2 * np.pi)).sum(-1)
+        return density
 
     total, step = 0.0, max(1, 2**22 // max(1, mean.size))
     for start in range(0, len(z), step):

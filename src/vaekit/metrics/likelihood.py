@@ -27,7 +27,8 @@ def log_mean_exp(log_weight: Array) -> Array:
     """
     log_weight = np.asarray(log_weight, np.float64)
     top = log_weight.max(0)
-    return top + np.log(np.exp(log_weight - top).mean(0))
+    bound: Array = top + np.log(np.exp(log_weight - top).mean(0))
+    return bound
 
 
 def normalized_weights(log_weight: Array) -> Array:
@@ -38,8 +39,9 @@ def normalized_weights(log_weight: Array) -> Array:
         [0.25, 0.75]
     """
     log_weight = np.asarray(log_weight, np.float64)
-    weight = np.exp(log_weight - log_weight.max(0))
-    return weight / weight.sum(0)
+    weight: Array = np.exp(log_weight - log_weight.max(0))
+    weight /= weight.sum(0)
+    return weight
 
 
 def effective_samples(log_weight: Array) -> Array:
@@ -49,4 +51,5 @@ def effective_samples(log_weight: Array) -> Array:
         >>> effective_samples(np.zeros((4, 1))).tolist()
         [4.0]
     """
-    return 1.0 / np.square(normalized_weights(log_weight)).sum(0)
+    effective: Array = 1.0 / np.square(normalized_weights(log_weight)).sum(0)
+    return effective

@@ -16,8 +16,10 @@ def marginal_nats(
 ) -> dict[str, Array]:
     """-log p(x_f) of each held-out cell under independent marginals fitted on training rows, in nats; 0 where missing.
 
-    Numbers: a normal in encoded units, which under a quantile transform is the smoothed histogram of the column. Counts and
-    categories: smoothed frequencies (add one half), with a geometric tail for counts above the largest seen. Binary vector
+    Numbers: a normal in encoded units, which under a quantile transform is the smoothed histogram of the column.
+        Counts and
+    categories: smoothed frequencies (add one half), with a geometric tail for counts above the largest seen. Binary
+        vector
     elements: smoothed frequencies; other vectors: normals.
 
     Args:
@@ -63,7 +65,8 @@ def _normals(fitted: Block, asked: Block) -> Array:
     density = -0.5 * np.square(z) - 0.5 * np.log(2.0 * np.pi)
     log_p = np.where(half > 1e-3, mass, density) - np.log(std)
     constant = 0.0 if asked.constant is None else np.asarray(asked.constant, np.float64)
-    return -(log_p + constant)
+    nats: Array = -(log_p + constant)
+    return nats
 
 
 def _frequencies(spec: BlockSpec, fitted: Block, asked: Block) -> Array:

@@ -61,6 +61,8 @@ class Diagonal(nn.Module):
         size: Latent width L.
     """
 
+    noise: Noise
+
     def __init__(self, width: int, size: int) -> None:
         super().__init__()
         self.noise = Noise("normal", (size,))
@@ -72,4 +74,4 @@ class Diagonal(nn.Module):
         return DiagonalNormal(mean, soft_bound(raw, -7.0, 3.0))
 
 
-POSTERIORS: dict[str, Callable[[int, int], nn.Module]] = {"diagonal": Diagonal}
+POSTERIORS: dict[str, Callable[[int, int], Diagonal]] = {"diagonal": Diagonal}

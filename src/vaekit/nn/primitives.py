@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from vaekit.arrays import Block, BlockSpec
 from vaekit.nn.vae import VAE, Params
 
-__all__ = ["PRIMITIVES", "Decode", "Encode", "LogDensity", "PriorDraw", "Primitive", "Score"]
+__all__ = ["PRIMITIVES", "Decode", "Encode", "LogDensity", "Primitive", "PriorDraw", "Score"]
 
 Arrays = Mapping[str, Tensor]
 
@@ -78,7 +78,11 @@ class Encode(Primitive):
         """Infer the latent groups."""
         found: dict[str, Tensor] = {}
         for group in self.vae.encode(gather(self.specs(), inputs), under("noise.", inputs)):
-            found |= {f"z.{group.name}": group.z, f"log_q.{group.name}": group.log_q, f"log_p.{group.name}": group.log_p}
+            found |= {
+                f"z.{group.name}": group.z,
+                f"log_q.{group.name}": group.log_q,
+                f"log_p.{group.name}": group.log_p,
+            }
         return found
 
 

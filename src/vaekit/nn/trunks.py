@@ -11,8 +11,8 @@ __all__ = ["MLP"]
 class MLP(nn.Module):
     """A first activation, then pre-normalised residual layers: ``h <- h + dropout(act(W norm(h)))``.
 
-    With depth 1 it is the activation alone, so stem → MLP → head is the classical one-hidden-layer network. The norm is a
-    LayerNorm (per row), which keeps scoring independent of the rest of the batch.
+    With depth 1 it is the activation alone, so stem → MLP → head is the classical one-hidden-layer network. The norm
+    is a LayerNorm (per row), which keeps scoring independent of the rest of the batch.
 
     Args:
         width: Hidden width H.

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from vaekit.arrays import Block, Blocks, BlockSpec
 from vaekit.nn.latents import Group, Latent
+from vaekit.nn.likelihoods.base import Likelihood
 
 __all__ = ["VAE", "Pass", "Terms"]
 
@@ -33,7 +35,7 @@ class Terms:
     kl: dict[str, Tensor | None]
 
     def reconstruction(self) -> Tensor:
-        """log p(x | z), summed over all fields: shape (K, B)."""
+        """Log p(x | z), summed over all fields: shape (K, B)."""
         return torch.stack([term.sum(-1) for term in self.log_px.values()]).sum(0)
 
     def log_weight(self) -> Tensor:
@@ -74,7 +76,7 @@ class VAE(nn.Module):
         encoder: nn.Module,
         latent: Latent,
         decoder: nn.Module,
-        heads: Mapping[str, nn.Module],
+        heads: Mapping[str, Likelihood],
         condition: nn.Module | None = None,
     ) -> None:
         super().__init__()
@@ -82,9 +84,9 @@ class VAE(nn.Module):
         self.encoder, self.latent, self.decoder, self.condition = encoder, latent, decoder, condition
         self.heads = nn.ModuleDict({name.replace(".", "/"): head for name, head in heads.items()})
 
-    def head(self, block: str) -> nn.Module:
+    def head(self, block: str) -> Likelihood:
         """The likelihood of a block."""
-        return self.heads[block.replace(".", "/")]
+        return cast(Likelihood, self.heads[block.replace(".", "/")])
 
     def conditioning(self, blocks: Blocks) -> Tensor | None:
         """The hidden vector of the condition fields (B, H), or None."""
@@ -104,7 +106,7 @@ class VAE(nn.Module):
         return {name.replace("/", "."): head(h) for name, head in self.heads.items()}
 
     def log_density(self, params: Params, blocks: Blocks) -> dict[str, Tensor]:
-        """log p(x_f | z) per block, shape (K, B, F); missing cells give exactly zero value and gradient."""
+        """Log p(x_f | z) per block, shape (K, B, F); missing cells give exactly zero value and gradient."""
         return {name: self._log_px(name, params[name], blocks[name]) for name in params}
 
     def _log_px(self, name: str, params: dict[str, Tensor], block: Block) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from torch import Tensor, nn
 
 from vaekit.errors import ConfigError
@@ -38,8 +40,18 @@ class Objective(nn.Module):
             ConfigError: If the objective has no such weight.
         """
         if name not in self.weights:
-            raise ConfigError(f"{type(self).__name__} has no weight {name!r}; it has: {', '.join(self.weights) or 'none'}")
+            raise ConfigError(
+                f"{type(self).__name__} has no weight {name!r}; it has: {', '.join(self.weights) or 'none'}"
+            )
         setattr(self, name, value)
+
+    def weight(self, name: str) -> float:
+        """The present value of a weight."""
+        return float(getattr(self, name))
+
+    def leaves(self) -> list[Objective]:
+        """The objectives that this one is the sum of: itself."""
+        return [self]
 
     def __add__(self, other: Objective) -> Sum:
         return Sum(self, other)
@@ -57,7 +69,7 @@ class Sum(Objective):
 
     def __init__(self, *parts: Objective) -> None:
         super().__init__()
-        flat = [leaf for part in parts for leaf in (part.parts if isinstance(part, Sum) else [part])]
+        flat = [leaf for part in parts for leaf in part.leaves()]
         self.parts = nn.ModuleList(flat)
         self.samples = max(part.samples for part in flat)
         names = [name for part in flat for name in part.weights]
@@ -68,12 +80,12 @@ class Sum(Objective):
     @property
     def row_separable(self) -> bool:
         """True if every part is."""
-        return all(part.row_separable for part in self.parts)
+        return all(part.row_separable for part in self.leaves())
 
     def forward(self, passed: Pass) -> dict[str, Tensor]:
         """The terms of all parts."""
         terms: dict[str, Tensor] = {}
-        for part in self.parts:
+        for part in self.leaves():
             found = part(passed)
             if shared := terms.keys() & found.keys():
                 raise ConfigError(f"objectives that are added must not share terms; got {sorted(shared)} twice")
@@ -82,7 +94,19 @@ class Sum(Objective):
 
     def set_weight(self, name: str, value: float) -> None:
         """Set a weight of the part that has it."""
-        owner = next((part for part in self.parts if name in part.weights), None)
-        if owner is None:
-            raise ConfigError(f"no part of the objective has a weight {name!r}; known: {', '.join(self.weights) or 'none'}")
-        owner.set_weight(name, value)
+        self._owner(name).set_weight(name, value)
+
+    def weight(self, name: str) -> float:
+        """The present value of a weight of the part that has it."""
+        return self._owner(name).weight(name)
+
+    def leaves(self) -> list[Objective]:
+        """The parts."""
+        return [cast(Objective, part) for part in self.parts]
+
+    def _owner(self, name: str) -> Objective:
+        for part in self.leaves():
+            if name in part.weights:
+                return part
+        known = ", ".join(self.weights) or "none"
+        raise ConfigError(f"no part of the objective has a weight {name!r}; known: {known}")

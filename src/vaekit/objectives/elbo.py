@@ -16,8 +16,8 @@ class ELBO(Objective):
     """Negative ELBO per row: ``-E_q[log p(x | z)] + beta · KL(q(z | x) || p(z))``, in nats.
 
     The KL is the closed form where the latent group has one, else the Monte-Carlo estimate ``log q - log p`` over the K
-    samples. With ``free_bits`` λ > 0 a latent dimension (or, without a closed form, a whole group with λ · L) costs at least λ
-    nats on average over the batch, so the optimiser gains nothing by emptying it.
+    samples. With ``free_bits`` λ > 0 a latent dimension (or, without a closed form, a whole group with λ · L) costs
+    at least λ nats on average over the batch, so the optimiser gains nothing by emptying it.
 
     Args:
         beta: Weight of the KL; a schedule may drive it.

@@ -26,7 +26,8 @@ def calibrate(engine: Engine, table: Any) -> dict[str, Array]:
         table: Calibration rows, n of them.
 
     Returns:
-        ``score`` and ``anomaly``: sorted, shape (n,); ``usual``: mean share of each model field where it is observed, shape (F,).
+        ``score`` and ``anomaly``: sorted, shape (n,); ``usual``: mean share of each model field where it is
+        observed, shape (F,).
     """
     blocks = engine.encode(read(table))
     bound, shares = bounds(engine, blocks, samples=SAMPLES, seed=SEED, attribution=True)

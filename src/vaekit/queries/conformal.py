@@ -22,8 +22,8 @@ _TIE = 1e-5  # relative accuracy of a score: the same row may differ by so much 
 def p_values(engine: Engine, name: str, values: Array) -> Array:
     """Conformal p-values ``(1 + #{calibration ≥ value}) / (n + 1)``.
 
-    A calibration score within float accuracy of the value counts as equal, so rows that repeat calibration rows, as rows
-    of categories do, keep their p-value on every backend.
+    A calibration score within float accuracy of the value counts as equal, so rows that repeat calibration rows, as
+    rows of categories do, keep their p-value on every backend.
 
     Args:
         engine: A model whose calibration holds sorted scores under `name`.
@@ -72,7 +72,9 @@ def check_alpha(engine: Engine, name: str, alpha: float) -> None:
         raise QueryError(f"alpha is a false-alarm rate between 0 and 1, got {alpha}")
     n = len(engine.calibration.get(name, ()))
     if n == 0:
-        raise QueryError("this model holds no calibration scores, so no false-alarm rate can be promised; fit it on more rows")
+        raise QueryError(
+            "this model holds no calibration scores, so no false-alarm rate can be promised; fit it on more rows"
+        )
     if alpha * (n + 1) < 1.0 - 1e-9:
         raise QueryError(
             f"alpha={alpha} cannot be promised with {n} calibration rows: the smallest attainable is {_rounded_up(n)}; "

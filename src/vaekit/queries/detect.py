@@ -21,19 +21,26 @@ __all__ = ["detect", "resolution_nats"]
 
 @register
 def detect(
-    engine: Engine, table: Any, *, alpha: float = 0.01, attribution: bool = False, samples: int = SAMPLES, seed: int = SEED
+    engine: Engine,
+    table: Any,
+    *,
+    alpha: float = 0.01,
+    attribution: bool = False,
+    samples: int = SAMPLES,
+    seed: int = SEED,
 ) -> pa.Table:
     """Flag rows that are stranger than all but a share alpha of ordinary rows.
 
     The anomaly score is -log of the probability of the row with every number read at a stated resolution, so it has no
-    units: metres or millimetres rank rows alike. On rows exchangeable with the calibration rows at most a share alpha is flagged.
+    units: metres or millimetres rank rows alike. On rows exchangeable with the calibration rows at most a share
+        alpha is flagged.
 
     Args:
         engine: The model.
         table: Rows, B of them.
         alpha: Promised false-alarm rate.
-        attribution: Add ``excess.<field>``: nats by which the field is stranger than it is on average on calibration rows
-            where it is observed; zero where it is missing.
+        attribution: Add ``excess.<field>``: nats by which the field is stranger than it is on average on calibration
+            rows where it is observed; zero where it is missing.
         samples: Importance samples K; only the number that the calibration rows were scored with.
         seed: Seed of the one draw that all rows share; only the one that the calibration rows were scored with.
 
@@ -41,8 +48,8 @@ def detect(
         Columns ``anomaly_score`` (nats, larger is stranger), ``p_value`` (conformal) and ``anomaly`` (bool).
 
     Raises:
-        QueryError: If the calibration rows cannot support alpha; the message names the smallest that they can. If samples
-            or seed are not those of the calibration, for which nothing can be promised.
+        QueryError: If the calibration rows cannot support alpha; the message names the smallest that they can. If
+            samples or seed are not those of the calibration, for which nothing can be promised.
         ContractError: If the rows do not fit the contract.
 
     References:
@@ -81,5 +88,6 @@ def resolution_nats(engine: Engine, blocks: Blocks) -> Array:
 
 def _by_element(field: Any, whole: Array) -> Array:
     """The log of the resolution of each element of a vector (D,), given their sum (1,)."""
-    scale = np.log(field.scale) if field.scale else np.zeros(field.length)
-    return scale + (whole - scale.sum()) / field.length
+    scale: Array = np.log(field.scale) if field.scale else np.zeros(field.length)
+    each: Array = scale + (whole - scale.sum()) / field.length
+    return each

@@ -34,8 +34,9 @@ def evaluate(engine: Engine, held_out: Any, train: Any, seed: int = 0) -> dict[s
         seed: Seed of the scoring draw.
 
     Returns:
-        ``elbo`` and ``iwae_64`` (nats per row), ``marginal_nats`` (the baseline's mean -log p), ``fields`` {name: figures},
-        ``active_units``, ``latent_width``, and ``mutual_information`` where the posterior is a diagonal normal.
+        ``elbo`` and ``iwae_64`` (nats per row), ``marginal_nats`` (the baseline's mean -log p), ``fields`` {name:
+        figures}, ``active_units``, ``latent_width``, and ``mutual_information`` where the posterior is a diagonal
+        normal.
 
     References:
         Burda et al. 2016 (bound, active units). Hoffman & Johnson 2016 (mutual information).

@@ -10,7 +10,7 @@ from vaekit.arrays import Array, Blocks, BlockSpec
 from vaekit.errors import ConfigError
 from vaekit.fields.arrow_types import parse_type
 from vaekit.fields.numeric import write
-from vaekit.fields.vector import element_matrix, write_lists
+from vaekit.fields.vector import Vector, element_matrix, write_lists
 from vaekit.queries.base import model_specs, observed_shares
 from vaekit.queries.tables import gathered
 
@@ -111,7 +111,7 @@ class Filling:
         import pyarrow as pa
 
         field = self.engine.contract[name]
-        if spec.kind == "vector":
+        if isinstance(field, Vector):
             mean = element_matrix(field, column, field.length).reshape(draws, -1, field.length).mean(0)
             point = (mean >= 0.5).astype(np.float64) if spec.likelihood == "bernoulli" else mean
             return {name: write_lists(point, parse_type(field.type))}
@@ -174,11 +174,16 @@ def _merge(engine: Engine, name: str, column: Any, filled: Any, missing: Array) 
 
     field = engine.contract[name]
     kind = parse_type(field.type)
-    if field.kind == "vector":
-        seen, new = element_matrix(field, column, field.length), element_matrix(field, pa.chunked_array([filled]), field.length)
+    if isinstance(field, Vector):
+        seen, new = (
+            element_matrix(field, column, field.length),
+            element_matrix(field, pa.chunked_array([filled]), field.length),
+        )
         return write_lists(np.where(np.isnan(seen), new, seen), kind)
     if pa.types.is_dictionary(kind) and not pa.types.is_null(column.type):
-        plain = pc.if_else(pa.array(missing), filled.cast(kind.value_type), column.combine_chunks().cast(kind.value_type))
+        plain = pc.if_else(
+            pa.array(missing), filled.cast(kind.value_type), column.combine_chunks().cast(kind.value_type)
+        )
         return plain.dictionary_encode().cast(kind) if not kind.ordered else _ordered(plain, kind, filled)
     if pa.types.is_null(column.type):
         return filled

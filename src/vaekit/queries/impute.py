@@ -29,9 +29,9 @@ def impute(
 ) -> pa.Table:
     """Fill the missing cells of model fields from p(missing | observed).
 
-    With one draw (the default) a cell gets its point estimate: the posterior mean of a number, the median of a count, the
-    most probable category. With more draws the table comes back once per draw, each cell filled with an independent draw, for
-    multiple imputation.
+    With one draw (the default) a cell gets its point estimate: the posterior mean of a number, the median of a
+    count, the most probable category. With more draws the table comes back once per draw, each cell filled with an
+    independent draw, for multiple imputation.
 
     Args:
         engine: The model.
@@ -54,7 +54,9 @@ def impute(
     """
     positive(draws=draws, samples=samples)
     if interval is not None and (draws != 1 or not 0.0 < interval < 1.0):
-        raise ConfigError(f"interval is a coverage between 0 and 1 and needs draws=1, got interval={interval}, draws={draws}")
+        raise ConfigError(
+            f"interval is a coverage between 0 and 1 and needs draws=1, got interval={interval}, draws={draws}"
+        )
     data = read(table)
     blocks = engine.encode(data, partial=True)
     wanted = np.flatnonzero(_incomplete(engine, blocks))
@@ -69,4 +71,5 @@ def impute(
 
 def _incomplete(engine: Engine, blocks: dict[str, Block]) -> Array:
     """Rows with at least one missing model cell, shape (B,)."""
-    return np.any([share < 1.0 for share in observed_shares(engine, blocks).values()], axis=0)
+    incomplete: Array = np.any([share < 1.0 for share in observed_shares(engine, blocks).values()], axis=0)
+    return incomplete

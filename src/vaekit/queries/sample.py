@@ -30,8 +30,8 @@ def sample(
 ) -> pa.Table:
     """Draw rows from the model: z from the prior, then every field from its likelihood.
 
-    Fields that are `given` are held fixed. A given condition field conditions the model; a given model field conditions the
-    draw by importance resampling, so the other fields follow p(others | given).
+    Fields that are `given` are held fixed. A given condition field conditions the model; a given model field
+    conditions the draw by importance resampling, so the other fields follow p(others | given).
 
     Args:
         engine: The model.
@@ -66,8 +66,10 @@ def sample(
     table = engine.contract.decode(gathered(engine, parts))
     for name in given:
         column = pa.concat_arrays([fixed[name].combine_chunks()] * n) if n else fixed[name].slice(0, 0)
-        table = table.set_column(table.column_names.index(name), name, column) if name in table.column_names else (
-            table.append_column(name, column)
+        table = (
+            table.set_column(table.column_names.index(name), name, column)
+            if name in table.column_names
+            else (table.append_column(name, column))
         )
     return table
 
@@ -75,9 +77,13 @@ def sample(
 def _check_given(engine: Engine, given: Mapping[str, Any], temperature: float) -> None:
     model, condition = engine.contract.names("model"), engine.contract.names("condition")
     if unknown := sorted(set(given) - set(model) - set(condition)):
-        raise ConfigError(f"given names {unknown}, which are not fields of the model; it has: {', '.join(model + condition)}")
+        raise ConfigError(
+            f"given names {unknown}, which are not fields of the model; it has: {', '.join(model + condition)}"
+        )
     if absent := [name for name in condition if name not in given]:
-        raise ConfigError(f"condition fields must be given: {', '.join(absent)}; for example given={{{absent[0]!r}: …}}")
+        raise ConfigError(
+            f"condition fields must be given: {', '.join(absent)}; for example given={{{absent[0]!r}: …}}"
+        )
     if temperature != 1.0 and set(given) & set(model):
         raise ConfigError("temperature scales the prior and does not apply to draws given model fields; leave it at 1")
 
@@ -90,7 +96,9 @@ def _check_known(engine: Engine, given: Mapping[str, Any], row: dict[str, Block]
     return any(name in given for name in known)
 
 
-def _free(engine: Engine, row: dict[str, Block], size: int, seed: int, chunk: int, temperature: float) -> dict[str, Array]:
+def _free(
+    engine: Engine, row: dict[str, Block], size: int, seed: int, chunk: int, temperature: float
+) -> dict[str, Array]:
     """Rows from the prior."""
     rows = take(row, np.zeros(size, np.int64))
     own = int(generator(seed, "sample", chunk).integers(2**62))

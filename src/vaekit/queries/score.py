@@ -20,12 +20,14 @@ __all__ = ["bounds", "score"]
 
 
 @register
-def score(engine: Engine, table: Any, *, attribution: bool = False, samples: int = SAMPLES, seed: int = SEED) -> pa.Table:
+def score(
+    engine: Engine, table: Any, *, attribution: bool = False, samples: int = SAMPLES, seed: int = SEED
+) -> pa.Table:
     """Importance-weighted bound on -log p(x) of each row, in nats: larger is stranger.
 
     ``score = -log (1/K) Σ_k w_k`` with ``w_k = p(x, z_k) / q(z_k | x)``. With attribution,
-    ``score.<field> = -Σ_k ŵ_k log p(x_f | z_k)`` for normalised weights ŵ, and ``score.latent`` is the remainder, so the columns
-    add up to ``score``. The same seed gives the same answer, whatever other rows are asked for.
+    ``score.<field> = -Σ_k ŵ_k log p(x_f | z_k)`` for normalised weights ŵ, and ``score.latent`` is the remainder, so
+    the columns add up to ``score``. The same seed gives the same answer, whatever other rows are asked for.
 
     Args:
         engine: The model.
@@ -36,8 +38,8 @@ def score(engine: Engine, table: Any, *, attribution: bool = False, samples: int
 
     Returns:
         Columns ``score`` (nats), ``p_value`` (share of calibration rows at least as strange, conformal; null without
-        calibration, and with samples or seed other than the default, which calibration rows were not scored with), and the
-        attribution.
+        calibration, and with samples or seed other than the default, which calibration rows were not scored with),
+        and the attribution.
 
     Raises:
         ContractError: If the rows do not fit the contract.

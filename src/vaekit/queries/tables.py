@@ -19,6 +19,7 @@ def gathered(engine: Engine, parts: list[dict[str, Array]]) -> dict[str, Array]:
     """Concatenate chunks of encoded values over rows; without chunks, zero rows."""
     if not parts:
         return {
-            s.name: np.zeros((0, *s.shape), np.int64 if s.kind == "category" else np.float64) for s in model_specs(engine)
+            s.name: np.zeros((0, *s.shape), np.int64 if s.kind == "category" else np.float64)
+            for s in model_specs(engine)
         }
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

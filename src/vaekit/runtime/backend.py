@@ -46,7 +46,9 @@ def make_backend(bundle: Bundle, name: str = "auto") -> Backend:
 
         return OnnxBackend(bundle)
     if importlib.util.find_spec("torch") is None:
-        raise BundleError("the torch backend needs torch, which is not installed; use backend='onnx' or install vaekit[train]")
+        raise BundleError(
+            "the torch backend needs torch, which is not installed; use backend='onnx' or install vaekit[train]"
+        )
     from vaekit.runtime.torch_backend import TorchBackend
 
     return TorchBackend.from_bundle(bundle)

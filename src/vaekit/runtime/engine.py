@@ -57,7 +57,7 @@ class Engine:
         }
 
     def noise(self, seed: int, samples: int, rows: int, shared: bool = False) -> dict[str, Array]:
-        """Noise for K samples of B rows; `shared` gives every row the same draw, so no row depends on its neighbours."""
+        """Noise for K samples of B rows; `shared` gives every row the same draw, whatever its neighbours."""
         drawn = draw(self.architecture.noise, seed, samples, 1 if shared else rows)
         return {f"noise.{n}": np.broadcast_to(v, (samples, rows, *v.shape[2:])) for n, v in drawn.items()}
 

@@ -45,7 +45,9 @@ class OnnxBackend:
 
             if primitive not in self._bundle.graphs:
                 held = ", ".join(sorted(self._bundle.graphs))
-                raise BundleError(f"this bundle has no graph {primitive!r}; it holds: {held}. Export it with that graph")
+                raise BundleError(
+                    f"this bundle has no graph {primitive!r}; it holds: {held}. Export it with that graph"
+                )
             options = onnxruntime.SessionOptions()
             options.log_severity_level = 3
             self._sessions[primitive] = onnxruntime.InferenceSession(

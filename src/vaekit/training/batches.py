@@ -82,8 +82,9 @@ def draw_noise(spec: NoiseSpec, rng: torch.Generator, samples: int, rows: int) -
 def hide(blocks: Blocks, specs: Mapping[str, BlockSpec], share: float, rng: torch.Generator) -> dict[str, Block]:
     """Hide a random part of some rows, so that the model meets every pattern of missing cells.
 
-    A row is touched with probability `share`; of a touched row each cell is hidden with a probability drawn uniformly for
-    that row. Hidden cells are missing for encoder and likelihood alike, so the objective stays the ELBO of what was shown.
+    A row is touched with probability `share`; of a touched row each cell is hidden with a probability drawn
+    uniformly for that row. Hidden cells are missing for encoder and likelihood alike, so the objective stays the
+    ELBO of what was shown.
 
     Args:
         blocks: A batch.

@@ -12,14 +12,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from vaekit.files import write_file
 from vaekit.errors import TrainingError
+from vaekit.files import write_file
 
 __all__ = ["Position", "read", "restore", "write"]
 
 
 class Position(msgspec.Struct, kw_only=True):
-    """Where a run stands. All randomness is a function of (seed, epoch, step), so this is its whole state beside tensors.
+    """Where a run stands; randomness is a function of (seed, epoch, step), so this and the tensors are its whole state.
 
     Args:
         stage: Index of the stage.
@@ -84,9 +84,7 @@ def read(path: Path) -> Checkpoint:
         raise TrainingError(f"{path}: not a readable checkpoint ({error}); start afresh without resume") from error
 
 
-def restore(
-    checkpoint: Checkpoint, model: nn.Module, objective: nn.Module, optimizer: torch.optim.Optimizer
-) -> None:
+def restore(checkpoint: Checkpoint, model: nn.Module, objective: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """Put a checkpoint's tensors back into model, objective and optimiser."""
     parts: dict[str, dict[str, Tensor]] = {"model": {}, "objective": {}, "optimizer": {}}
     for name, value in checkpoint.tensors.items():

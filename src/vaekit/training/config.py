@@ -31,7 +31,8 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         warmup: Share of the planned steps over which the weight of the KL rises from 0 to beta; 0 switches it off.
         free_bits: Nats per latent dimension that the objective does not reward to empty.
         samples: Monte-Carlo samples K per row.
-        mask: Share of rows of which a random part is hidden from the model, so that it learns to answer with cells missing.
+        mask: Share of rows of which a random part is hidden from the model, so that it learns to answer with cells
+            missing.
         valid: Share of rows kept for early stopping.
         calibration: Share of rows kept for calibration.
     """
@@ -68,7 +69,8 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
                 raise ConfigError(f"{name} is a share between 0 and 1, got {getattr(self, name)}")
         if not (0 < self.valid < 1 and 0 <= self.calibration < 1 and self.valid + self.calibration < 1):
             raise ConfigError(
-                f"valid and calibration are shares that must leave rows to train on, got {self.valid} and {self.calibration}"
+                f"valid and calibration are shares that must leave rows to train on; got {self.valid} and "
+                f"{self.calibration}"
             )
 
     def sized(self, rows: int) -> TrainConfig:
@@ -124,7 +126,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                 known = ["preset", "seed", "device", *training, *ModelConfig.__struct_fields__]
                 raise ConfigError(f"unknown option {name!r}; known: {', '.join(known)}")
         return _convert(
-            {"preset": self.preset, "seed": self.seed, "device": self.device, "model": model, "training": training} | top,
+            {"preset": self.preset, "seed": self.seed, "device": self.device, "model": model, "training": training}
+            | top,
             Config,
         )
 

@@ -172,7 +172,11 @@ def _agree(stored: dict[str, Any], asked: dict[str, Any]) -> None:
     for name in sorted(stored.keys() | asked.keys()):
         old, new = stored.get(name), asked.get(name)
         if isinstance(old, dict) and isinstance(new, dict):
-            differences += [f"{name}.{k}: {old.get(k)} → {new.get(k)}" for k in sorted(old.keys() | new.keys()) if old.get(k) != new.get(k)]
+            differences += [
+                f"{name}.{k}: {old.get(k)} → {new.get(k)}"
+                for k in sorted(old.keys() | new.keys())
+                if old.get(k) != new.get(k)
+            ]
         elif old != new:
             differences.append(f"{name}: {old} → {new}")
     if differences:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import torch
 from torch import Tensor
 
@@ -110,7 +109,12 @@ class Loop:
         self._save("last", stage, optimizer, at)
 
     def _step(
-        self, stage: Stage, optimizer: torch.optim.Optimizer, parameters: list[torch.nn.Parameter], indices: Tensor, at: Position
+        self,
+        stage: Stage,
+        optimizer: torch.optim.Optimizer,
+        parameters: list[torch.nn.Parameter],
+        indices: Tensor,
+        at: Position,
     ) -> dict[str, float]:
         rng = step_generator(self.seed, at.stage * 2**40 + at.step, self.train.device)
         blocks = hide(self.train.take(indices), self.vae.specs, self.config.mask, rng)
@@ -129,7 +133,9 @@ class Loop:
         if not math.isfinite(norm):
             raise TrainingError(explain_gradient(self.vae, stage, at, self._kept()))
         optimizer.step()
-        return {"loss": value, "gradient_norm": norm} | {name: float(term.detach().mean()) for name, term in terms.items()}
+        return {"loss": value, "gradient_norm": norm} | {
+            name: float(term.detach().mean()) for name, term in terms.items()
+        }
 
     def _validate(
         self, stage: Stage, optimizer: torch.optim.Optimizer, at: Position, since: _Mean, rate: float
@@ -138,12 +144,13 @@ class Loop:
         self.vae.train()
         if not math.isfinite(found["elbo"]):
             raise TrainingError(
-                f"the validation ELBO is not finite at step {at.step} (stage {stage.name!r}); nats per field: {found['nats']}. "
+                f"the validation ELBO is not finite at step {at.step} (stage {stage.name!r}); "
+                f"nats per field: {found['nats']}. "
                 f"{self._kept()}. Lower the learning rate"
             )
         better = at.best is None or found["elbo"] > at.best
         at.best, at.stale = (found["elbo"], 0) if better else (at.best, at.stale + 1)
-        weights = {name: getattr_weight(stage.objective, name) for name in stage.objective.weights}
+        weights = {name: stage.objective.weight(name) for name in stage.objective.weights}
         self.on_validation(
             {"stage": stage.name, "epoch": at.epoch, "step": at.step, "seconds": round(at.seconds, 3)}
             | {"learning_rate": rate, "weights": weights, "train": since.values(), "valid": found, "best": at.best}
@@ -185,13 +192,11 @@ class Loop:
         self.vae.eval()
 
     def _kept(self) -> str:
-        return f"the last good checkpoint is {self.folder / 'last.safetensors'}" if self.folder else "nothing was saved (out=None)"
-
-
-def getattr_weight(objective: torch.nn.Module, name: str) -> float:
-    """The present value of a scheduled weight, in whichever part of a sum it lives."""
-    owner = next(part for part in objective.modules() if name in getattr(part, "weights", ()) and hasattr(part, name))
-    return float(getattr(owner, name))
+        return (
+            f"the last good checkpoint is {self.folder / 'last.safetensors'}"
+            if self.folder
+            else "nothing was saved (out=None)"
+        )
 
 
 class _Mean:

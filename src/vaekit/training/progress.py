@@ -1,4 +1,4 @@
-"""Progress on standard error: a bar with rate, remaining time and the current terms, or plain lines without a terminal."""
+"""Progress on standard error: a bar with rate, time left and the current terms; plain lines without a terminal."""
 
 from __future__ import annotations
 
@@ -30,13 +30,21 @@ class Progress:
             from rich.console import Console
             from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-            columns = (TextColumn("training"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn(), TextColumn("{task.fields[text]}"))
+            columns = (
+                TextColumn("training"),
+                BarColumn(),
+                TaskProgressColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[text]}"),
+            )
             self.bar = Progress(*columns, console=Console(stderr=True), refresh_per_second=4)
             self.bar.start()
             self.task = self.bar.add_task("training", total=1.0, text="")
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self.bar is not None:
             if kind is None:
                 self.bar.update(self.task, completed=1.0)
@@ -56,8 +64,9 @@ class Progress:
         if self.enabled and self.bar is None:
             rate = self.rows / max(time.monotonic() - self.began, 1e-9)
             print(
-                f"epoch {metrics['epoch'] + 1:>3}  step {metrics['step']:>6}  train loss {metrics['train'].get('loss', float('nan')):8.3f}"
-                f"  {self.text}  {rate:,.0f} rows/s  {metrics['seconds']:.0f} s",
+                f"epoch {metrics['epoch'] + 1:>3}  step {metrics['step']:>6}  "
+                f"train loss {metrics['train'].get('loss', float('nan')):8.3f}  "
+                f"{self.text}  {rate:,.0f} rows/s  {metrics['seconds']:.0f} s",
                 file=sys.stderr,
                 flush=True,
             )

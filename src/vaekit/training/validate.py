@@ -48,7 +48,7 @@ def validate(vae: VAE, rows: Resident, seed: int, batch: int = 4096) -> dict[str
                 if kl is not None:
                     add(f"kl:{name}", kl)
     count = len(rows)
-    mean = {name: (total / count).tolist() for name, total in sums.items()}
+    mean: dict[str, Any] = {name: (total / count).tolist() for name, total in sums.items()}
     nats = {
         field: value
         for name, spec in vae.specs.items()

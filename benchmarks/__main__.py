@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks.record import machine, record
+from benchmarks.record import commit, machine, record
 from benchmarks.registry import LINES, Settings, load_line
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -39,13 +39,13 @@ def main() -> int:
     if asked.quick:
         print("quick run: less data, fewer seeds or rounds; its figures do not count for the goal")
     sys.stdout.flush()
-    began = time.monotonic()
+    began, at = time.monotonic(), commit(ROOT)
     outcome = line.run(Settings(asked.quick, asked.seed, data))
     seconds = round(time.monotonic() - began, 1)
     for note in outcome.notes:
         print(f"note: {note}")
     if not asked.no_record:
-        record(ROOT, asked.line, outcome, seconds, quick=asked.quick, seed=asked.seed)
+        record(ROOT, asked.line, outcome, seconds, at=at, quick=asked.quick, seed=asked.seed)
     result = {
         "line": asked.line,
         "ours": outcome.ours,

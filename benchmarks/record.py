@@ -14,7 +14,7 @@ from typing import Any
 from benchmarks.registry import Outcome
 from vaekit.files import write_file
 
-__all__ = ["machine", "record"]
+__all__ = ["commit", "machine", "record"]
 
 HEADER = """# Scoreboard: runs
 
@@ -39,7 +39,7 @@ def machine() -> str:
     return f"{model}, {cores} cores, torch {metadata.version('torch')}, Python {platform.python_version()}"
 
 
-def record(root: Path, line: str, outcome: Outcome, seconds: float, *, quick: bool, seed: int) -> None:
+def record(root: Path, line: str, outcome: Outcome, seconds: float, *, at: str, quick: bool, seed: int) -> None:
     """Append the row of a run to docs/scoreboard.md, atomically.
 
     Args:
@@ -47,6 +47,7 @@ def record(root: Path, line: str, outcome: Outcome, seconds: float, *, quick: bo
         line: Name of the line.
         outcome: What the run found.
         seconds: Wall-clock seconds of the run.
+        at: The commit at the start of the run.
         quick: Whether it was a quick run.
         seed: Its seed.
     """
@@ -55,7 +56,7 @@ def record(root: Path, line: str, outcome: Outcome, seconds: float, *, quick: bo
     cells = [
         line,
         datetime.now(UTC).strftime("%Y-%m-%d %H:%M"),
-        _commit(root),
+        at,
         machine(),
         f"{'quick' if quick else 'full'}, seed {seed}, load {os.getloadavg()[1]:.1f}",
         _short(outcome.ours),
@@ -68,14 +69,16 @@ def record(root: Path, line: str, outcome: Outcome, seconds: float, *, quick: bo
     write_file(path, (text.rstrip("\n") + "\n" + row).encode())
 
 
-def _commit(root: Path) -> str:
+def commit(root: Path) -> str:
+    """The commit of a repository, with a plus sign if package or benchmarks have changes that are not in it."""
+
     def ask(*words: str) -> str:
         done = subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, check=False)
         return done.stdout.strip() if done.returncode == 0 else ""
 
-    commit = ask("rev-parse", "--short", "HEAD")
+    found = ask("rev-parse", "--short", "HEAD")
     changed = ask("status", "--porcelain", "--", "src", "benchmarks")
-    return (commit + ("+" if changed else "")) or "none"
+    return (found + ("+" if changed else "")) or "none"
 
 
 def _short(value: Any) -> str:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,7 +27,7 @@ from flights_report import (
     show_strangest,
     show_training,
 )
-from flights_tasks import Strange, by_month, embedding_map, fidelity, hide_and_impute, nats, strangest
+from flights_tasks import Strange, by_month, embedding_map, fidelity, impute_holes, make_holes, nats, strangest
 from flights_text import Clock, say
 
 import vaekit as vk
@@ -63,9 +62,11 @@ def main() -> None:
         months = by_month(model, rows.held_out, rows.year, each=2_000, seed=seed)
         show_months(months, model.bundle.run["rows"]["calibration"], rows)
     with clock.part("Imputation"):
-        _, past = hide_and_impute(model, rows.fit, rows.held_out, HIDDEN, 500, seed)
-        asked, hidden = hide_and_impute(model, rows.fit, july, HIDDEN, 1_000, seed)
-        show_imputation({"January–June": past, "July": hidden}, asked)
+        past, holes_in_past = make_holes(rows.held_out, HIDDEN, 500, seed)
+        asked, holes = make_holes(july, HIDDEN, 1_000, seed)
+        hidden = impute_holes(model, rows.fit, asked, holes, HIDDEN, seed)
+        before = impute_holes(model, rows.fit, past, holes_in_past, HIDDEN, seed)
+        show_imputation({"January–June": before, "July": hidden}, asked)
     with clock.part("Sampling"):
         sampled = model.sample(10_000, seed=seed)
         show_fidelity(fidelity(model, rows.fit, rows.held_out, sampled, seed), sampled)
@@ -75,7 +76,7 @@ def main() -> None:
             months, july, found, strange, hidden, rows.held_out, sampled, embedding_map(model, mapped), model.evaluation
         )
         draw(page, out / "flights.png")
-        write(out, july, strange)
+        write(out, july, holes, strange)
         show_files(out)
     say(str(clock))
 
@@ -99,16 +100,16 @@ def make_contract(table: pa.Table) -> vk.Contract:
 
 
 def learn(table: pa.Table, contract: vk.Contract, run: Path, seed: int, seconds: float) -> vk.Model:
-    """Fit in a fresh run folder, with a bar where there is a terminal."""
+    """Fit in a fresh run folder, with progress."""
     if (run / "run.json").exists():  # of an earlier demo
         shutil.rmtree(run)
-    progress = sys.stderr.isatty()
-    return vk.fit(table, contract=contract, seed=seed, max_seconds=seconds, out=run, progress=progress)
+    return vk.fit(table, contract=contract, seed=seed, max_seconds=seconds, out=run)
 
 
-def write(out: Path, july: pa.Table, strange: Sequence[Strange]) -> None:
-    """July as Parquet, and its strangest flights as CSV."""
+def write(out: Path, july: pa.Table, holes: pa.Table, strange: Sequence[Strange]) -> None:
+    """July and the rows with holes as Parquet, the strangest flights as CSV."""
     pyarrow.parquet.write_table(july, out / "july.parquet")
+    pyarrow.parquet.write_table(holes, out / "holes.parquet")
     rows = []
     for one in strange:
         why = "; ".join(f"{name}={brief(value)} (+{nats:.1f} nats)" for name, value, nats in one.why)

@@ -72,6 +72,9 @@ MORE = {
 }
 
 
+WARM = ("temp", "dewp")  # of which more should not look cold
+
+
 @dataclass(frozen=True)
 class Page:
     """What the figure shows."""
@@ -141,7 +144,7 @@ def _scores(axes: Axes, page: Page) -> None:
     span = max(values) - min(values)
     _training_months(axes)
     axes.plot(range(1, 13), values, color=BLUE, lw=2.2, marker="o", ms=4)
-    for number in sorted({3, 12, 1 + int(np.argmax(values))}):
+    for number in sorted({1 + int(np.argmin(values)), 1 + int(np.argmax(values)), 12}):
         value = values[number - 1]
         _write(axes, f"{value:.1f}", (number, value), (0, 7), color=BLUE, weight="bold", ha="center")
     axes.set(ylim=(min(values) - 0.15 * span, max(values) + 0.3 * span), xticks=[], ylabel="nats per flight")
@@ -178,7 +181,8 @@ def _map(axes: Axes, page: Page) -> None:
     order = np.random.default_rng(0).permutation(np.flatnonzero(~np.isnan(values)))
     rank = np.searchsorted(np.sort(values[order]), values[order]) / len(order)
     x, y = page.map.points[order].T
-    axes.scatter(x, y, c=rank, cmap=LOW_TO_HIGH, s=6, lw=0, alpha=0.75)
+    colours, words = (LOW_TO_HIGH.reversed(), "blue to sand") if best in WARM else (LOW_TO_HIGH, "sand to blue")
+    axes.scatter(x, y, c=rank, cmap=colours, s=6, lw=0, alpha=0.75)
     reach = np.quantile(np.abs(page.map.points), 0.985, axis=0)
     axes.set(xlim=(-1.2 * reach[0], 1.2 * reach[0]), ylim=(-1.2 * reach[1], 1.2 * reach[1]), xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
@@ -189,7 +193,7 @@ def _map(axes: Axes, page: Page) -> None:
         axes.annotate("", tip, (0, 0), arrowprops=arrow)
         side = "center" if upright else "left" if way[0] > 0 else "right"
         _write(axes, MORE[name], tip, tuple(9 * way / length), weight="bold", fontsize=9.5, ha=side, va="center")
-    _heading(axes, "A map of flights", f"Embeddings on two principal axes; sand to blue: {MORE.get(best, best)}")
+    _heading(axes, "A map of flights", f"Embeddings on two principal axes; {words}: {MORE.get(best, best)}")
 
 
 def _spread(ways: dict[str, np.ndarray], most: int = 5, least: float = 0.3) -> list[tuple[str, np.ndarray]]:
@@ -248,18 +252,22 @@ def _july(axes: Axes, page: Page) -> None:
 
 def _labels(strange: Sequence[Strange], height: float, most: int = 7) -> Iterator[tuple[float, float, str, str, int]]:
     """Places and words for the strangest rows, as far as there is room: x, y, name, why, and the side of the point."""
-    taken: list[tuple[float, float, float]] = []
     times = [one.row["date"].day + _clock(one.row["hour"], one.row["minute"]) for one in strange]
+    marks = [(x, x, one.score) for x, one in zip(times[:8], strange, strict=False)]  # not to be written over
+    taken: list[tuple[float, float, float]] = []
+    named: list[float] = []
     for one, x in zip(strange, times, strict=True):
-        points = [(t, t, other.score) for t, other in zip(times[:8], strange, strict=False) if abs(t - x) > 0.5]
+        if len(named) == most or any(abs(x - other) < 0.5 for other in named):
+            continue
         name = f"{one.row['carrier']} {one.row['flight']}  {one.row['origin']}→{one.row['dest']}"
         why = ", ".join(worded(field, value, 3) for field, value, nats in one.why[:2] if nats > 0.2 * one.why[0][2])
         width = 0.12 * max(len(name), len(why)) + 0.4  # in days
-        for side in (1, -1):
-            left, right = (x - 0.2, x + width) if side > 0 else (x - width, x + 0.2)
-            free = all(right < a or left > b or abs(one.score - y) > height for a, b, y in [*taken, *points])
-            if free and left > 1 and right < 32.5 and len(taken) < most:
+        full = [*taken, *(mark for mark in marks if abs(mark[0] - x) > 0.5)]
+        for side, left, right in ((1, x - 0.2, x + width), (-1, x - width, x + 0.2)):
+            free = all(right < a or left > b or abs(one.score - y) > height for a, b, y in full)
+            if free and left > 1 and right < 32.3:
                 taken.append((left, right, one.score))
+                named.append(x)
                 yield x, one.score, name, why, side
                 break
 

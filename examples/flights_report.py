@@ -58,6 +58,7 @@ def show_training(model: vk.Model, run: Path, most: int = 8) -> None:
     for one in chosen:
         nats, kl = -one["valid"]["elbo"], one["valid"]["kl"]
         lines.append((f"{one['seconds']:.0f}", one["step"], f"{one['step'] / epoch:.1f}", f"{nats:.2f}", f"{kl:.2f}"))
+    print()  # after the progress
     listing(("seconds", "step", "epoch", "nats per row on validation rows", "of which KL"), lines)
     weights = sum(array.size for array in model.bundle.weights.values())
     latent = sum(model.bundle.architecture.groups.values())
@@ -165,6 +166,13 @@ def show_imputation(hidden: dict[str, list[Hidden]], july: pa.Table, examples: i
         for one in found
     ]
     listing(("hidden", "in", "cells", "RMSE", "RMSE of the mean", "inside 90% interval"), lines)
+    named = [(f"{one.field} in {where}", one) for where, found in hidden.items() for one in found]
+    worse = [name for name, one in named if one.rmse >= one.rmse_of_mean]
+    narrow = [name for name, one in named if one.coverage < 0.85]
+    if worse:
+        say(f"No better than the mean: {', '.join(worse)}; what fixes it lies outside the row.")
+    if narrow:
+        say(f"Intervals too narrow: {', '.join(narrow)}.")
     say("Some of July, with the truth in brackets:")
     print()
     cells: list[tuple[str, ...]] = []
@@ -219,6 +227,7 @@ def show_files(out: Path) -> None:
     files = {
         "run/bundle": "the model: arrays and ONNX graphs, answers without torch",
         "july.parquet": "the flights of July with their weather",
+        "holes.parquet": "a thousand of them in which gust, pressure and air time are hidden",
         "strangest.csv": "the strangest of a hundred airports and hours, and why",
         "flights.png": "a page to look at",
     }
@@ -228,7 +237,7 @@ def show_files(out: Path) -> None:
     vae = os.path.relpath(beside) if beside.exists() else "vae"
     say("Try next:")
     print(f"    {vae} detect {out / 'run'} {out / 'july.parquet'} --alpha 0.001 --attribution")
-    print(f"    {vae} impute {out / 'run'} {out / 'july.parquet'} --out {out / 'complete.parquet'}")
+    print(f"    {vae} impute {out / 'run'} {out / 'holes.parquet'} --interval 0.9 --out {out / 'filled.csv'}")
     print(f"    {vae} sample {out / 'run'} --rows 1000 --given dest=LAX --out {out / 'to-la.csv'}")
 
 

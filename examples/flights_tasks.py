@@ -27,7 +27,8 @@ __all__ = [
     "by_month",
     "embedding_map",
     "fidelity",
-    "hide_and_impute",
+    "impute_holes",
+    "make_holes",
     "nats",
     "strangest",
 ]
@@ -155,31 +156,29 @@ class Hidden:
         return float(np.mean((self.low <= self.truth) & (self.truth <= self.high)))
 
 
-def hide_and_impute(
-    model: vk.Model, train: pa.Table, rows: pa.Table, fields: Sequence[str], most: int, seed: int
-) -> tuple[pa.Table, list[Hidden]]:
-    """Hide known cells of some rows, all fields at once, and have the model fill them with 90 % intervals.
-
-    Returns:
-        The rows, in which every one of the fields is known, and what was hidden of each field.
-    """
+def make_holes(rows: pa.Table, fields: Sequence[str], most: int, seed: int) -> tuple[pa.Table, pa.Table]:
+    """Some rows in which all of the fields are known, and the same rows with all of them hidden."""
     for name in fields:
         rows = rows.filter(pc.is_valid(rows[name]))
     rows = some(rows, most, seed)
     holes = rows
     for name in fields:
-        nothing = pa.nulls(rows.num_rows, rows[name].type)
-        holes = holes.set_column(holes.column_names.index(name), name, nothing)
+        holes = holes.set_column(holes.column_names.index(name), name, pa.nulls(rows.num_rows, rows[name].type))
+    return rows, holes
+
+
+def impute_holes(
+    model: vk.Model, train: pa.Table, rows: pa.Table, holes: pa.Table, fields: Sequence[str], seed: int
+) -> list[Hidden]:
+    """Have the model fill the holes with 90% intervals, beside the truth and the mean of the rows it was fitted to."""
     filled = model.impute(holes, interval=0.9, seed=seed)
-    hidden = []
-    for name in fields:
-        columns = [table[column].to_numpy() for table, column in _columns(rows, filled, name)]
-        hidden.append(Hidden(name, pc.mean(train[name]).as_py(), *columns))
-    return rows, hidden
-
-
-def _columns(rows: pa.Table, filled: pa.Table, name: str) -> list[tuple[pa.Table, str]]:
-    return [(rows, name), (filled, name), (filled, f"{name}.low"), (filled, f"{name}.high")]
+    answers = [(name, f"{name}.low", f"{name}.high") for name in fields]
+    return [
+        Hidden(
+            name, pc.mean(train[name]).as_py(), _floats(rows[name]), *(_floats(filled[column]) for column in columns)
+        )
+        for name, columns in zip(fields, answers, strict=True)
+    ]
 
 
 # ---------------------------------------------------------------------------------------------------------- sampling

@@ -142,8 +142,8 @@ class Spec:
 
     rows: Callable[[], pa.Table]
     changes: dict[str, dict[str, Any]]
-    given: dict[str, Any]
-    held: dict[str, Any]
+    given: dict[str, Any] = field(default_factory=dict)
+    held: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
 
 
@@ -272,7 +272,7 @@ class Kept:
     @property
     def table(self) -> pa.Table:
         """All rows that it was fitted on."""
-        return MODELS[self.name].rows()
+        return (MODELS[self.name].rows if self.name in MODELS else PLAIN[self.name].rows)()
 
     @property
     def rows(self) -> pa.Table:
@@ -319,7 +319,8 @@ def make(kept: Kept) -> None:
 
 def plain(kept: Kept) -> None:
     """Fit a model of a known distribution, and save it without graphs: it answers on torch."""
-    PLAIN[kept.name]().bundle.save(kept.bundle)
+    spec = PLAIN[kept.name]
+    fit(spec.rows(), contract_of(spec), **spec.options).bundle.save(kept.bundle)
 
 
 @contextmanager
@@ -361,18 +362,18 @@ def bits(rows: int, seed: int) -> pa.Table:
     return pa.table({f"b{i}": drawn[:, i] for i in range(4)})
 
 
-PLAIN: dict[str, Callable[[], vk.Model]] = {
-    "pair": lambda: fit(bivariate(3000, seed=1), epochs=50, batch_size=128, width=48, calibration=0.1),
-    "mixture": lambda: fit(
-        mixture(3000, seed=2),
-        vk.Contract.infer(mixture(3000, seed=2)).replace("g", role="condition"),
-        epochs=60,
-        batch_size=128,
-        width=64,
-        depth=2,
-        latent=2,
+PLAIN: dict[str, Spec] = {
+    "pair": Spec(
+        lambda: bivariate(3000, seed=1),
+        {},
+        options={"epochs": 50, "batch_size": 128, "width": 48, "calibration": 0.1},
     ),
-    "bits": lambda: fit(bits(1500, seed=3), epochs=10),
+    "mixture": Spec(
+        lambda: mixture(3000, seed=2),
+        {"g": {"role": "condition"}},
+        options={"epochs": 60, "batch_size": 128, "width": 64, "depth": 2, "latent": 2},
+    ),
+    "bits": Spec(lambda: bits(1500, seed=3), {}, options={"epochs": 10}),
 }
 
 

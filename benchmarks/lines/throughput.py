@@ -10,8 +10,8 @@ from benchmarks.tools.pinned import pinned
 from benchmarks.tools.timing import medians, ratio
 
 GOAL = (
-    "784-400-20 on binarised MNIST: rows/s at least those of every rival that trains, validations included; mixed table "
-    "of 40 columns: at least those of a plain loop over a 40-wide matrix; the convolutional VAE is not in it yet"
+    "784-400-20 on binarised MNIST: rows/s at least those of every rival that trains, validations included; mixed "
+    "table of 40 columns: at least those of a plain loop over a 40-wide matrix; the convolutional VAE is not in it yet"
 )
 
 RACES: dict[str, tuple[str, int, int, int]] = {  # function of benchmarks.rivals.race, batch, cores, rows

@@ -42,7 +42,7 @@ class OurLoop:
     def __init__(self, table: pa.Table, batch: int, clock: Clock, **options: Any) -> None:
         config = Config().override(batch_size=batch, device="cpu", **options)
         splits = Splits.random(table.num_rows, config.training.valid, config.training.calibration, config.seed)
-        contract = Contract.infer(table).fit(table.take(pa.array(splits.train)))
+        contract = Contract.infer(table).fit(table).fit(table.take(pa.array(splits.train)))
         rows = [contract.encode(table.take(pa.array(part))) for part in (splits.train, splits.valid)]
         device = torch.device("cpu")
         self.train, self.valid = (Resident(part, device) for part in rows)

@@ -108,7 +108,7 @@ def test_the_fused_score_is_encode_then_decode_then_log_density(kept, backend, s
 def test_masked_values_change_nothing(kept, backend):
     """Whatever lies under a missing cell, no primitive sees it."""
     model = getattr(kept, backend)
-    inputs = inputs_of(kept, 2, 60)["score"]
+    inputs = inputs_of(kept, 2, 250)["score"]
     specs, dirty, changed = {spec.name: spec for spec in model.engine.architecture.blocks}, dict(inputs), 0
     for name, spec in specs.items():
         hidden = ~np.broadcast_to(inputs[f"{name}.observed"], inputs[f"{name}.values"].shape)
@@ -124,7 +124,7 @@ def test_masked_values_change_nothing(kept, backend):
             np.testing.assert_array_equal(other[name], value, err_msg=name)
     for name, spec in specs.items():
         if spec.role == "model":
-            seen = inputs[f"{name}.observed"].reshape(60, len(spec.fields), -1).any(-1)
+            seen = inputs[f"{name}.observed"].reshape(250, len(spec.fields), -1).any(-1)
             assert (clean[f"log_px.{name}"][:, ~seen] == 0).all()
             assert (clean[f"log_px.{name}"][:, seen] != 0).any()
 

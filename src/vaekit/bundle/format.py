@@ -173,15 +173,15 @@ class Bundle:
     def card(self) -> str:
         """A model card: what the model is, what it was trained on, how well it does."""
         config = self.architecture.config
-        sizes = ", ".join(f"{name} {value}" for name, value in config.items())
+        sizes = ", ".join(f"{name} {value}" for name, value in sorted(config.items()))
         lines = ["# Model card", "", f"Made with vaekit {__version__}.", "", "## Model", "", f"- architecture: {sizes}"]
         lines += [
             f"- parameters: {sum(v.size for v in self.weights.values()):,}",
             f"- contract: `{self.contract.hash}`",
         ]
-        lines += ["", "## Data", ""] + [f"- {k}: {v}" for k, v in self.run.get("data", {}).items()]
+        lines += ["", "## Data", ""] + [f"- {k}: {v}" for k, v in sorted(self.run.get("data", {}).items())]
         lines += ["", "## Held-out figures", ""]
-        lines += [f"- {k}: {v:,.4g}" for k, v in self.evaluation.items() if isinstance(v, int | float)]
+        lines += [f"- {k}: {v:,.4g}" for k, v in sorted(self.evaluation.items()) if isinstance(v, int | float)]
         lines += ["", "## Fields", "", "```", str(self.contract), "```", ""]
         return "\n".join(lines)
 

@@ -9,6 +9,8 @@ from typing import Any
 
 __all__ = ["Progress"]
 
+_LINE = 0.08  # share of the budget between two plain lines
+
 
 class Progress:
     """Shows how training goes.
@@ -24,6 +26,7 @@ class Progress:
         self.began = time.monotonic()
         self.rows = 0
         self.text = ""
+        self.fraction, self.printed = 0.0, -1.0
 
     def __enter__(self) -> Progress:
         if self.enabled and sys.stderr.isatty():
@@ -53,6 +56,7 @@ class Progress:
     def step(self, fraction: float, rows: int, loss: float) -> None:
         """One optimiser step is done."""
         self.rows += rows
+        self.fraction = fraction
         if self.bar is not None:
             rate = self.rows / max(time.monotonic() - self.began, 1e-9)
             self.bar.update(self.task, completed=fraction, text=f"{rate:,.0f} rows/s  loss {loss:.3f}  {self.text}")
@@ -61,7 +65,8 @@ class Progress:
         """One validation is done."""
         valid = metrics["valid"]
         self.text = f"valid: {-valid['elbo']:.3f} nats/row (KL {valid['kl']:.2f})"
-        if self.enabled and self.bar is None:
+        if self.enabled and self.bar is None and self.fraction >= self.printed + _LINE:
+            self.printed = self.fraction
             rate = self.rows / max(time.monotonic() - self.began, 1e-9)
             print(
                 f"epoch {metrics['epoch'] + 1:>3}  step {metrics['step']:>6}  "

@@ -20,7 +20,7 @@ from vaekit.objectives import ELBO
 from vaekit.training import Config, load_config, train
 from vaekit.training import checkpoint as checkpoints
 from vaekit.training.batches import Resident, hide, step_generator
-from vaekit.training.fit import Splits
+from vaekit.training.splits import split
 from vaekit.training.loop import Loop
 from vaekit.training.stages import Stage, default_stages
 from vaekit.training.validate import validate
@@ -195,14 +195,15 @@ def test_clipping_bounds_an_exploding_gradient(table, contract):
 
 
 def test_splits_are_disjoint_and_whole():
-    splits = Splits.random(101, 0.1, 0.2, seed=3)
+    table = pa.table({"x": range(101)})
+    splits = split(table, Contract.infer(table), 0.1, 0.2, seed=3)
     parts = [splits.train, splits.valid, splits.calibration]
     assert sorted(np.concatenate(parts)) == list(range(101))
-    assert not np.array_equal(splits.valid, Splits.random(101, 0.1, 0.2, seed=4).valid)
+    assert not np.array_equal(splits.valid, split(table, Contract.infer(table), 0.1, 0.2, seed=4).valid)
 
 
 def test_transforms_see_training_rows_only(table, contract):
-    splits = Splits.random(table.num_rows, 0.1, 0.1, seed=0)
+    splits = split(table, contract, 0.1, 0.1, seed=0)
     values = table["alcohol"].to_numpy().copy()
     values[splits.valid[0]] = 1e6
     values[splits.calibration[0]] = -1e6
@@ -313,7 +314,7 @@ def test_the_record_tells_what_was_run_and_nothing_of_the_machine(table, contrac
     assert len(record["data"]["sha256"]) == 64
     assert record["environment"]["packages"]["torch"] == torch.__version__
     assert record["config"]["training"]["epochs"] == 3
-    assert record["rows"] == {"train": 142, "valid": 18, "calibration": 18}
+    assert record["rows"] == {"train": 142, "valid": 18, "calibration": 18, "split": "rows"}
     assert str(tmp_path) not in (tmp_path / "run.json").read_text()
     chunked = pa.concat_tables([table.slice(0, 50), table.slice(50)])
     assert run(chunked, contract).record["data"] == record["data"]

@@ -16,7 +16,7 @@ from vaekit.errors import ConfigError, ContractError
 
 __all__ = ["Codec", "Column", "Field", "Float", "Option", "Role", "wrong_type"]
 
-Role = Literal["model", "condition", "ignore"]
+Role = Literal["model", "condition", "ignore", "entity", "time"]
 Option = str | float | int | bool
 Float = NDArray[np.float64]
 Column: TypeAlias = pa.ChunkedArray
@@ -35,7 +35,8 @@ class Field(
     Args:
         name: Name of the column.
         type: Arrow type of the column, as text. Decoded columns have exactly this type.
-        role: ``model`` (the model learns its density), ``condition`` (the model is conditioned on it) or ``ignore``.
+        role: ``model`` (the model learns its density), ``condition`` (the model is conditioned on it), ``entity`` or
+            ``time`` (not modelled; splits keep entities whole, and training before what it is tested on) or ``ignore``.
         missing: Fraction of the training rows in which the field is missing.
         note: Why the field is of this kind, or what is odd about it.
     """

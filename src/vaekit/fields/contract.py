@@ -96,7 +96,8 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         if table.num_rows == 0:
             raise ContractError("the table has no rows to fit to")
         fields = tuple(
-            field if field.role == "ignore" else field.fit(_column(table, field.name)) for field in self.fields
+            field.fit(_column(table, field.name)) if field.role in ("model", "condition") else field
+            for field in self.fields
         )
         return msgspec.structs.replace(self, fields=fields)
 

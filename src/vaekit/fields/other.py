@@ -35,7 +35,7 @@ class Other(Field, frozen=True, kw_only=True, tag="other"):
     """
 
     def __post_init__(self) -> None:
-        if self.role != "ignore":
+        if self.role in ("model", "condition"):
             raise ConfigError(f"field {self.name!r} cannot have role {self.role!r}: {self.note or f'type {self.type}'}")
 
     @classmethod

@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 import pyarrow as pa
 import torch
 
-from vaekit.arrays import Array, generator
 from vaekit.errors import ConfigError, TrainingError
 from vaekit.fields.contract import Contract
 from vaekit.files import write_file
@@ -25,33 +23,13 @@ from vaekit.training.config import Config, TrainConfig
 from vaekit.training.loop import Loop
 from vaekit.training.progress import Progress
 from vaekit.training.record import data_record, environment
+from vaekit.training.splits import Splits, split
 from vaekit.training.stages import Stage, default_stages
 
-__all__ = ["LEAST_ROWS", "Splits", "Trained", "train"]
+__all__ = ["LEAST_ROWS", "Trained", "train"]
 
 LEAST_ROWS = 10
 _VALID_ROWS = 10_000  # early stopping needs no more
-
-
-@dataclass(frozen=True)
-class Splits:
-    """Disjoint row numbers: training, early stopping, calibration."""
-
-    train: Array
-    valid: Array
-    calibration: Array
-
-    @classmethod
-    def random(cls, rows: int, valid: float, calibration: float, seed: int) -> Splits:
-        """A random split; training keeps at least half of a small table, early stopping at least one row.
-
-        Example:
-            >>> [len(part) for part in vars(Splits.random(100, 0.1, 0.2, seed=0)).values()]
-            [70, 10, 20]
-        """
-        order = generator(seed, "split").permutation(rows)
-        stop, rest = max(1, round(valid * rows)), round(calibration * rows)
-        return cls(np.sort(order[stop + rest :]), order[:stop], np.sort(order[stop : stop + rest]))
 
 
 @dataclass(frozen=True)
@@ -97,7 +75,7 @@ def train(
     """
     if table.num_rows < LEAST_ROWS:
         raise TrainingError(f"training needs at least {LEAST_ROWS} rows, got {table.num_rows}")
-    splits = Splits.random(table.num_rows, config.training.valid, config.training.calibration, config.seed)
+    splits = split(table, contract, config.training.valid, config.training.calibration, config.seed)
     # what defines values (levels) comes from all rows, what is estimated (transforms) from training rows only
     contract = contract.fit(table).fit(table.take(pa.array(splits.train)))
     contract.require_usable()
@@ -113,7 +91,7 @@ def train(
         "config": msgspec.to_builtins(config) | {"training": msgspec.to_builtins(training)},
         "data": data_record(table),
         "environment": environment(),
-        "rows": {name: len(rows) for name, rows in vars(splits).items()},
+        "rows": splits.sizes() | {"split": splits.by},
     }
     fingerprint = {"contract": contract.hash, "data": record["data"]["sha256"], "model": msgspec.to_builtins(model)}
     fingerprint |= {"training": msgspec.to_builtins(training), "seed": config.seed}

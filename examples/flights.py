@@ -103,7 +103,7 @@ def learn(table: pa.Table, contract: vk.Contract, run: Path, seed: int, seconds:
     """Fit in a fresh run folder, with progress."""
     if (run / "run.json").exists():  # of an earlier demo
         shutil.rmtree(run)
-    return vk.fit(table, contract=contract, seed=seed, max_seconds=seconds, out=run)
+    return vk.fit(table, contract=contract, seed=seed, max_seconds=seconds, threads=1, out=run)
 
 
 def write(out: Path, july: pa.Table, holes: pa.Table, strange: Sequence[Strange]) -> None:

@@ -265,7 +265,7 @@ def _labels(strange: Sequence[Strange], height: float, most: int = 7) -> Iterato
         full = [*taken, *(mark for mark in marks if abs(mark[0] - x) > 0.5)]
         for side, left, right in ((1, x - 0.2, x + width), (-1, x - width, x + 0.2)):
             free = all(right < a or left > b or abs(one.score - y) > height for a, b, y in full)
-            if free and left > 1 and right < 32.3:
+            if free and left > 1 and right < 32.6:
                 taken.append((left, right, one.score))
                 named.append(x)
                 yield x, one.score, name, why, side

@@ -83,6 +83,19 @@ def test_no_option_is_ignored(table, contract, changed):
     assert not same(weights(run(table, contract)), weights(run(table, contract, **changed)))
 
 
+def test_threads_are_set_while_training_and_put_back(table, contract, monkeypatch):
+    seen, original, before = [], Loop._step, torch.get_num_threads()
+
+    def spy(self, *args):
+        seen.append(torch.get_num_threads())
+        return original(self, *args)
+
+    monkeypatch.setattr(Loop, "_step", spy)
+    run(table, contract, threads=3)
+    assert set(seen) == {3}
+    assert torch.get_num_threads() == before
+
+
 def test_samples_option_changes_the_estimate_not_the_scale(table, contract):
     one, many = run(table, contract, samples=1), run(table, contract, samples=8)
     gap = one.history[0]["train"]["loss"] - many.history[0]["train"]["loss"]

@@ -19,18 +19,18 @@ __all__ = ["calibrate"]
 
 
 def calibrate(engine: Engine, table: Any) -> dict[str, Array]:
-    """Sorted scores of calibration rows, and the usual share of each field.
+    """Sorted scores of calibration rows, and how strange each field usually is.
 
     Args:
         engine: The model.
         table: Calibration rows, n of them.
 
     Returns:
-        ``score`` and ``anomaly``: sorted, shape (n,); ``usual``: mean share of each model field where it is
-        observed, shape (F,).
+        ``score`` and ``anomaly``: sorted, shape (n,); ``usual``: mean of -log of the probability of each model field,
+        read at its resolution, where it is observed, shape (F,).
     """
     blocks = engine.encode(read(table))
     bound, shares = bounds(engine, blocks, samples=SAMPLES, seed=SEED, attribution=True)
-    observed = observed_shares(engine, blocks)
-    usual = np.array([share.sum() / max(observed[name].sum(), 1.0) for name, share in shares.items()])
-    return {"score": np.sort(bound), "anomaly": np.sort(bound - resolution_nats(engine, blocks)), "usual": usual}
+    observed, resolved = observed_shares(engine, blocks), resolution_nats(engine, blocks)
+    usual = [(share - resolved[name]).sum() / (observed[name].sum() or 1.0) for name, share in shares.items()]
+    return {"score": np.sort(bound), "anomaly": np.sort(bound - sum(resolved.values())), "usual": np.array(usual)}

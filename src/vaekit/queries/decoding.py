@@ -31,9 +31,9 @@ def decode(engine: Engine, z: Mapping[str, Array], blocks: Blocks) -> Params:
 
 
 def draw_values(engine: Engine, params: Params, seed: int, *stream: str | int) -> dict[str, Array]:
-    """One draw of every block's encoded values from its likelihood, by the quantile function of uniform noise."""
+    """One draw of encoded values from the likelihood of each block given, by the quantile function of uniform noise."""
     values: dict[str, Array] = {}
-    for spec in model_specs(engine):
+    for spec in (spec for spec in model_specs(engine) if spec.name in params):
         lead = np.broadcast_shapes(*(value.shape[:2] for value in params[spec.name].values()))
         uniform = open_uniform(generator(seed, "x", spec.name, *stream), (*lead, *spec.shape))
         values[spec.name] = FAMILIES[spec.likelihood].ppf(params[spec.name], uniform, spec)

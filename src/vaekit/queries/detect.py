@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vaekit.arrays import Array, Blocks
-from vaekit.queries.base import count, model_specs, observed_shares, positive, read, register
+from vaekit.queries.base import model_specs, observed_shares, positive, read, register
 from vaekit.queries.conformal import SAMPLES, SEED, check_alpha, check_draw, p_values
 from vaekit.queries.score import bounds
 
@@ -62,19 +62,21 @@ def detect(
     check_alpha(engine, "anomaly", alpha)
     blocks = engine.encode(read(table))
     bound, shares = bounds(engine, blocks, samples=samples, seed=seed, attribution=attribution)
-    anomaly = bound - resolution_nats(engine, blocks)
+    resolved = resolution_nats(engine, blocks)
+    anomaly = bound - sum(resolved.values())
     p_value = p_values(engine, "anomaly", anomaly)
     columns = {"anomaly_score": anomaly, "p_value": p_value, "anomaly": p_value <= alpha}
     if attribution:
         usual = dict(zip(engine.contract.names("model"), engine.calibration["usual"], strict=True))
         observed = observed_shares(engine, blocks)
-        columns |= {f"excess.{name}": share - observed[name] * usual[name] for name, share in shares.items()}
+        for name, share in shares.items():
+            columns[f"excess.{name}"] = share - resolved[name] - observed[name] * usual[name]
     return pa.table(columns)
 
 
-def resolution_nats(engine: Engine, blocks: Blocks) -> Array:
-    """Sum over what was observed of the log of its resolution: turns densities into probabilities, shape (B,)."""
-    total = np.zeros(count(blocks))
+def resolution_nats(engine: Engine, blocks: Blocks) -> dict[str, Array]:
+    """Log of the resolution of what was observed of each model field: turns densities into probabilities, shape (B,)."""
+    found: dict[str, Array] = {}
     resolution = engine.contract.resolution()
     for spec in model_specs(engine):
         observed = np.asarray(blocks[spec.name].observed)
@@ -82,8 +84,8 @@ def resolution_nats(engine: Engine, blocks: Blocks) -> Array:
         if spec.event:  # elements have units of their own, and are missing one by one
             each = _by_element(engine.contract[spec.fields[0]], each)
         nats = observed * each
-        total += nats.sum(tuple(range(1, nats.ndim)))
-    return total
+        found |= dict(zip(spec.fields, nats.sum(tuple(range(2, nats.ndim))).T, strict=True))
+    return found
 
 
 def _by_element(field: Any, whole: Array) -> Array:

@@ -46,6 +46,7 @@ class Filling:
         self.missing = {name: share < 1.0 for name, share in observed_shares(engine, blocks).items()}
         absent = set(self.missing) - set(data.column_names)
         self.names = [name for name in engine.contract.names("model") if name in absent or self.missing[name].any()]
+        self.blocks = [spec.name for spec in model_specs(engine) if not set(self.names).isdisjoint(spec.fields)]
         self.chunks: list[dict[str, pa.Array]] = []
         added = [*(["draw"] if draws > 1 else []), *self._aside()]
         if taken := [name for name in added if name in data.column_names]:

@@ -64,7 +64,7 @@ def impute(
     for chunk in engine.chunks(len(wanted), max(samples, draws if draws > 1 else _PREDICTIVE)):
         part = take(blocks, wanted[chunk])
         size = draws if draws > 1 else _PREDICTIVE
-        params = resampled(engine, part, samples=samples, draws=size, seed=seed, stream=chunk.start)
+        params = resampled(engine, part, filling.blocks, samples=samples, draws=size, seed=seed, stream=chunk.start)
         filling.add(draw_values(engine, params, seed, "impute", chunk.start))
     return filling.table()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 __all__ = ["resampled"]
 
 
-def resampled(engine: Engine, blocks: Blocks, *, samples: int, draws: int, seed: int, stream: int) -> Params:
+def resampled(
+    engine: Engine, blocks: Blocks, wanted: Collection[str], *, samples: int, draws: int, seed: int, stream: int
+) -> Params:
     """Likelihood parameters at `draws` posterior draws of z per row.
 
     Proposes K draws per row from q(z | observed), weighs them by ``p(observed, z) / q(z | observed)``, and resamples by
@@ -26,6 +29,7 @@ def resampled(engine: Engine, blocks: Blocks, *, samples: int, draws: int, seed:
     Args:
         engine: The engine.
         blocks: Encoded rows, B of them; missing cells are what is asked for.
+        wanted: Names of the blocks whose parameters are returned.
         samples: Proposals K per row.
         draws: Resampled draws S per row.
         seed: The seed.
@@ -52,7 +56,7 @@ def resampled(engine: Engine, blocks: Blocks, *, samples: int, draws: int, seed:
     for spec in model_specs(engine):
         log_weight += density[f"log_px.{spec.name}"].sum(-1, dtype=np.float64)
     chosen = systematic(normalized_weights(log_weight), draws, rng)  # shape: (S, B)
-    return {block: {n: _pick(value, chosen, samples) for n, value in group.items()} for block, group in params.items()}
+    return {block: {n: _pick(v, chosen, samples) for n, v in params[block].items()} for block in wanted}
 
 
 def systematic(weights: Array, draws: int, rng: np.random.Generator) -> Array:

@@ -9,7 +9,7 @@ import numpy as np
 
 from vaekit.arrays import Array, Block, generator, take
 from vaekit.errors import ConfigError
-from vaekit.queries.base import observed_shares, register
+from vaekit.queries.base import model_specs, observed_shares, register
 from vaekit.queries.decoding import decode, draw_values
 from vaekit.queries.posterior import resampled
 from vaekit.queries.tables import gathered
@@ -61,16 +61,13 @@ def sample(
     parts: list[dict[str, Array]] = []
     for start, rows in enumerate(engine.chunks(n, 1)):
         size = rows.stop - rows.start
-        draw = _conditional if conditional else _free
-        parts.append(draw(engine, row, size, seed, start, temperature))
+        drawn = _conditional(engine, row, size, seed, start) if conditional else None
+        parts.append(drawn or _free(engine, row, size, seed, start, temperature))
     table = engine.contract.decode(gathered(engine, parts))
     for name in given:
         column = pa.concat_arrays([fixed[name].combine_chunks()] * n) if n else fixed[name].slice(0, 0)
-        table = (
-            table.set_column(table.column_names.index(name), name, column)
-            if name in table.column_names
-            else (table.append_column(name, column))
-        )
+        at = table.column_names.index(name) if name in table.column_names else table.num_columns
+        table = (table.drop_columns(name) if at < table.num_columns else table).add_column(at, name, column)
     return table
 
 
@@ -109,10 +106,9 @@ def _free(
     return {name: value[0] for name, value in values.items()}
 
 
-def _conditional(
-    engine: Engine, row: dict[str, Block], size: int, seed: int, chunk: int, temperature: float
-) -> dict[str, Array]:
+def _conditional(engine: Engine, row: dict[str, Block], size: int, seed: int, chunk: int) -> dict[str, Array]:
     """Rows from the posterior given the observed cells of one row."""
-    params = resampled(engine, row, samples=_PROPOSALS, draws=size, seed=seed, stream=chunk)  # leading shape: (S, 1)
+    blocks = [spec.name for spec in model_specs(engine)]
+    params = resampled(engine, row, blocks, samples=_PROPOSALS, draws=size, seed=seed, stream=chunk)  # leading: (S, 1)
     values = draw_values(engine, params, seed, "sample", chunk)
     return {name: np.broadcast_to(v, (size, *v.shape[1:]))[:, 0] for name, v in values.items()}

@@ -35,6 +35,8 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             missing.
         valid: Share of rows kept for early stopping.
         calibration: Share of rows kept for calibration.
+        threads: Processor threads of training; PyTorch's own choice if not given. Small models on a busy machine are
+            often faster with one.
     """
 
     epochs: int | None = None
@@ -52,9 +54,10 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     mask: float = 0.3
     valid: float = 0.1
     calibration: float = 0.1
+    threads: int | None = None
 
     def __post_init__(self) -> None:
-        least = {"epochs": 1, "batch_size": 1, "patience": 1, "samples": 1}
+        least = {"epochs": 1, "batch_size": 1, "patience": 1, "samples": 1, "threads": 1}
         for name, low in least.items():
             if (value := getattr(self, name)) is not None and value < low:
                 raise ConfigError(f"{name} must be at least {low}, got {value}")

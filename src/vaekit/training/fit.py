@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,8 +109,20 @@ def train(
 
         loop = Loop(vae, seen, unseen, training, config.seed, fingerprint, folder, validated, shown.step)
         steps = -(-len(splits.train) // (training.batch_size or 1))
-        loop.run(stages(training, steps), resume=resume)
+        with threads(training.threads):
+            loop.run(stages(training, steps), resume=resume)
     return Trained(vae.to("cpu"), contract, splits, model, history, record)
+
+
+@contextmanager
+def threads(count: int | None) -> Iterator[None]:
+    """Use so many processor threads for a while; None leaves PyTorch's choice."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def choose_device(name: str) -> torch.device:

@@ -57,6 +57,18 @@ class Model:
         """Each row as the model sees it. See `vaekit.queries.reconstruct`."""
         return self.query("reconstruct", table)
 
+    def denoise(self, table: Any, *, samples: int = 64, seed: int = 0) -> pa.Table:
+        """Each row with its noise averaged away. See `vaekit.queries.denoise`."""
+        return self.query("denoise", table, samples=samples, seed=seed)
+
+    def interpolate(self, a: Any, b: Any, *, steps: int = 8, path: str = "linear") -> pa.Table:
+        """Rows on the way from those of one table to those of another. See `vaekit.queries.interpolate`."""
+        return self.query("interpolate", a, b, steps=steps, path=path)
+
+    def traverse(self, dim: int, *, at: Any = None, steps: int = 9, reach: float = 3.0) -> pa.Table:
+        """Rows decoded while one latent dimension moves. See `vaekit.queries.traverse`."""
+        return self.query("traverse", dim, at=at, steps=steps, reach=reach)
+
     def impute(
         self, table: Any, *, draws: int = 1, interval: float | None = None, samples: int = 64, seed: int = 0
     ) -> pa.Table:

@@ -2,9 +2,11 @@
 
 from vaekit.queries.base import QUERIES, Query, query
 from vaekit.queries.calibrate import calibrate
+from vaekit.queries.denoise import denoise
 from vaekit.queries.detect import detect
 from vaekit.queries.embed import embed
 from vaekit.queries.impute import impute
+from vaekit.queries.paths import interpolate, traverse
 from vaekit.queries.reconstruct import reconstruct
 from vaekit.queries.sample import sample
 from vaekit.queries.score import score
@@ -13,11 +15,14 @@ __all__ = [
     "QUERIES",
     "Query",
     "calibrate",
+    "denoise",
     "detect",
     "embed",
     "impute",
+    "interpolate",
     "query",
     "reconstruct",
     "sample",
     "score",
+    "traverse",
 ]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vaekit.arrays import Array, Block, take
+from vaekit.arrays import Array, Block, Blocks, take
 from vaekit.errors import ConfigError
 from vaekit.queries.base import observed_shares, positive, read, register
 from vaekit.queries.decoding import draw_values
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from vaekit.runtime.engine import Engine
 
-__all__ = ["impute"]
+__all__ = ["impute", "predict"]
 
 _PREDICTIVE = 200  # draws behind a point estimate and an interval
 
@@ -61,12 +61,25 @@ def impute(
     blocks = engine.encode(data, partial=True)
     wanted = np.flatnonzero(_incomplete(engine, blocks))
     filling = Filling(engine, data, wanted, blocks, draws, interval)
-    for chunk in engine.chunks(len(wanted), max(samples, draws if draws > 1 else _PREDICTIVE)):
-        part = take(blocks, wanted[chunk])
-        size = draws if draws > 1 else _PREDICTIVE
-        params = resampled(engine, part, filling.blocks, samples=samples, draws=size, seed=seed, stream=chunk.start)
-        filling.add(draw_values(engine, params, seed, "impute", chunk.start))
+    predict(engine, blocks, filling, samples=samples, seed=seed)
     return filling.table()
+
+
+def predict(engine: Engine, blocks: Blocks, filling: Filling, *, samples: int, seed: int) -> None:
+    """Draw from p(wanted | observed cells) chunk by chunk, and hand the draws to a `Filling`.
+
+    Args:
+        engine: The engine.
+        blocks: Encoded rows; their observed cells are conditioned on.
+        filling: Says which rows and blocks are wanted, and collects the draws.
+        samples: Importance samples K.
+        seed: The seed.
+    """
+    draws = filling.draws if filling.draws > 1 else _PREDICTIVE
+    for chunk in engine.chunks(len(filling.wanted), max(samples, draws)):
+        part = take(blocks, filling.wanted[chunk])
+        params = resampled(engine, part, filling.blocks, samples=samples, draws=draws, seed=seed, stream=chunk.start)
+        filling.add(draw_values(engine, params, seed, "impute", chunk.start))
 
 
 def _incomplete(engine: Engine, blocks: dict[str, Block]) -> Array:

@@ -373,7 +373,7 @@ PLAIN: dict[str, Spec] = {
         {"g": {"role": "condition"}},
         options={"epochs": 60, "batch_size": 128, "width": 64, "depth": 2, "latent": 2},
     ),
-    "bits": Spec(lambda: bits(1500, seed=3), {}, options={"epochs": 10}),
+    "bits": Spec(lambda: bits(1500, seed=3), {}, options={"epochs": 60}),
 }
 
 

@@ -44,7 +44,7 @@ class Splits:
 
     @classmethod
     def random(cls, rows: int, valid: float, calibration: float, seed: int) -> Splits:
-        """A random split; training keeps at least half of a small table, early stopping at least one row.
+        """A random split; early stopping has at least one row.
 
         Example:
             >>> [len(part) for part in vars(Splits.random(100, 0.1, 0.2, seed=0)).values()]

@@ -159,7 +159,7 @@ def test_a_temperature_that_is_none_is_refused(zoo, temperature):
     ("given", "error", "message"),
     [
         ({"g": "u", "z": 1}, ConfigError, r"given names \['z'\], which are not fields of the model; it has: c, n, g"),
-        ({"n": 1.0}, ConfigError, r"condition fields must be given: g; for example given=\{'g': …\}"),
+        ({"n": 1.0}, ConfigError, "condition fields must be given: g"),
         ({}, ConfigError, "condition fields must be given: g"),
         ({"g": "u", "n": None}, ConfigError, "given needs a value for n; leave a field out to have it drawn"),
         ({"g": "u", "n": float("nan")}, ConfigError, "given needs a value for n"),

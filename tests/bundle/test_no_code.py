@@ -12,7 +12,19 @@ import pytest
 import vaekit
 
 SOURCES = sorted(Path(vaekit.__file__).parent.rglob("*.py"))
-MODULES = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "jsonpickle", "code", "runpy", "imp"}
+MODULES = {
+    "pickle",
+    "cPickle",
+    "cloudpickle",
+    "dill",
+    "joblib",
+    "marshal",
+    "shelve",
+    "jsonpickle",
+    "code",
+    "runpy",
+    "imp",
+}
 CALLS = {"eval", "exec", "compile", "__import__", "execfile"}
 METHODS = {
     ("torch", "load"), ("torch", "save"), ("np", "load"), ("numpy", "load"), ("jit", "load"), ("pd", "read_pickle"),
@@ -34,11 +46,19 @@ def forbidden(tree):
             if isinstance(function, ast.Name) and function.id in CALLS:
                 yield function.id
             if isinstance(function, ast.Attribute):
-                owner = function.value.attr if isinstance(function.value, ast.Attribute) else getattr(function.value, "id", "")
+                owner = (
+                    function.value.attr
+                    if isinstance(function.value, ast.Attribute)
+                    else getattr(function.value, "id", "")
+                )
                 if (owner, function.attr) in METHODS or (owner == "builtins" and function.attr in CALLS):
                     yield f"{owner}.{function.attr}"
             yield from ("allow_pickle" for k in node.keywords if k.arg in ("allow_pickle", "trust_remote_code"))
-            shell = [k for k in node.keywords if k.arg == "shell" and not (isinstance(k.value, ast.Constant) and not k.value.value)]
+            shell = [
+                k
+                for k in node.keywords
+                if k.arg == "shell" and not (isinstance(k.value, ast.Constant) and not k.value.value)
+            ]
             yield from ("shell" for _ in shell)
 
 

@@ -25,7 +25,9 @@ def main(folder: Path) -> None:
             if "given" in options:
                 options["given"] = getattr(spec, options["given"])
             answer = f"{name}/answers/{label}.arrow"
-            questions.append({"model": name, "query": case.query, "options": options, "rows": case.rows, "answer": answer})
+            questions.append(
+                {"model": name, "query": case.query, "options": options, "rows": case.rows, "answer": answer}
+            )
     (folder / "questions.json").write_text(json.dumps(questions, indent=1))
     print(f"{len(questions)} questions about {len(MODELS)} models in {folder}")
 

@@ -171,6 +171,8 @@ def test_strange_rows_are_found(zoo):
 def test_nothing_is_promised_for_a_draw_that_calibration_rows_were_not_scored_with(zoo, options):
     """Scores of fewer samples are larger: held against scores of eight they would be false alarms."""
     kept = zoo["pair"]
+    with pytest.raises(QueryError, match="query 'detect' takes table, alpha, attribution; "):
+        kept.torch.query("detect", kept.rows, **options)
     assert kept.torch.score(kept.rows, **options)["p_value"].null_count == kept.rows.num_rows
     assert kept.torch.score(kept.rows, samples=8, seed=0)["p_value"].null_count == 0
 
@@ -225,7 +227,7 @@ def test_a_model_without_calibration_rows_scores_and_refuses_to_detect():
 
 
 def measured(scale):
-    """Skewed lengths, and a vector of a length and a temperature, some cells and elements missing; in units of 1 / scale."""
+    """Skewed lengths, and a vector of a length and a temperature, with holes; in units of 1 / scale."""
     import pandas as pd
 
     rng = np.random.default_rng(6)

@@ -25,7 +25,7 @@ def rmse(found, truth):
     return float(np.sqrt(np.mean(np.square(found - truth))))
 
 
-# ------------------------------------------------------------------------------------------------ what stays, what comes
+# ----------------------------------------------------------------------------------------------- what stays, what comes
 
 
 @pytest.mark.parametrize("options", [{}, {"interval": 0.8}, {"draws": 3, "samples": 8}])
@@ -118,8 +118,10 @@ def test_columns_of_every_type_are_filled_in_their_own_type():
     table = pa.table(frame)
     model = fit(table, epochs=4)
     assert model.contract.names("model") == tuple(frame)
-    holes = pa.table({name: pc.if_else(pa.array(rng.random(n) < 0.2), pa.scalar(None, c.type), c) for name, c in frame.items()
-                      if not pa.types.is_dictionary(c.type) and not pa.types.is_nested(c.type)})  # fmt: skip
+    plain = {n: c for n, c in frame.items() if not pa.types.is_dictionary(c.type) and not pa.types.is_nested(c.type)}
+    holes = pa.table(
+        {m: pc.if_else(pa.array(rng.random(n) < 0.2), pa.scalar(None, c.type), c) for m, c in plain.items()}
+    )
     for name in ("word", "level", "bits", "flags", "whole"):
         values = [None if rng.random() < 0.2 else x for x in frame[name].to_pylist()]
         kind = frame[name].type
@@ -143,7 +145,7 @@ def test_columns_of_every_type_are_filled_in_their_own_type():
         assert {x for row in answer["bits"].to_pylist() for x in row} == {0.0, 1.0}
 
 
-# --------------------------------------------------------------------------------------------------- tables as they come
+# -------------------------------------------------------------------------------------------------- tables as they come
 
 
 def test_columns_that_are_absent_are_filled_everywhere(kept):
@@ -275,7 +277,7 @@ def test_a_column_that_the_answer_would_add_twice_is_refused(zoo):
     assert zoo["pair"].torch.impute(rows.append_column("draw", rows["b"])).num_rows == rows.num_rows
 
 
-# --------------------------------------------------------------------------------------------------- belief and its doubt
+# ------------------------------------------------------------------------------------------------- belief and its doubt
 
 
 @pytest.fixture(scope="module")
@@ -376,7 +378,7 @@ def test_the_probability_beside_a_category_is_the_share_of_its_draws(zoo):
     assert column(answer, "c.probability")[2] == pytest.approx(share, abs=0.1)
 
 
-# ------------------------------------------------------------------------------------------------------------ resampling
+# ----------------------------------------------------------------------------------------------------------- resampling
 
 
 def test_systematic_resampling_takes_each_as_often_as_its_weight_says():

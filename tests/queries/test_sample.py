@@ -13,7 +13,7 @@ def column(table, name):
     return np.asarray(table[name].to_numpy(), np.float64)
 
 
-# ------------------------------------------------------------------------------------------------------------ which rows
+# ----------------------------------------------------------------------------------------------------------- which rows
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 137])
@@ -69,7 +69,7 @@ def test_rows_drawn_in_many_chunks_are_as_different_from_each_other(zoo, monkeyp
     assert np.std(column(model.sample(400), "b")) == pytest.approx(np.std(column(whole, "b")), rel=0.2)
 
 
-# ----------------------------------------------------------------------------------------------------- which distribution
+# --------------------------------------------------------------------------------------------------- which distribution
 
 
 def test_free_rows_follow_the_joint_distribution(zoo):
@@ -140,7 +140,7 @@ def test_temperature_draws_more_typical_rows(zoo):
     assert model.sample(50, temperature=1.0).equals(model.sample(50))
 
 
-# -------------------------------------------------------------------------------------------------------- what is refused
+# ------------------------------------------------------------------------------------------------------ what is refused
 
 
 @pytest.mark.parametrize("n", [-1, 2.0, "7", None, True])

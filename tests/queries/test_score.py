@@ -174,7 +174,7 @@ def test_probabilities_of_all_kinds_of_rows_add_up_to_one(zoo):
     assert np.exp(-column(model.score(table, samples=2000), "score")).sum() == pytest.approx(1.0, abs=0.02)
 
 
-# --------------------------------------------------------------------------------------------------------- what is asked
+# -------------------------------------------------------------------------------------------------------- what is asked
 
 
 @pytest.mark.parametrize("rows", [0, 1, 2])

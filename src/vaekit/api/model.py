@@ -84,7 +84,7 @@ class Model:
             BundleError: If something that is not a bundle lies there.
         """
         if not self.bundle.graphs:
-            from vaekit.api.fitting import with_graphs
+            from vaekit.api.exporting import with_graphs
 
             self.bundle = with_graphs(self.bundle)
         return self.bundle.save(path)

@@ -33,28 +33,35 @@ def main() -> int:
     if not data.is_dir():
         parser.error("the folder of the data sets is not there; give --data DIR or set VAEKIT_DATA")
 
-    line = load_line(asked.line)
-    print(f"{asked.line}: {line.GOAL}")
+    try:
+        return _run(asked.line, Settings(asked.quick, asked.seed, data), recorded=not asked.no_record)
+    except ModuleNotFoundError as error:
+        parser.error(f"{error.name} is not installed; install the extras train and bench of this package")
+
+
+def _run(name: str, settings: Settings, *, recorded: bool) -> int:
+    line = load_line(name)
+    print(f"{name}: {line.GOAL}")
     print(f"machine: {machine()}")
-    if asked.quick:
+    if settings.quick:
         print("quick run: less data, fewer seeds or rounds; its figures do not count for the goal")
     sys.stdout.flush()
     began, at = time.monotonic(), commit(ROOT)
-    outcome = line.run(Settings(asked.quick, asked.seed, data))
+    outcome = line.run(settings)
     seconds = round(time.monotonic() - began, 1)
     for note in outcome.notes:
         print(f"note: {note}")
-    if not asked.no_record:
-        record(ROOT, asked.line, outcome, seconds, at=at, quick=asked.quick, seed=asked.seed)
+    if recorded:
+        record(ROOT, name, outcome, seconds, at=at, quick=settings.quick, seed=settings.seed)
     result = {
-        "line": asked.line,
+        "line": name,
         "ours": outcome.ours,
         "rivals": outcome.rivals,
         "goal": line.GOAL,
         "met": outcome.met,
         "seconds": seconds,
     }
-    print(json.dumps(result | ({"quick": True} if asked.quick else {})))
+    print(json.dumps(result | ({"quick": True} if settings.quick else {})))
     return 0
 
 

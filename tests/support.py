@@ -1,7 +1,7 @@
 """A zoo of small trained models that covers every likelihood, kind and role, and what is asked of all of them.
 
-Fitting and exporting cost seconds, so the zoo lies on disk and is shared by all test processes of one run: `zoo` makes a
-model when it is first asked for, and remembers what the model answered before it was saved.
+Fitting and exporting cost seconds, so the zoo lies on disk and is shared by all test processes of one run: `zoo` makes
+a model when it is first asked for, and remembers what the model answered before it was saved.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import vaekit as vk
 ASKED = 200  # rows that every model is asked about
 
 
-# ------------------------------------------------------------------------------------------------------------- real rows
+# ------------------------------------------------------------------------------------------------------------ real rows
 
 
 def holes(frame: pd.DataFrame, share: float, seed: int = 0, keep: tuple[str, ...] = ()) -> pd.DataFrame:
@@ -84,7 +84,7 @@ def cancer() -> pa.Table:
 
 @functools.cache
 def digits() -> pa.Table:
-    """Handwritten digits: grey levels and bits as lists with missing elements and rows, given the label and a profile."""
+    """Handwritten digits: grey levels and bits as lists with missing elements and rows, given label and profile."""
     from sklearn.datasets import load_digits
 
     data = load_digits()
@@ -373,7 +373,7 @@ PLAIN: dict[str, Spec] = {
         {"g": {"role": "condition"}},
         options={"epochs": 60, "batch_size": 128, "width": 64, "depth": 2, "latent": 2},
     ),
-    "bits": Spec(lambda: bits(1500, seed=3), {}, options={"epochs": 10}),
+    "bits": Spec(lambda: bits(1500, seed=3), {}, options={"epochs": 60}),
 }
 
 

@@ -37,6 +37,7 @@ MOST_SECONDS = 60.0  # a guard only: no fit should come near it, so the scores d
 def run(settings: Settings) -> Outcome:
     """Score every set under both protocols with ours and the rivals; print a table per protocol."""
     torch.set_num_threads(1)
+    versions()  # says at once if the rivals are not installed
     sets, seeds = (QUICK_SETS, 1) if settings.quick else (ADBENCH, 3)
     kept, total, seconds = 0, 0, {name: 0.0 for name in ("ours", *DETECTORS)}
     figures = {

@@ -58,10 +58,12 @@ def detect(name: str, split: Split, seed: int, *, resident: bool) -> tuple[NDArr
         ValueError: A score is not finite.
     """
     from sklearn.preprocessing import StandardScaler
+    from threadpoolctl import threadpool_limits
 
     scaler = StandardScaler().fit(split.train)
     began = time.perf_counter()
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+    # one thread: small products on two are slower, and many times so where others use the machine
+    with threadpool_limits(1), warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")  # MCD on nearly singular columns, PCA on constant ones: they do score
         train = scaler.transform(split.train)
         model = DETECTORS[name](seed)

@@ -7,7 +7,8 @@
     model.save("bundle")
     vk.load("bundle").detect("today.parquet", alpha=0.01)
 
-Importing the package is cheap: each name loads what it needs when it is first used, and torch is loaded by `fit` alone.
+Importing the package is cheap: each name loads what it needs when it is first used. Answering on ONNX Runtime, the
+default of a saved bundle, never loads torch.
 """
 
 from __future__ import annotations

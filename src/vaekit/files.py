@@ -71,10 +71,16 @@ def write_folder(path: Path, files: Mapping[str, bytes], marker: str) -> None:
         os.chmod(fresh, 0o755)
         if path.exists():
             os.replace(path, old)
-        os.replace(fresh, path)
+        try:
+            os.replace(fresh, path)
+        except BaseException:
+            if old.exists():
+                os.replace(old, path)
+            raise
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+        if path.exists():  # never the only copy that is left
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def read_verified(root: Path, name: str, entry: Entry) -> bytes:

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from tests.support import bits, bivariate, fit, holes
-from vaekit.errors import ConfigError, QueryError
+from vaekit.errors import QueryError
 from vaekit.queries.conformal import p_values
 
 
@@ -171,12 +171,10 @@ def test_strange_rows_are_found(zoo):
 def test_nothing_is_promised_for_a_draw_that_calibration_rows_were_not_scored_with(zoo, options):
     """Scores of fewer samples are larger: held against scores of eight they would be false alarms."""
     kept = zoo["pair"]
-    with pytest.raises(QueryError, match="calibration rows were scored with samples=8 and seed=0"):
-        kept.torch.detect(kept.rows, **options)
+    with pytest.raises(QueryError, match="query 'detect' takes table, alpha, attribution; "):
+        kept.torch.query("detect", kept.rows, **options)
     assert kept.torch.score(kept.rows, **options)["p_value"].null_count == kept.rows.num_rows
     assert kept.torch.score(kept.rows, samples=8, seed=0)["p_value"].null_count == 0
-    with pytest.raises(ConfigError, match="samples"):
-        kept.torch.detect(kept.rows, samples=0)
 
 
 # ---------------------------------------------------------------------------------------------------- calibration rows
@@ -206,7 +204,9 @@ def test_calibration_rows_are_no_others_rows(monkeypatch):
     assert not train & valid
     assert not train & calibration
     assert not valid & calibration
-    assert train | valid | calibration == set(model.engine.encode({"x": x, "y": x**2})["number.gaussian"].values[:, 0].tolist())
+    assert train | valid | calibration == set(
+        model.engine.encode({"x": x, "y": x**2})["number.gaussian"].values[:, 0].tolist()
+    )
     bounds = model.contract["x"].bounds  # and transforms are those of the training rows alone
     inside = np.isin(model.engine.encode({"x": x, "y": x**2})["number.gaussian"].values[:, 0], list(train))
     assert bounds == (x[inside].min(), x[inside].max())
@@ -227,7 +227,7 @@ def test_a_model_without_calibration_rows_scores_and_refuses_to_detect():
 
 
 def measured(scale):
-    """Skewed lengths, and a vector of a length and a temperature, some cells and elements missing; in units of 1 / scale."""
+    """Skewed lengths, and a vector of a length and a temperature, with holes; in units of 1 / scale."""
     import pandas as pd
 
     rng = np.random.default_rng(6)
@@ -255,9 +255,13 @@ def test_the_data_for_the_change_of_units_is_worth_it(metric):
 
 def test_metres_or_millimetres_rank_anomalies_alike(metric):
     (metres, one), (millimetres, two) = metric
-    first, second = (model.detect(table, alpha=0.1, attribution=True) for table, model in ((metres, one), (millimetres, two)))
+    first, second = (
+        model.detect(table, alpha=0.1, attribution=True) for table, model in ((metres, one), (millimetres, two))
+    )
     np.testing.assert_allclose(column(first, "anomaly_score"), column(second, "anomaly_score"), atol=2e-3)
-    np.testing.assert_array_equal(np.argsort(column(first, "anomaly_score"))[-50:], np.argsort(column(second, "anomaly_score"))[-50:])
+    np.testing.assert_array_equal(
+        np.argsort(column(first, "anomaly_score"))[-50:], np.argsort(column(second, "anomaly_score"))[-50:]
+    )
     for name in first.column_names[3:]:
         np.testing.assert_allclose(column(first, name), column(second, name), atol=2e-3, err_msg=name)
     plain = column(one.score(metres), "score") - column(two.score(millimetres), "score")

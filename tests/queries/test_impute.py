@@ -25,7 +25,7 @@ def rmse(found, truth):
     return float(np.sqrt(np.mean(np.square(found - truth))))
 
 
-# ------------------------------------------------------------------------------------------------ what stays, what comes
+# ----------------------------------------------------------------------------------------------- what stays, what comes
 
 
 @pytest.mark.parametrize("options", [{}, {"interval": 0.8}, {"draws": 3, "samples": 8}])
@@ -57,7 +57,11 @@ def test_what_is_filled_could_have_been_seen(kept):
     answer = model.impute(kept.rows, draws=5, samples=8)
     for name in model.contract.names("model"):
         field = model.contract[name]
-        column = pc.cast(answer[name], answer[name].type.value_type) if pa.types.is_dictionary(answer[name].type) else answer[name]
+        column = (
+            pc.cast(answer[name], answer[name].type.value_type)
+            if pa.types.is_dictionary(answer[name].type)
+            else answer[name]
+        )
         values = column.to_pylist()
         if field.kind == "category":
             assert set(values) <= set(field.levels), name
@@ -114,14 +118,20 @@ def test_columns_of_every_type_are_filled_in_their_own_type():
     table = pa.table(frame)
     model = fit(table, epochs=4)
     assert model.contract.names("model") == tuple(frame)
-    holes = pa.table({name: pc.if_else(pa.array(rng.random(n) < 0.2), pa.scalar(None, c.type), c) for name, c in frame.items()
-                      if not pa.types.is_dictionary(c.type) and not pa.types.is_nested(c.type)})  # fmt: skip
+    plain = {n: c for n, c in frame.items() if not pa.types.is_dictionary(c.type) and not pa.types.is_nested(c.type)}
+    holes = pa.table(
+        {m: pc.if_else(pa.array(rng.random(n) < 0.2), pa.scalar(None, c.type), c) for m, c in plain.items()}
+    )
     for name in ("word", "level", "bits", "flags", "whole"):
         values = [None if rng.random() < 0.2 else x for x in frame[name].to_pylist()]
         kind = frame[name].type
         if pa.types.is_dictionary(kind):
-            codes = pc.index_in(pa.array(values, kind.value_type), value_set=frame[name].dictionary.cast(kind.value_type))
-            held = pa.DictionaryArray.from_arrays(codes.cast(kind.index_type), frame[name].dictionary, ordered=kind.ordered)
+            codes = pc.index_in(
+                pa.array(values, kind.value_type), value_set=frame[name].dictionary.cast(kind.value_type)
+            )
+            held = pa.DictionaryArray.from_arrays(
+                codes.cast(kind.index_type), frame[name].dictionary, ordered=kind.ordered
+            )
         else:
             held = pa.array(values, kind)
         holes = holes.append_column(name, held)
@@ -135,7 +145,7 @@ def test_columns_of_every_type_are_filled_in_their_own_type():
         assert {x for row in answer["bits"].to_pylist() for x in row} == {0.0, 1.0}
 
 
-# --------------------------------------------------------------------------------------------------- tables as they come
+# -------------------------------------------------------------------------------------------------- tables as they come
 
 
 def test_columns_that_are_absent_are_filled_everywhere(kept):
@@ -149,13 +159,16 @@ def test_columns_that_are_absent_are_filled_everywhere(kept):
     as_null = model.impute(nothing)
     for name in absent:
         assert not any(gone(value) for value in answer[name].to_pylist())
-    assert answer.select(sorted(answer.column_names)).to_pylist() == as_null.select(sorted(answer.column_names)).to_pylist()
+    assert (
+        answer.select(sorted(answer.column_names)).to_pylist()
+        == as_null.select(sorted(answer.column_names)).to_pylist()
+    )
 
 
 def test_rows_that_are_missing_as_a_whole_follow_the_marginals(zoo):
     model = zoo["mixture"].torch
-    table = pa.table({"g": ["u"] * 1500, "c": pa.nulls(1500, pa.string()), "n": pa.nulls(1500, pa.float64())})
-    drawn = model.impute(table, draws=2)
+    table = pa.table({"g": ["u"] * 600, "c": pa.nulls(600, pa.string()), "n": pa.nulls(600, pa.float64())})
+    drawn = model.impute(table, draws=5)
     free = model.sample(3000, given={"g": "u"}, seed=5)
     for level in "xyz":
         share = drawn["c"].to_pylist().count(level) / 3000
@@ -206,7 +219,9 @@ def test_cells_of_a_type_that_cannot_hold_the_answer(zoo):
     assert 0.1 < whole["a"].to_pylist()[1] < 0.9
     days = zoo["flights"]
     row = {n: c for n, c in days.rows.slice(0, 1).to_pydict().items()} | {"distance": [None]}
-    assert days.torch.impute(pa.table(row).set_column(2, "distance", pa.nulls(1, pa.int8())))["distance"][0].as_py() > 127
+    assert (
+        days.torch.impute(pa.table(row).set_column(2, "distance", pa.nulls(1, pa.int8())))["distance"][0].as_py() > 127
+    )
 
 
 def test_levels_may_come_as_text_or_as_a_dictionary(zoo):
@@ -254,13 +269,15 @@ def test_options_that_make_no_sense_are_refused(zoo, options, message):
 def test_a_column_that_the_answer_would_add_twice_is_refused(zoo):
     rows = zoo["pair"].rows
     with pytest.raises(ConfigError, match=r"already has: b.low, b.high"):
-        zoo["pair"].torch.impute(rows.append_column("b.high", rows["b"]).append_column("b.low", rows["a"]), interval=0.5)
+        zoo["pair"].torch.impute(
+            rows.append_column("b.high", rows["b"]).append_column("b.low", rows["a"]), interval=0.5
+        )
     with pytest.raises(ConfigError, match=r"already has: draw"):
         zoo["pair"].torch.impute(rows.append_column("draw", rows["b"]), draws=2)
     assert zoo["pair"].torch.impute(rows.append_column("draw", rows["b"])).num_rows == rows.num_rows
 
 
-# --------------------------------------------------------------------------------------------------- belief and its doubt
+# ------------------------------------------------------------------------------------------------- belief and its doubt
 
 
 @pytest.fixture(scope="module")
@@ -361,7 +378,7 @@ def test_the_probability_beside_a_category_is_the_share_of_its_draws(zoo):
     assert column(answer, "c.probability")[2] == pytest.approx(share, abs=0.1)
 
 
-# ------------------------------------------------------------------------------------------------------------ resampling
+# ----------------------------------------------------------------------------------------------------------- resampling
 
 
 def test_systematic_resampling_takes_each_as_often_as_its_weight_says():

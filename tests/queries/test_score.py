@@ -50,7 +50,12 @@ def test_attribution_is_the_weighted_share_of_each_field_and_adds_up(kept):
     weights = sum(fields.values()) + ratio
     normal = np.exp(weights - logsumexp(weights, axis=0))
     answer = kept.torch.score(kept.rows, attribution=True)
-    assert answer.column_names == ["score", "p_value", *(f"score.{n}" for n in kept.torch.contract.names("model")), "score.latent"]
+    assert answer.column_names == [
+        "score",
+        "p_value",
+        *(f"score.{n}" for n in kept.torch.contract.names("model")),
+        "score.latent",
+    ]
     for name, log_p in fields.items():
         np.testing.assert_allclose(column(answer, f"score.{name}"), -(normal * log_p).sum(0), rtol=1e-5, atol=1e-5)
     latent = column(answer, "score") + (normal * sum(fields.values())).sum(0)
@@ -169,7 +174,7 @@ def test_probabilities_of_all_kinds_of_rows_add_up_to_one(zoo):
     assert np.exp(-column(model.score(table, samples=2000), "score")).sum() == pytest.approx(1.0, abs=0.02)
 
 
-# --------------------------------------------------------------------------------------------------------- what is asked
+# -------------------------------------------------------------------------------------------------------- what is asked
 
 
 @pytest.mark.parametrize("rows", [0, 1, 2])

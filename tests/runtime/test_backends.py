@@ -18,7 +18,7 @@ from vaekit.runtime import make_backend
 SIZES = (1, 2, 7)
 
 
-# --------------------------------------------------------------------------------------------------------- the yardstick
+# -------------------------------------------------------------------------------------------------------- the yardstick
 
 
 def test_the_yardstick_sees_small_differences():
@@ -40,7 +40,7 @@ def test_the_yardstick_sees_small_differences():
     assert differences(table, table.set_column(1, "n", pa.array(one)), ties=0)
 
 
-# --------------------------------------------------------------------------------------------------------------- queries
+# -------------------------------------------------------------------------------------------------------------- queries
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -56,7 +56,7 @@ def test_saving_and_loading_changes_nothing(kept, case):
     assert loaded.schema == kept.answered(case).schema
 
 
-# ------------------------------------------------------------------------------------------------------------ primitives
+# ----------------------------------------------------------------------------------------------------------- primitives
 
 
 def inputs_of(kept, samples, rows, seed=0):
@@ -129,7 +129,7 @@ def test_masked_values_change_nothing(kept, backend):
             assert (clean[f"log_px.{name}"][:, seen] != 0).any()
 
 
-# -------------------------------------------------------------------------------------------------------------- choosing
+# ------------------------------------------------------------------------------------------------------------- choosing
 
 
 def test_auto_takes_the_graphs_where_there_are_some(zoo):
@@ -156,7 +156,9 @@ def test_torch_answers_in_evaluation_mode_and_leaves_the_mode_as_it_was(zoo):
     kept = zoo["bits"]
     vae = vk.load(kept.bundle, backend="torch").engine.backend
     model = vae.vae
-    model.decoder.trunk.register_forward_hook(lambda module, _, out: torch.nn.functional.dropout(out, 0.5, model.training))
+    model.decoder.trunk.register_forward_hook(
+        lambda module, _, out: torch.nn.functional.dropout(out, 0.5, model.training)
+    )
     inputs = inputs_of(kept, 1, 5)["decode"]
     quiet = kept.torch.engine.backend.run("decode", inputs)
     model.train()

@@ -10,9 +10,7 @@ from vaekit.fields.families import FAMILIES
 
 @pytest.fixture(scope="module")
 def specs():
-    return [
-        (name, spec) for name, model in MODELS.items() for spec in contract_of(model).fit(model.rows()).blocks()
-    ]
+    return [(name, spec) for name, model in MODELS.items() for spec in contract_of(model).fit(model.rows()).blocks()]
 
 
 @pytest.mark.parametrize(("family", "kind"), [(f.name, kind) for f in FAMILIES.values() for kind in f.kinds])

@@ -56,7 +56,7 @@ def test_entities_are_whole_in_one_part(visits):
 
 
 def test_a_random_split_leaks_entities_and_the_entity_split_does_not(visits):
-    """Rows that repeat their entity are met again in training under a random split: what a test would wrongly reward."""
+    """Under a random split, entities of test rows are met in training: what a test would wrongly reward."""
     who = np.array(visits["who"].to_pylist())
     contract = Contract.infer(visits)
     leaky = split(visits, contract, 0.15, 0.2, seed=0)

@@ -20,8 +20,8 @@ from vaekit.objectives import ELBO
 from vaekit.training import Config, load_config, train
 from vaekit.training import checkpoint as checkpoints
 from vaekit.training.batches import Resident, hide, step_generator
-from vaekit.training.splits import split
 from vaekit.training.loop import Loop
+from vaekit.training.splits import split
 from vaekit.training.stages import Stage, default_stages
 from vaekit.training.validate import validate
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
     from vaekit.training import Trained
 
-__all__ = ["fit", "with_graphs"]
+__all__ = ["assemble", "fit"]
 
 _BASELINE_ROWS = 50_000
 
@@ -133,17 +132,3 @@ def assemble(trained: Trained, rows: pa.Table, seed: int) -> Model:
         run=trained.record,
     )
     return Model(bundle, backend)
-
-
-def with_graphs(bundle: Bundle) -> Bundle:
-    """The bundle with its graph primitives exported; needs torch."""
-    from vaekit.bundle.export import export
-    from vaekit.runtime.torch_backend import TorchBackend
-
-    exported = export(TorchBackend.from_bundle(bundle).vae)
-    signatures = {name: signature for name, (_, signature) in exported.items()}
-    return dataclasses.replace(
-        bundle,
-        architecture=msgspec.structs.replace(bundle.architecture, graphs=signatures),
-        graphs={name: content for name, (content, _) in exported.items()},
-    )

@@ -43,11 +43,9 @@ class Model:
         """Bound on -log p(x) in nats, its p-value, and one column per field. See `vaekit.queries.score`."""
         return self.query("score", table, attribution=attribution, samples=samples, seed=seed)
 
-    def detect(
-        self, table: Any, *, alpha: float = 0.01, attribution: bool = False, samples: int = 8, seed: int = 0
-    ) -> pa.Table:
+    def detect(self, table: Any, *, alpha: float = 0.01, attribution: bool = False) -> pa.Table:
         """Anomalies at a promised false-alarm rate. See `vaekit.queries.detect`."""
-        return self.query("detect", table, alpha=alpha, attribution=attribution, samples=samples, seed=seed)
+        return self.query("detect", table, alpha=alpha, attribution=attribution)
 
     def embed(self, table: Any) -> pa.Table:
         """One vector per row. See `vaekit.queries.embed`."""
@@ -98,7 +96,7 @@ class Model:
             BundleError: If something that is not a bundle lies there.
         """
         if not self.bundle.graphs:
-            from vaekit.api.fitting import with_graphs
+            from vaekit.api.exporting import with_graphs
 
             self.bundle = with_graphs(self.bundle)
         return self.bundle.save(path)

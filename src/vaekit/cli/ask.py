@@ -108,8 +108,6 @@ def detect(
     out: Out = None,
     alpha: Annotated[float, typer.Option(help="Rate of false alarms to promise, between 0 and 1.")] = 0.01,
     attribution: Attribution = False,
-    samples: Samples = None,
-    seed: Seed = 0,
     backend: BackendOption = Backend.auto,
     as_json: AsJson = False,
 ) -> None:
@@ -126,7 +124,7 @@ def detect(
         "detect",
         bundle,
         data,
-        {"alpha": alpha, "attribution": attribution, "samples": samples, "seed": seed},
+        {"alpha": alpha, "attribution": attribution},
         backend=backend,
         out=out,
         as_json=as_json,

@@ -46,7 +46,12 @@ class Backend(StrEnum):
 
 
 DataArgument = Annotated[
-    Path, typer.Argument(metavar="DATA", exists=True, help="Rows: a .parquet, .csv, .csv.gz, .arrow or .feather file.")
+    Path,
+    typer.Argument(
+        metavar="DATA",
+        exists=True,
+        help="Rows: Parquet (a file or folder), .csv, .tsv, either with .gz, .arrow or .feather.",
+    ),
 ]
 BundleArgument = Annotated[
     Path, typer.Argument(metavar="BUNDLE", exists=True, file_okay=False, help="A bundle, or a run that holds one.")
@@ -59,7 +64,9 @@ AsJson = Annotated[
     bool, typer.Option("--json", help="Print for programs: a summary, and the rows unless --out takes them.")
 ]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same answer.")]
-BackendOption = Annotated[Backend, typer.Option(help="What runs the model; auto takes what is installed.")]
+BackendOption = Annotated[
+    Backend, typer.Option(help="What runs the model; auto: ONNX Runtime if the bundle holds graphs, else torch.")
+]
 ContractFile = Annotated[
     Path | None,
     typer.Option(

@@ -156,10 +156,10 @@ def log_sigmoid_interval(lo: Tensor, hi: Tensor) -> Tensor:
 
 
 def soft_bound(x: Tensor, low: float | Tensor, high: float | Tensor) -> Tensor:
-    """A smooth increasing map onto (low, high) that is close to the identity between the bounds.
+    """A smooth increasing map onto (low, high) with slope one in the middle: ``c + h tanh((x - c) / h)``.
 
-    ``high - softplus(c - softplus(x - low))`` with ``c = log(expm1(high - low))``, so that both bounds are exact limits
-    and nothing cancels for large |x|.
+    Here c is the middle and h half the distance of the bounds. Hyperbolic tangents are vectorised in every runtime;
+    softplus is not (in onnxruntime it took half the time of a whole decoder).
 
     Args:
         x: Any shape.
@@ -170,15 +170,11 @@ def soft_bound(x: Tensor, low: float | Tensor, high: float | Tensor) -> Tensor:
         Broadcast shape; the slope is positive and at most 1.
 
     Example:
-        >>> soft_bound(torch.tensor([-1e6, 0.0, 1e6]), -15.0, 15.0).round(decimals=3)
+        >>> soft_bound(torch.tensor([-1e6, 0.0, 1e6]), -15.0, 15.0)
         tensor([-15.,   0.,  15.])
     """
-    span = high - low
-    if isinstance(span, Tensor):  # log(expm1(span)) without overflow
-        inner: float | Tensor = span + torch.log1p(-torch.exp(-span))
-    else:
-        inner = span + math.log1p(-math.exp(-span))
-    return high - softplus(inner - softplus(x - low))
+    middle, half = 0.5 * (high + low), 0.5 * (high - low)
+    return middle + half * torch.tanh((x - middle) / half)
 
 
 def erfcx(x: Tensor) -> Tensor:

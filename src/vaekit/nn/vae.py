@@ -62,7 +62,7 @@ class VAE(nn.Module):
         encoder: Maps blocks to a hidden vector (B, H).
         latent: The latent structure.
         decoder: Maps a dict of groups z (K, B, L) and the condition (B, H) or None to a hidden vector (K, B, H).
-        heads: One likelihood per model block, by block name with dots written as slashes.
+        heads: One likelihood per model block, by block name.
         condition: Maps condition blocks to a hidden vector (B, H); None without condition fields.
 
     References:

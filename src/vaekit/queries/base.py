@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vaekit.arrays import Array, Blocks, BlockSpec, take
+from vaekit.arrays import Array, Blocks, BlockSpec, generator, take
 from vaekit.errors import BundleError, ConfigError, QueryError
 
 if TYPE_CHECKING:
@@ -119,21 +119,24 @@ class Weighed:
     log_px: Mapping[str, Array]
 
 
-def weigh(engine: Engine, blocks: Blocks, samples: int, seed: int) -> Iterator[Weighed]:
-    """Score rows chunk by chunk with one fixed draw of noise shared by all rows.
+def weigh(engine: Engine, blocks: Blocks, samples: int, seed: int, *, shared: bool = True) -> Iterator[Weighed]:
+    """Score rows chunk by chunk, by default with one fixed draw of noise shared by all rows.
 
     Args:
         engine: The engine.
         blocks: Encoded rows.
         samples: Importance samples K.
         seed: Seed of the draw.
+        shared: One draw for all rows, so that the answer of a row does not depend on the others. For a mean over rows a
+            draw for each row is far more accurate, since its errors average out.
 
     Yields:
-        One `Weighed` per chunk; the answer of a row does not depend on the chunk it is in.
+        One `Weighed` per chunk.
     """
     for rows in engine.chunks(count(blocks), samples):
         inputs = engine.inputs(take(blocks, rows))
-        noise = engine.noise(seed, samples, rows.stop - rows.start, shared=True)
+        own = seed if shared else int(generator(seed, "weigh", rows.start).integers(2**62))
+        noise = engine.noise(own, samples, rows.stop - rows.start, shared=shared)
         parts = [
             engine.backend.run("score", inputs | {name: value[some] for name, value in noise.items()})
             for some in engine.pieces(samples)

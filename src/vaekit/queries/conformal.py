@@ -13,7 +13,7 @@ from vaekit.errors import QueryError
 if TYPE_CHECKING:
     from vaekit.runtime.engine import Engine
 
-__all__ = ["SAMPLES", "SEED", "check_alpha", "check_draw", "comparable", "p_values"]
+__all__ = ["SAMPLES", "SEED", "check_alpha", "comparable", "p_values"]
 
 SAMPLES, SEED = 8, 0  # calibration rows are scored with this draw; another one gives scores of another distribution
 _TIE = 1e-5  # relative accuracy of a score: the same row may differ by so much between batches and backends
@@ -34,7 +34,7 @@ def p_values(engine: Engine, name: str, values: Array) -> Array:
         p-values in [1/(n+1), 1], shape (B,); NaN where the model was never calibrated.
 
     References:
-        Vovk, Gammerman & Shafer, Algorithmic Learning in a Random World, 2005, eq. 2.20. Bates et al. 2023, eq. 3.
+        Vovk, Gammerman & Shafer, Algorithmic Learning in a Random World, 2005, chapter 2. Bates et al. 2023, section 2.
     """
     reference = engine.calibration.get(name)
     if reference is None or len(reference) == 0:
@@ -47,19 +47,6 @@ def p_values(engine: Engine, name: str, values: Array) -> Array:
 def comparable(samples: int, seed: int) -> bool:
     """Whether scores of this draw can be held against the calibration scores."""
     return (samples, seed) == (SAMPLES, SEED)
-
-
-def check_draw(samples: int, seed: int) -> None:
-    """Refuse a draw for which no false-alarm rate can be promised.
-
-    Raises:
-        QueryError: If the draw is not the one that the calibration rows were scored with.
-    """
-    if not comparable(samples, seed):
-        raise QueryError(
-            f"the calibration rows were scored with samples={SAMPLES} and seed={SEED}, so a false-alarm rate can be promised "
-            f"for that draw only, not for samples={samples} and seed={seed}; leave both out, or use score"
-        )
 
 
 def check_alpha(engine: Engine, name: str, alpha: float) -> None:

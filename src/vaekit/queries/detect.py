@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vaekit.arrays import Array, Blocks
-from vaekit.queries.base import model_specs, observed_shares, positive, read, register
-from vaekit.queries.conformal import SAMPLES, SEED, check_alpha, check_draw, p_values
+from vaekit.queries.base import model_specs, observed_shares, read, register
+from vaekit.queries.conformal import SAMPLES, SEED, check_alpha, p_values
 from vaekit.queries.score import bounds
 
 if TYPE_CHECKING:
@@ -20,20 +20,12 @@ __all__ = ["detect", "resolution_nats"]
 
 
 @register
-def detect(
-    engine: Engine,
-    table: Any,
-    *,
-    alpha: float = 0.01,
-    attribution: bool = False,
-    samples: int = SAMPLES,
-    seed: int = SEED,
-) -> pa.Table:
+def detect(engine: Engine, table: Any, *, alpha: float = 0.01, attribution: bool = False) -> pa.Table:
     """Flag rows that are stranger than all but a share alpha of ordinary rows.
 
     The anomaly score is -log of the probability of the row with every number read at a stated resolution, so it has no
-    units: metres or millimetres rank rows alike. On rows exchangeable with the calibration rows at most a share
-        alpha is flagged.
+    units: metres or millimetres rank rows alike. On rows exchangeable with the calibration rows at most a share alpha
+    is flagged. Rows are scored with the draw that the calibration rows were scored with: no other keeps the promise.
 
     Args:
         engine: The model.
@@ -41,15 +33,12 @@ def detect(
         alpha: Promised false-alarm rate.
         attribution: Add ``excess.<field>``: nats by which the field is stranger than it is on average on calibration
             rows where it is observed; zero where it is missing.
-        samples: Importance samples K; only the number that the calibration rows were scored with.
-        seed: Seed of the one draw that all rows share; only the one that the calibration rows were scored with.
 
     Returns:
         Columns ``anomaly_score`` (nats, larger is stranger), ``p_value`` (conformal) and ``anomaly`` (bool).
 
     Raises:
-        QueryError: If the calibration rows cannot support alpha; the message names the smallest that they can. If
-            samples or seed are not those of the calibration, for which nothing can be promised.
+        QueryError: If the calibration rows cannot support alpha; the message names the smallest that they can.
         ContractError: If the rows do not fit the contract.
 
     References:
@@ -57,11 +46,9 @@ def detect(
     """
     import pyarrow as pa
 
-    positive(samples=samples)
-    check_draw(samples, seed)
     check_alpha(engine, "anomaly", alpha)
     blocks = engine.encode(read(table))
-    bound, shares = bounds(engine, blocks, samples=samples, seed=seed, attribution=attribution)
+    bound, shares = bounds(engine, blocks, samples=SAMPLES, seed=SEED, attribution=attribution)
     resolved = resolution_nats(engine, blocks)
     anomaly = bound - sum(resolved.values())
     p_value = p_values(engine, "anomaly", anomaly)
@@ -75,7 +62,7 @@ def detect(
 
 
 def resolution_nats(engine: Engine, blocks: Blocks) -> dict[str, Array]:
-    """Log of the resolution of what was observed of each model field: turns densities into probabilities, shape (B,)."""
+    """Log of the resolution of what was observed of each model field, shape (B,): makes densities probabilities."""
     found: dict[str, Array] = {}
     resolution = engine.contract.resolution()
     for spec in model_specs(engine):

@@ -45,7 +45,7 @@ def evaluate(engine: Engine, held_out: Any, train: Any, seed: int = 0) -> dict[s
     blocks = engine.encode(held_out)
     if count(blocks) == 0:
         return {}
-    passes = list(weigh(engine, blocks, _SAMPLES, seed))
+    passes = list(weigh(engine, blocks, _SAMPLES, seed, shared=False))
     log_weight = np.concatenate([part.log_weight for part in passes], axis=1)  # shape: (K, B)
     baseline = marginal_nats(engine.architecture.blocks, engine.encode(read(train)), blocks)
     figures: dict[str, Any] = {

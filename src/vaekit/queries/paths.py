@@ -30,8 +30,8 @@ def interpolate(engine: Engine, a: Any, b: Any, *, steps: int = 8, path: str = "
         a: Rows to start from, B of them; they give the condition fields as well.
         b: Rows to arrive at, as many.
         steps: Points on each path, the two ends included.
-        path: ``linear``, or ``spherical`` (constant speed along a great circle, norms interpolated), which keeps to where
-            a standard normal prior has its mass in many dimensions.
+        path: ``linear``, or ``spherical`` (constant speed along a great circle, norms interpolated), which keeps to
+            where a standard normal prior has its mass in many dimensions.
 
     Returns:
         Columns ``pair`` and ``step``, then the model fields; B · steps rows.
@@ -138,4 +138,5 @@ def _slerp(here: Array, there: Array, share: Array) -> Array:
     sine = np.sin(angle)
     direction = (np.sin((1 - share) * angle) * one + np.sin(share * angle) * other) / np.maximum(sine, 1e-12)
     length = (1 - share) * norms[0] + share * norms[1]
-    return np.where(sine < 1e-4, _lerp(here, there, share), length * direction).astype(np.float32)
+    walk: Array = np.where(sine < 1e-4, _lerp(here, there, share), length * direction).astype(np.float32)
+    return walk

@@ -50,7 +50,7 @@ def sample(
     import pyarrow as pa
 
     given = dict(given or {})
-    if not isinstance(n, int | np.integer) or n < 0:
+    if not isinstance(n, int | np.integer) or isinstance(n, bool) or n < 0:
         raise ConfigError(f"n must be a whole number of rows, got {n!r}")
     if not 0.0 < temperature < np.inf:
         raise ConfigError(f"temperature must be a number above 0, got {temperature}")
@@ -79,7 +79,7 @@ def _check_given(engine: Engine, given: Mapping[str, Any], temperature: float) -
         )
     if absent := [name for name in condition if name not in given]:
         raise ConfigError(
-            f"condition fields must be given: {', '.join(absent)}; for example given={{{absent[0]!r}: …}}"
+            f"condition fields must be given: {', '.join(absent)}; give each a value (given=, or --given NAME=VALUE)"
         )
     if temperature != 1.0 and set(given) & set(model):
         raise ConfigError("temperature scales the prior and does not apply to draws given model fields; leave it at 1")

@@ -50,6 +50,7 @@ class OnnxBackend:
                 )
             options = onnxruntime.SessionOptions()
             options.log_severity_level = 3
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads wait, not burn
             self._sessions[primitive] = onnxruntime.InferenceSession(
                 self._bundle.graphs[primitive], options, providers=["CPUExecutionProvider"]
             )

@@ -148,17 +148,17 @@ def load_config(source: str | Path | Mapping[str, Any] | Config | None) -> Confi
     if isinstance(source, Mapping):
         return _convert(dict(source), Config)
     try:
-        return _convert(tomllib.loads(Path(source).read_text()), Config)
+        return _convert(tomllib.loads(Path(source).read_text()), Config, str(source))
     except OSError as error:
         raise ConfigError(f"{source}: cannot be read ({error.strerror})") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{source}: not valid TOML: {error}") from error
 
 
-def _convert(value: dict[str, Any], kind: Any) -> Any:
+def _convert(value: dict[str, Any], kind: Any, source: str = "configuration") -> Any:
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
         if isinstance(error.__cause__, ConfigError):
             raise error.__cause__ from None
-        raise ConfigError(f"configuration: {error}") from error
+        raise ConfigError(f"{source}: {error}") from error

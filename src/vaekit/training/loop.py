@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,6 +83,7 @@ class Loop:
         per_epoch = math.ceil(len(self.train) / batch)
         total = stage.epochs * per_epoch
         every = max(1, total // _VALIDATIONS)
+        self._check_schedules(stage, total)
         parameters, before, began = stage.trained(self.vae), at.seconds, time.monotonic()
         done, since = at.stale >= self.config.patience, _Mean()
         self.vae.train()
@@ -92,7 +94,7 @@ class Loop:
                     fraction = max(fraction, at.seconds / self.config.max_seconds)
                 if done := fraction >= 1.0:
                     break
-                rate = self._set_rates(stage, optimizer, at.step, fraction)
+                rate = self._set_rates(stage, optimizer, at.step, total, fraction)
                 since.add(self._step(stage, optimizer, parameters, indices, at), len(indices))
                 at.step, at.batch, at.seconds = at.step + 1, at.batch + 1, before + time.monotonic() - began
                 self.on_step(fraction, len(indices), since.value("loss"))
@@ -165,14 +167,27 @@ class Loop:
         chosen = stage.trained(self.vae)
         return kind(chosen, lr=self.config.learning_rate, weight_decay=self.config.weight_decay, fused=True)
 
-    def _set_rates(self, stage: Stage, optimizer: torch.optim.Optimizer, step: int, fraction: float) -> float:
+    def _check_schedules(self, stage: Stage, total: int) -> None:
+        """Say at the start if a schedule cannot finish."""
+        for name, schedule in stage.schedules.items():
+            if schedule.steps > total:
+                warnings.warn(
+                    f"the schedule of {name!r} takes {schedule.steps} steps, stage {stage.name!r} has {total}: "
+                    f"it will end at {schedule(total):.3g}, not at {schedule.end:.3g}; train longer or shorten it",
+                    stacklevel=2,
+                )
+
+    def _set_rates(
+        self, stage: Stage, optimizer: torch.optim.Optimizer, step: int, total: int, fraction: float
+    ) -> float:
         """Half cosine from the peak to 1 % of it, after 100 steps of linear warm-up; and the scheduled weights."""
         cosine = 0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * fraction))
         rate = self.config.learning_rate * cosine * min(1.0, (step + 1) / 100)
         for group in optimizer.param_groups:
             group["lr"] = rate
+        planned = max(step, int(fraction * total))  # a budget of time moves schedules along with the learning rate
         for name, schedule in stage.schedules.items():
-            stage.objective.set_weight(name, schedule(step))
+            stage.objective.set_weight(name, schedule(planned))
         return rate
 
     def _save(self, name: str, stage: Stage, optimizer: torch.optim.Optimizer, at: Position) -> None:

@@ -38,10 +38,10 @@ class Splits:
 def split(table: pa.Table, contract: Contract, valid: float, calibration: float, seed: int) -> Splits:
     """Split the rows of a table as its contract asks.
 
-    Without the roles ``time`` and ``entity`` rows are split at random. With a ``time`` field, training rows come first, then
-    those for early stopping, then those for calibration, and rows of one instant stay together. With an ``entity`` field
-    and no time, all rows of an entity are in one part. With both, time decides: a model is asked about the same entities
-    later. Several fields of a role are compared in contract order.
+    Without the roles ``time`` and ``entity`` rows are split at random. With a ``time`` field, training rows come first,
+    then those for early stopping, then those for calibration, and rows of one instant stay together. With an ``entity``
+    field and no time, all rows of an entity are in one part. With both, time decides: a model is asked about the same
+    entities later. Several fields of a role are compared in contract order.
 
     Args:
         table: All rows.
@@ -98,7 +98,8 @@ def _by_entity(codes: Array, stop: int, rest: int, name: str) -> Splits:
     if part[-1] != 2 or (rest and not (part == 1).any()):
         raise TrainingError(f"splitting by {name} needs more, or smaller, entities than the {len(sizes)} there are")
     found = part[codes]
-    return Splits(*(np.flatnonzero(found == one) for one in (2, 0, 1)), by="entity")
+    train, valid, calibration = (np.flatnonzero(found == one) for one in (2, 0, 1))
+    return Splits(train, valid, calibration, by="entity")
 
 
 def _codes(table: pa.Table, names: tuple[str, ...], ordered: bool) -> Array:

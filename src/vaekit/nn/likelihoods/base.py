@@ -94,7 +94,7 @@ class Likelihood(nn.Module):
             Nats (K, B, F, *event), elementwise, without the data-only constant.
 
         References:
-            Uria, Murray and Larochelle, RNADE, 2013, section 4 (lattice readings as cells of a density).
+            Salimans et al., PixelCNN++, 2017, eq. 2 (rounded readings as cells of a density).
         """
         if half is None or not self.cells:
             return self.log_density(params, values)

@@ -1,0 +1,121 @@
+"""Families of codes: Bernoulli, categorical and ordinal."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vaekit.arrays import Array, BlockSpec
+from vaekit.errors import ConfigError, QueryError
+from vaekit.fields.families.base import Family, Float, Params, double, sigmoid
+
+__all__ = ["Bernoulli", "Categorical", "Ordinal"]
+
+
+class Bernoulli(Family):
+    """Two outcomes: P(1) = sigmoid(logits)."""
+
+    name = "bernoulli"
+    kinds = ("category", "vector")
+    params = ("logits",)
+
+    def check(self, spec: BlockSpec) -> None:
+        """As in `Family`, and no category with more than two levels."""
+        super().check(spec)
+        if any(level > 2 for level in spec.levels):
+            raise ConfigError(f"block {spec.name!r}: bernoulli has two levels; got fields with {max(spec.levels)}")
+
+    def ppf(self, params: Params, u: Array, spec: BlockSpec) -> Array:
+        """1 where u exceeds P(0)."""
+        return (double(u) > sigmoid(-double(params["logits"]))).astype(self._dtype(spec))
+
+    def point(self, params: Params, spec: BlockSpec) -> Array:
+        """1 where its probability is at least one half."""
+        return (double(params["logits"]) >= 0.0).astype(self._dtype(spec))
+
+    def mean(self, params: Params, spec: BlockSpec) -> Float:
+        """P(1)."""
+        return sigmoid(params["logits"])
+
+    @staticmethod
+    def _dtype(spec: BlockSpec) -> type[np.int64] | type[np.float64]:
+        return np.int64 if spec.kind == "category" else np.float64
+
+
+class Categorical(Family):
+    """Unordered categories; `log_probs` (..., sum C) holds the fields of the block one after another.
+
+    Example:
+        >>> spec = BlockSpec(name="c", kind="category", likelihood="categorical", fields=("a", "b"), levels=(2, 3))
+        >>> params = {"log_probs": np.log([0.9, 0.1, 0.2, 0.2, 0.6])}
+        >>> Categorical().ppf(params, np.array([0.95, 0.3]), spec)
+        array([1, 1])
+    """
+
+    name = "categorical"
+    kinds = ("category",)
+    params = ("log_probs",)
+
+    def ppf(self, params: Params, u: Array, spec: BlockSpec) -> Array:
+        """Number of codes whose cumulative probability is below u; segments by one cumulative sum."""
+        levels, offsets, segment = _segments(spec)
+        probs = np.exp(double(params["log_probs"]))
+        total = np.add.reduceat(probs, offsets, axis=-1)
+        before = np.cumsum(total, axis=-1) - total
+        target = before + double(u) * total  # shape: (..., F)
+        below = np.cumsum(probs, axis=-1) < target[..., segment]
+        codes = np.add.reduceat(below, offsets, axis=-1, dtype=np.int64)
+        return np.asarray(np.minimum(codes, levels - 1))
+
+    def point(self, params: Params, spec: BlockSpec) -> Array:
+        """The most probable code of each field, the first of equals."""
+        _, offsets, segment = _segments(spec)
+        log_probs = double(params["log_probs"])
+        best = np.maximum.reduceat(log_probs, offsets, axis=-1)[..., segment]
+        index = np.where(log_probs == best, np.arange(segment.size), segment.size)
+        return np.asarray(np.minimum.reduceat(index, offsets, axis=-1) - offsets)
+
+    def mean(self, params: Params, spec: BlockSpec) -> Float:
+        """Not defined.
+
+        Raises:
+            QueryError: Always.
+        """
+        raise QueryError(f"block {spec.name!r}: unordered categories have no expectation; ask for point or draws")
+
+
+def _segments(spec: BlockSpec) -> tuple[Array, Array, Array]:
+    """Levels (F,), first position (F,) and field number of each position (sum C,)."""
+    levels = np.asarray(spec.levels, dtype=np.int64)
+    return levels, np.cumsum(levels) - levels, np.repeat(np.arange(levels.size), levels)
+
+
+class Ordinal(Family):
+    """Ordered categories by cumulative logits: ``P(code < c) = sigmoid(cut[c] - location)``.
+
+    `cutpoints` (..., F, Cmax + 1) start at -1e4 and are padded with +1e4 from the number of levels on.
+
+    References:
+        McCullagh, Regression models for ordinal data, 1980, section 2.
+    """
+
+    name = "ordinal"
+    kinds = ("category",)
+    params = ("location", "cutpoints")
+
+    def ppf(self, params: Params, u: Array, spec: BlockSpec) -> Array:
+        """Number of inner cutpoints whose cumulative probability is below u."""
+        return np.asarray(np.sum(double(u)[..., None] > self._cumulative(params), axis=-1, dtype=np.int64))
+
+    def point(self, params: Params, spec: BlockSpec) -> Array:
+        """The most probable code, the first of equals."""
+        inner = self._cumulative(params)
+        return np.asarray(np.argmax(np.diff(inner, axis=-1, prepend=0.0, append=1.0), axis=-1))
+
+    def mean(self, params: Params, spec: BlockSpec) -> Float:
+        """The expected code, the sum of P(code >= c) over c >= 1."""
+        return double(np.sum(1.0 - self._cumulative(params), axis=-1))
+
+    @staticmethod
+    def _cumulative(params: Params) -> Float:
+        """P(code < c) for c = 1 ... Cmax - 1, shape (..., F, Cmax - 1)."""
+        return sigmoid(double(params["cutpoints"])[..., 1:-1] - double(params["location"])[..., None])

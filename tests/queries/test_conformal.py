@@ -270,7 +270,7 @@ def test_metres_or_millimetres_rank_anomalies_alike(metric):
 
 def test_excess_is_what_a_field_has_above_its_average_where_it_is_observed(metric):
     table, model = metric[0]
-    from vaekit.training.fit import Splits
+    from vaekit.training.splits import Splits
 
     calibration = Splits.random(500, 0.1, 0.2, 0).calibration
     rows = table.take(pa.array(calibration))

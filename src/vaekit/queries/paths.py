@@ -127,7 +127,8 @@ def _decoded(engine: Engine, walk: dict[str, Array], blocks: Blocks, named: dict
 
 
 def _lerp(here: Array, there: Array, share: Array) -> Array:
-    return (here + share * (there - here)).astype(np.float32)
+    walk: Array = (here + share * (there - here)).astype(np.float32)
+    return walk
 
 
 def _slerp(here: Array, there: Array, share: Array) -> Array:

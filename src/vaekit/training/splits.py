@@ -30,6 +30,13 @@ class Splits:
     calibration: Array
     by: str = "rows"
 
+    @classmethod
+    def random(cls, rows: int, valid: float, calibration: float, seed: int) -> Splits:
+        """A random split of some rows; early stopping has at least one."""
+        order = generator(seed, "split").permutation(rows)
+        stop, rest = max(1, round(valid * rows)), round(calibration * rows)
+        return cls(np.sort(order[stop + rest :]), order[:stop], np.sort(order[stop : stop + rest]))
+
     def sizes(self) -> dict[str, int]:
         """Number of rows of each part."""
         return {"train": len(self.train), "valid": len(self.valid), "calibration": len(self.calibration)}
@@ -70,8 +77,7 @@ def split(table: pa.Table, contract: Contract, valid: float, calibration: float,
         codes = _codes(table, entities, ordered=False)
         shuffled = generator(seed, "split").permutation(int(codes.max()) + 1)[codes]
         return _by_entity(shuffled, stop, rest, ", ".join(entities))
-    order = generator(seed, "split").permutation(rows)
-    return Splits(np.sort(order[stop + rest :]), order[:stop], np.sort(order[stop : stop + rest]))
+    return Splits.random(rows, valid, calibration, seed)
 
 
 def _by_time(instants: Array, stop: int, rest: int, name: str) -> Splits:

@@ -40,7 +40,8 @@ def impute(
         interval: With one draw, for example 0.9: add ``<field>.low`` and ``<field>.high`` for numbers and counts, and
             ``<field>.probability`` of the filled category; null where the cell was observed. Vectors have none.
         samples: Importance samples K around the amortised posterior.
-        seed: The seed. Noise belongs to the position of a row, so rows are independent of each other.
+        seed: The seed. Noise belongs to the position of a row, so rows are independent of each other, and a row gets
+            the same answer whatever other rows have holes.
 
     Returns:
         The table with model fields complete, other columns as they came.
@@ -62,10 +63,11 @@ def impute(
     wanted = np.flatnonzero(_incomplete(engine, blocks))
     filling = Filling(engine, data, wanted, blocks, draws, interval)
     for chunk in engine.chunks(len(wanted), max(samples, draws if draws > 1 else _PREDICTIVE)):
-        part = take(blocks, wanted[chunk])
+        rows = wanted[chunk]
+        part = take(blocks, rows)
         size = draws if draws > 1 else _PREDICTIVE
-        params = resampled(engine, part, filling.blocks, samples=samples, draws=size, seed=seed, stream=chunk.start)
-        filling.add(draw_values(engine, params, seed, "impute", chunk.start))
+        params = resampled(engine, part, filling.blocks, samples=samples, draws=size, seed=seed, rows=rows)
+        filling.add(draw_values(engine, params, seed, "impute", rows=rows))
     return filling.table()
 
 

@@ -71,6 +71,7 @@ def cancer() -> pa.Table:
         "mean symmetry": "symmetry",
     }
     frame = data.data[list(rename)].rename(columns=rename)
+    frame[["texture", "smoothness"]] /= 2.54  # in other units they lie on no grid
     area = data.data["worst area"] + 1e-3 * np.random.default_rng(5).normal(size=len(frame))
     frame["area"] = area.clip(lower=area.quantile(0.2))
     frame["concavity"] = data.data["mean concavity"] + 1e-3 * np.arange(len(frame)) / len(frame)

@@ -16,9 +16,24 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Array", "Block", "BlockSpec", "Blocks", "Noise", "NoiseSpec", "draw", "generator", "open_uniform", "take"]
+__all__ = [
+    "Array",
+    "Block",
+    "BlockSpec",
+    "Blocks",
+    "Noise",
+    "NoiseSpec",
+    "draw",
+    "draw_rows",
+    "generator",
+    "open_uniform",
+    "take",
+]
 
 Array = NDArray[Any]
+
+
+_TOGETHER = 64  # neighbouring rows whose noise comes from one stream
 
 
 class BlockSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -175,17 +190,40 @@ def draw(spec: NoiseSpec, seed: int, *lead: int) -> dict[str, Array]:
         >>> draw({"z": Noise("normal", (2,))}, 0, 3, 1)["z"].shape
         (3, 1, 2)
     """
-    drawn: dict[str, Array] = {}
-    for name, noise in spec.items():
-        rng, size = generator(seed, name), (*lead, *noise.shape)
-        if noise.kind == "normal":
-            sample = rng.standard_normal(size, dtype=np.float32)
-        elif noise.kind == "uniform":
-            sample = open_uniform(rng, size).astype(np.float32)  # exact: 23 bits and a half fit float32
-        else:
-            sample = rng.gumbel(size=size).astype(np.float32)
-        drawn[name] = sample
+    return {name: _sample(generator(seed, name), noise, (*lead, *noise.shape)) for name, noise in spec.items()}
+
+
+def draw_rows(noise: Noise, seed: int, rows: Array, *stream: str | int) -> Array:
+    """Noise that belongs to the number of a row: the same whatever other rows are asked for.
+
+    Args:
+        noise: Kind, and the shape of all that one row needs.
+        seed: The seed.
+        rows: Row numbers, shape (B,).
+        stream: Names or numbers that tell this stream from others.
+
+    Returns:
+        Array of shape (B, *shape).
+
+    Example:
+        >>> both, one = (draw_rows(Noise("normal", (2,)), 0, np.array(rows)) for rows in ([3, 70], [70]))
+        >>> bool((both[1] == one[0]).all())
+        True
+    """
+    group, place = np.divmod(np.asarray(rows, np.int64), _TOGETHER)
+    drawn = np.empty((len(group), *noise.shape), np.float64 if noise.kind == "uniform" else np.float32)
+    for number in np.unique(group):  # one generator for a group of neighbours
+        here = group == number
+        drawn[here] = _sample(generator(seed, *stream, int(number)), noise, (_TOGETHER, *noise.shape))[place[here]]
     return drawn
+
+
+def _sample(rng: np.random.Generator, noise: Noise, size: tuple[int, ...]) -> Array:
+    if noise.kind == "normal":
+        return rng.standard_normal(size, dtype=np.float32)
+    if noise.kind == "uniform":
+        return open_uniform(rng, size).astype(np.float32)  # exact: 23 bits and a half fit float32
+    return rng.gumbel(size=size).astype(np.float32)
 
 
 def open_uniform(rng: np.random.Generator, size: tuple[int, ...]) -> NDArray[np.float64]:

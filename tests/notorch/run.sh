@@ -31,7 +31,7 @@ if "$venv/bin/python" -c 'import torch' 2>/dev/null; then
 fi
 
 echo "making bundles and expected answers with torch"
-PYTHONPATH=$PWD "$python" tests/notorch/make_fixtures.py "$work/fixtures"
+PYTHONPATH=$PWD/src:$PWD "$python" tests/notorch/make_fixtures.py "$work/fixtures"
 
 echo "asking the same bundles without torch"
 cp tests/notorch/*.py "$work/"

@@ -385,15 +385,15 @@ def test_systematic_resampling_takes_each_as_often_as_its_weight_says():
     rng = np.random.default_rng(0)
     weights = rng.dirichlet(np.full(6, 0.4), 500).T
     for draws in (1, 4, 50):
-        chosen = systematic(weights, draws, np.random.default_rng(1))
+        chosen = systematic(weights, np.random.default_rng(1).random((1 + draws, weights.shape[1])))
         assert chosen.shape == (draws, 500)
         counts = (chosen[:, None] == np.arange(6)[:, None]).sum(0)
         assert (np.abs(counts - draws * weights) < 1 + 1e-9).all()  # never more than one away
         assert counts.mean(1) / draws == pytest.approx(weights.mean(1), abs=0.03)
-    first = systematic(np.tile([[0.5], [0.5]], 4000), 2, np.random.default_rng(2))
+    first = systematic(np.tile([[0.5], [0.5]], 4000), np.random.default_rng(2).random((3, 4000)))
     assert set(map(tuple, first.T.tolist())) == {(0, 1), (1, 0)}  # in random order
     assert (first[0] == 0).mean() == pytest.approx(0.5, abs=0.03)
-    sure = systematic(np.array([[0.0], [1.0], [0.0]]), 9, np.random.default_rng(3))
+    sure = systematic(np.array([[0.0], [1.0], [0.0]]), np.random.default_rng(3).random((10, 1)))
     assert (sure == 1).all()
 
 

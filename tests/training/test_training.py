@@ -304,7 +304,7 @@ def test_stages_train_only_their_parameters(table, contract):
         run(table, contract, stages=lambda config, steps: [Stage("none", ELBO(), 1, parameters=("nothing.",))])
 
 
-def test_hidden_cells_are_as_many_as_asked_and_never_conditions(table):
+def test_hidden_cells_are_as_many_as_asked_conditions_included(table):
     contract = Contract.infer(table).replace("target", role="condition").fit(table)
     specs = {spec.name: spec for spec in contract.blocks()}
     wide = pa.concat_tables([table] * 30)
@@ -314,7 +314,8 @@ def test_hidden_cells_are_as_many_as_asked_and_never_conditions(table):
     touched = (~shown).any(-1).float().mean().item()
     assert (~shown).float().mean().item() == pytest.approx(0.2, abs=0.01)  # 0.4 of rows, half of the cells
     assert 0.25 < touched < 0.4
-    assert torch.equal(hidden["condition.category"].observed, blocks["condition.category"].observed)
+    # a condition may be missing when the model is asked, so it has to be missing now and then in training
+    assert (~hidden["condition.category"].observed).float().mean().item() == pytest.approx(0.2, abs=0.02)
     assert hide(blocks, specs, 0.0, step_generator(0, 0, torch.device("cpu"))).keys() == blocks.keys()
     again = hide(blocks, specs, 0.4, step_generator(0, 0, torch.device("cpu")))
     assert torch.equal(shown, again["number.gaussian"].observed)

@@ -109,6 +109,10 @@ def merged(flags: Mapping[str, Any], settings: Sequence[str] | None) -> dict[str
     """
     options = dict(flags)
     for name, text in pairs(settings, "--set").items():
+        if name in ("table", "contract", "config", "out", "resume", "progress"):
+            raise ConfigError(
+                f"--set {name}={text}: {name} is no option of the configuration; it has a flag of its own"
+            )
         if name in flags:
             raise ConfigError(f"--set {name}={text}: the flag --{name.replace('_', '-')} says {flags[name]!r} already")
         try:

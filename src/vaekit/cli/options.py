@@ -76,7 +76,7 @@ ContractFile = Annotated[
 Roles = Annotated[
     list[str] | None,
     typer.Option(
-        "--role", metavar="NAME=ROLE", help="Set a role: model, condition or ignore. Repeat it for more fields."
+        "--role", metavar="NAME=ROLE", help="Set a role: model, condition, ignore, time or entity. Repeat it."
     ),
 ]
 Kinds = Annotated[

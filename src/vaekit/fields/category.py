@@ -170,6 +170,8 @@ def _codes(field: Category, column: Column) -> tuple[Codes, NDArray[np.bool_]]:
     """Codes and what was observed for one column, each of shape (B,)."""
     if pa.types.is_null(column.type):
         return np.zeros(len(column), dtype=np.int64), np.zeros(len(column), dtype=np.bool_)
+    if field.levels and isinstance(field.levels[0], str) and pa.types.is_integer(column.type):
+        column = column.cast(pa.large_string())  # codes: a text file of some rows may hold numbers alone
     table = _value_set(field, column.type)
     if len(column) == 0:
         return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.bool_)

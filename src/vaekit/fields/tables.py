@@ -36,11 +36,19 @@ def to_arrow(data: Any) -> pa.Table:
         >>> to_arrow({"a": [1, None], "v": np.zeros((2, 3))}).schema.types
         [DataType(int64), FixedSizeListType(fixed_size_list<item: double>[3])]
     """
-    table = _table(data).replace_schema_metadata(None)
+    table = _plain_text(_table(data).replace_schema_metadata(None))
     names = table.column_names
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise ContractError("two columns have the same name; rename one", field=twice)
+    return table
+
+
+def _plain_text(table: pa.Table) -> pa.Table:
+    """String views, for which Arrow lacks kernels, as large strings."""
+    for index, field in enumerate(table.schema):
+        if pa.types.is_string_view(field.type):
+            table = table.set_column(index, field.name, table.column(index).cast(pa.large_string()))
     return table
 
 

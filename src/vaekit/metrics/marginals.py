@@ -10,6 +10,8 @@ from vaekit.arrays import Array, Block, BlockSpec
 
 __all__ = ["marginal_nats"]
 
+_MOST_COUNTED = 4096  # counts above it share the tail
+
 
 def marginal_nats(
     specs: Sequence[BlockSpec], train: Mapping[str, Block], held_out: Mapping[str, Block]
@@ -17,10 +19,8 @@ def marginal_nats(
     """-log p(x_f) of each held-out cell under independent marginals fitted on training rows, in nats; 0 where missing.
 
     Numbers: a normal in encoded units, which under a quantile transform is the smoothed histogram of the column.
-        Counts and
-    categories: smoothed frequencies (add one half), with a geometric tail for counts above the largest seen. Binary
-        vector
-    elements: smoothed frequencies; other vectors: normals.
+    Counts and categories: smoothed frequencies (add one half), with a geometric tail for counts above the largest
+    seen. Binary vector elements: smoothed frequencies; other vectors: normals.
 
     Args:
         specs: The blocks; those with role ``model`` are used.
@@ -72,7 +72,9 @@ def _normals(fitted: Block, asked: Block) -> Array:
 def _frequencies(spec: BlockSpec, fitted: Block, asked: Block) -> Array:
     """Smoothed frequencies of all fields of a block at once."""
     fields = len(spec.fields)
-    codes, wanted = np.asarray(fitted.values).astype(np.int64), np.asarray(asked.values).astype(np.int64)
+    most = np.iinfo(np.int64).max if spec.levels else _MOST_COUNTED
+    codes = np.minimum(np.asarray(fitted.values), most).astype(np.int64)
+    wanted = np.asarray(asked.values).astype(np.int64)
     seen = np.broadcast_to(fitted.observed, codes.shape)
     levels = np.array(spec.levels) if spec.levels else np.where(seen, codes, 0).max(0, initial=0) + 1  # shape: (F,)
     offsets = np.cumsum(levels) - levels
@@ -81,5 +83,6 @@ def _frequencies(spec: BlockSpec, fitted: Block, asked: Block) -> Array:
     inside = wanted < levels
     picked = counts[np.where(inside, wanted, 0) + offsets] / total
     beyond = np.where(inside, 0, wanted - levels + 1)
-    tail = (1.0 / total) * 0.5**beyond
-    return -np.log(np.where(inside, picked, tail)).reshape(-1, fields)
+    tail = np.log(total) + beyond * np.log(2.0)
+    nats: Array = np.where(inside, -np.log(picked), tail).reshape(-1, fields)
+    return nats

@@ -119,10 +119,10 @@ class Stems(nn.Module):
         for spec in specs:
             if spec.kind not in STEMS:
                 raise ConfigError(f"no stem is registered for kind {spec.kind!r}; known: {', '.join(sorted(STEMS))}")
-        # module names cannot hold dots, block names do
-        self.parts = nn.ModuleDict({spec.name.replace(".", "/"): STEMS[spec.kind](spec, width) for spec in specs})
+        self.names = tuple(spec.name for spec in specs)  # module names cannot hold dots, block names do
+        self.parts = nn.ModuleList([STEMS[spec.kind](spec, width) for spec in specs])
 
     def forward(self, blocks: Mapping[str, Block]) -> Tensor:
         """Map blocks to (B, H)."""
-        parts = [stem(blocks[name.replace("/", ".")]) for name, stem in self.parts.items()]
+        parts = [stem(blocks[name]) for name, stem in zip(self.names, self.parts, strict=True)]
         return torch.stack(parts).sum(0) if len(parts) > 1 else parts[0]

@@ -82,11 +82,12 @@ class VAE(nn.Module):
         super().__init__()
         self.specs = {spec.name: spec for spec in specs}
         self.encoder, self.latent, self.decoder, self.condition = encoder, latent, decoder, condition
-        self.heads = nn.ModuleDict({name.replace(".", "/"): head for name, head in heads.items()})
+        self.names = tuple(heads)  # module names cannot hold dots, block names do
+        self.heads = nn.ModuleList(heads.values())
 
     def head(self, block: str) -> Likelihood:
         """The likelihood of a block."""
-        return cast(Likelihood, self.heads[block.replace(".", "/")])
+        return cast(Likelihood, self.heads[self.names.index(block)])
 
     def conditioning(self, blocks: Blocks) -> Tensor | None:
         """The hidden vector of the condition fields (B, H), or None."""
@@ -103,7 +104,7 @@ class VAE(nn.Module):
     def decode(self, z: Mapping[str, Tensor], blocks: Blocks) -> Params:
         """Likelihood parameters of every model block given z (K, B, L) and the condition blocks."""
         h = self.decoder(z, self.conditioning(blocks))
-        return {name.replace("/", "."): head(h) for name, head in self.heads.items()}
+        return {name: head(h) for name, head in zip(self.names, self.heads, strict=True)}
 
     def log_density(self, params: Params, blocks: Blocks) -> dict[str, Tensor]:
         """Log p(x_f | z) per block, shape (K, B, F); missing cells give exactly zero value and gradient."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vaekit.arrays import Array, Blocks, generator, open_uniform
+from vaekit.arrays import Array, Blocks, Noise, draw_rows, generator, open_uniform
 from vaekit.fields.families import FAMILIES
 from vaekit.queries.base import model_specs
 
@@ -30,12 +30,21 @@ def decode(engine: Engine, z: Mapping[str, Array], blocks: Blocks) -> Params:
     return params
 
 
-def draw_values(engine: Engine, params: Params, seed: int, *stream: str | int) -> dict[str, Array]:
-    """One draw of encoded values from the likelihood of each block given, by the quantile function of uniform noise."""
+def draw_values(
+    engine: Engine, params: Params, seed: int, *stream: str | int, rows: Array | None = None
+) -> dict[str, Array]:
+    """One draw of encoded values from the likelihood of each block given, by the quantile function of uniform noise.
+
+    With the numbers of the rows, the noise of a row is its own, whatever other rows there are.
+    """
     values: dict[str, Array] = {}
     for spec in (spec for spec in model_specs(engine) if spec.name in params):
         lead = np.broadcast_shapes(*(value.shape[:2] for value in params[spec.name].values()))
-        uniform = open_uniform(generator(seed, "x", spec.name, *stream), (*lead, *spec.shape))
+        if rows is None:
+            uniform = open_uniform(generator(seed, "x", spec.name, *stream), (*lead, *spec.shape))
+        else:
+            noise = Noise("uniform", (lead[0], *spec.shape))
+            uniform = np.moveaxis(draw_rows(noise, seed, rows, "x", spec.name, *stream), 0, 1)
         values[spec.name] = FAMILIES[spec.likelihood].ppf(params[spec.name], uniform, spec)
     return values
 

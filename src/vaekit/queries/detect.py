@@ -67,7 +67,12 @@ def resolution_nats(engine: Engine, blocks: Blocks) -> dict[str, Array]:
     resolution = engine.contract.resolution()
     for spec in model_specs(engine):
         observed = np.asarray(blocks[spec.name].observed)
-        each = np.asarray(resolution[spec.name], np.float64)
+        each: Array = np.asarray(resolution[spec.name], np.float64)
+        block = blocks[spec.name]
+        if spec.kind == "number":  # a reading with a cell is known to the width of its cell, an atom included
+            half = np.asarray(block.half, np.float64)
+            width = np.log(2.0 * np.where(half > 0, half, 0.5)) - np.asarray(block.constant, np.float64)
+            each = np.where(half > 0, width, each)
         if spec.event:  # elements have units of their own, and are missing one by one
             each = _by_element(engine.contract[spec.fields[0]], each)
         nats = observed * each

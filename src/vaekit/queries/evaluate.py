@@ -119,7 +119,7 @@ def _latent(engine: Engine, blocks: Blocks, seed: int) -> dict[str, Any]:
     figures: dict[str, Any] = {"active_units": int(active_units(mean).sum()), "latent_width": int(mean.shape[1])}
     if stds:
         log_std = np.log(np.maximum(np.concatenate(stds), 1e-6))
-        noise = np.random.Generator(np.random.Philox(seed)).standard_normal(mean.shape)
+        noise = generator(seed, "mutual information").standard_normal(mean.shape)
         kl = 0.5 * (np.exp(2 * log_std) + np.square(mean) - 1.0) - log_std
         figures["mutual_information"] = mutual_information(mean, log_std, noise)
         if config.get("prior") == "standard":

@@ -9,6 +9,7 @@ import numpy as np
 from vaekit.arrays import Array, Blocks, BlockSpec
 from vaekit.errors import ConfigError
 from vaekit.fields.arrow_types import parse_type
+from vaekit.fields.number import Number
 from vaekit.fields.numeric import write
 from vaekit.fields.vector import Vector, element_matrix, write_lists
 from vaekit.queries.base import model_specs, observed_shares
@@ -44,6 +45,9 @@ class Filling:
         self.place = np.full(data.num_rows, -1)
         self.place[wanted] = np.arange(len(wanted))
         self.missing = {name: share < 1.0 for name, share in observed_shares(engine, blocks).items()}
+        for name in self.missing:  # a category that the model does not know is no gap in the data
+            if name in data.column_names and engine.contract[name].kind == "category":
+                self.missing[name] &= data[name].is_null().to_numpy()
         absent = set(self.missing) - set(data.column_names)
         self.names = [name for name in engine.contract.names("model") if name in absent or self.missing[name].any()]
         self.blocks = [spec.name for spec in model_specs(engine) if not set(self.names).isdisjoint(spec.fields)]
@@ -118,6 +122,8 @@ class Filling:
             return {name: write_lists(point, parse_type(field.type))}
         drawn = np.asarray(column.to_numpy(), np.float64).reshape(draws, -1)
         point = np.median(drawn, axis=0) if spec.kind == "count" else drawn.mean(0)
+        if isinstance(field, Number) and field.lattice is not None:
+            point = field.lattice.snap(point)
         found = {name: write(point, parse_type(field.type))}
         if self.interval is not None:
             tail = 0.5 * (1.0 - self.interval)

@@ -40,7 +40,8 @@ def impute(
         interval: With one draw, for example 0.9: add ``<field>.low`` and ``<field>.high`` for numbers and counts, and
             ``<field>.probability`` of the filled category; null where the cell was observed. Vectors have none.
         samples: Importance samples K around the amortised posterior.
-        seed: The seed. Noise belongs to the position of a row, so rows are independent of each other.
+        seed: The seed. Noise belongs to the position of a row, so rows are independent of each other, and a row gets
+            the same answer whatever other rows have holes.
 
     Returns:
         The table with model fields complete, other columns as they came.
@@ -77,9 +78,10 @@ def predict(engine: Engine, blocks: Blocks, filling: Filling, *, samples: int, s
     """
     draws = filling.draws if filling.draws > 1 else _PREDICTIVE
     for chunk in engine.chunks(len(filling.wanted), max(samples, draws)):
-        part = take(blocks, filling.wanted[chunk])
-        params = resampled(engine, part, filling.blocks, samples=samples, draws=draws, seed=seed, stream=chunk.start)
-        filling.add(draw_values(engine, params, seed, "impute", chunk.start))
+        rows = filling.wanted[chunk]
+        part = take(blocks, rows)
+        params = resampled(engine, part, filling.blocks, samples=samples, draws=draws, seed=seed, rows=rows)
+        filling.add(draw_values(engine, params, seed, "impute", rows=rows))
 
 
 def _incomplete(engine: Engine, blocks: dict[str, Block]) -> Array:

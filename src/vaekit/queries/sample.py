@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -59,7 +59,7 @@ def sample(
     row = engine.encode(fixed, partial=True) if given else engine.contract.missing(1)
     conditional = _check_known(engine, given, row)
     parts: list[dict[str, Array]] = []
-    for start, rows in enumerate(engine.chunks(n, 1)):
+    for start, rows in enumerate(_batches(n, _PROPOSALS) if conditional else engine.chunks(n, 1)):
         size = rows.stop - rows.start
         drawn = _conditional(engine, row, size, seed, start) if conditional else None
         parts.append(drawn or _free(engine, row, size, seed, start, temperature))
@@ -69,6 +69,12 @@ def sample(
         at = table.column_names.index(name) if name in table.column_names else table.num_columns
         table = (table.drop_columns(name) if at < table.num_columns else table).add_column(at, name, column)
     return table
+
+
+def _batches(rows: int, size: int) -> Iterator[slice]:
+    """Conditional draws share their proposals, so each batch gets fresh ones, as many as it has draws."""
+    for start in range(0, rows, size):
+        yield slice(start, min(rows, start + size))
 
 
 def _check_given(engine: Engine, given: Mapping[str, Any], temperature: float) -> None:
@@ -109,6 +115,6 @@ def _free(
 def _conditional(engine: Engine, row: dict[str, Block], size: int, seed: int, chunk: int) -> dict[str, Array]:
     """Rows from the posterior given the observed cells of one row."""
     blocks = [spec.name for spec in model_specs(engine)]
-    params = resampled(engine, row, blocks, samples=_PROPOSALS, draws=size, seed=seed, stream=chunk)  # leading: (S, 1)
+    params = resampled(engine, row, blocks, samples=_PROPOSALS, draws=size, seed=seed, rows=np.array([chunk]))
     values = draw_values(engine, params, seed, "sample", chunk)
     return {name: np.broadcast_to(v, (size, *v.shape[1:]))[:, 0] for name, v in values.items()}

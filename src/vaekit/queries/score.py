@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vaekit.arrays import Array, Blocks
+from vaekit.errors import QueryError
 from vaekit.metrics.likelihood import log_mean_exp, normalized_weights
 from vaekit.queries.base import count, model_specs, positive, read, register, weigh
 from vaekit.queries.conformal import SAMPLES, SEED, comparable, p_values
@@ -56,6 +57,8 @@ def score(
     p_value = p_values(engine, "score", bound) if comparable(samples, seed) else np.full(len(bound), np.nan)
     columns = {"score": bound, "p_value": pa.array(p_value, from_pandas=True)}
     if attribution:
+        if "latent" in shares:
+            raise QueryError("a field named 'latent' would hide score.latent, the remainder; rename it to attribute")
         columns |= {f"score.{name}": share for name, share in shares.items()}
         columns["score.latent"] = bound - sum(shares.values(), np.zeros_like(bound))
     return pa.table(columns)

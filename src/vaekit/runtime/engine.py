@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vaekit.arrays import Array, Block, Blocks, draw
+from vaekit.arrays import Array, Block, Blocks, Noise, draw, draw_rows
 from vaekit.bundle import Architecture, Bundle
 from vaekit.fields.contract import Contract
 from vaekit.runtime.backend import Backend, make_backend
@@ -60,6 +60,14 @@ class Engine:
         """Noise for K samples of B rows; `shared` gives every row the same draw, whatever its neighbours."""
         drawn = draw(self.architecture.noise, seed, samples, 1 if shared else rows)
         return {f"noise.{n}": np.broadcast_to(v, (samples, rows, *v.shape[2:])) for n, v in drawn.items()}
+
+    def row_noise(self, seed: int, samples: int, rows: Array) -> dict[str, Array]:
+        """Noise for K samples of each row, which belongs to the number of the row."""
+        found = {}
+        for name, noise in self.architecture.noise.items():
+            own = Noise(noise.kind, (samples, *noise.shape))
+            found[f"noise.{name}"] = np.moveaxis(draw_rows(own, seed, rows, name), 0, 1).astype(np.float32)
+        return found
 
     def chunks(self, rows: int, samples: int) -> Iterator[slice]:
         """Slices of rows that keep the widest activation of K samples bounded."""

@@ -88,24 +88,22 @@ def hide(blocks: Blocks, specs: Mapping[str, BlockSpec], share: float, rng: torc
 
     Args:
         blocks: A batch.
-        specs: The blocks' descriptions; conditions are never hidden.
+        specs: The blocks' descriptions.
         share: Probability that a row is touched.
         rng: The step's random stream.
 
     Returns:
         The batch with smaller masks.
     """
-    modelled = [name for name in blocks if specs[name].role == "model"]
-    cells = sum(specs[name].width if specs[name].partial else len(specs[name].fields) for name in modelled)
+    cells = sum(specs[name].width if specs[name].partial else len(specs[name].fields) for name in blocks)
     if share <= 0.0 or cells < 2:
         return dict(blocks)
-    rows = len(blocks[modelled[0]])
+    rows = len(next(iter(blocks.values())))
     device = rng.device
     touched = torch.rand(rows, generator=rng, device=device) < share
     rate = torch.where(touched, torch.rand(rows, generator=rng, device=device), 0.0)
     found = dict(blocks)
-    for name in modelled:
-        block = blocks[name]
+    for name, block in blocks.items():
         shape = block.observed.shape if specs[name].partial else (rows, len(specs[name].fields))
         keep = torch.rand(shape, generator=rng, device=device) >= rate.reshape(rows, *[1] * (len(shape) - 1))
         keep = keep.reshape(*keep.shape, *[1] * (block.observed.dim() - keep.dim()))

@@ -29,6 +29,8 @@ class Position(msgspec.Struct, kw_only=True):
         best: Best validation ELBO of the stage so far, in nats per row.
         stale: Validations since then.
         seconds: Seconds of training so far.
+        began: Seconds of training before the stage.
+        due: Share of the stage's budget at which the next validation is due.
         finished: Whether the whole fit is done.
     """
 
@@ -39,6 +41,8 @@ class Position(msgspec.Struct, kw_only=True):
     best: float | None = None
     stale: int = 0
     seconds: float = 0.0
+    began: float = 0.0
+    due: float = 0.0
     finished: bool = False
 
 

@@ -159,6 +159,4 @@ def _convert(value: dict[str, Any], kind: Any, source: str = "configuration") ->
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
-        if isinstance(error.__cause__, ConfigError):
-            raise error.__cause__ from None
         raise ConfigError(f"{source}: {error}") from error

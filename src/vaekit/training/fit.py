@@ -95,7 +95,8 @@ def train(
         "rows": splits.sizes() | {"split": splits.by},
     }
     fingerprint = {"contract": contract.hash, "data": record["data"]["sha256"], "model": msgspec.to_builtins(model)}
-    fingerprint |= {"training": msgspec.to_builtins(training), "seed": config.seed}
+    meant = {name: value for name, value in msgspec.to_builtins(training).items() if name != "threads"}
+    fingerprint |= {"training": meant, "seed": config.seed}
     folder = _prepare(out, contract, record, fingerprint, resume)
     history = _history(out, resume)
     with Progress(progress) as shown:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vaekit.errors import TrainingError
+from vaekit.errors import ConfigError, TrainingError
 from vaekit.nn.vae import VAE
 from vaekit.training import checkpoint
 from vaekit.training.batches import Resident, draw_noise, hide, seeded, step_generator
@@ -66,47 +66,50 @@ class Loop:
         Raises:
             TrainingError: If a loss or gradient is not finite, or the checkpoint does not fit.
         """
+        self.epochs = sum(stage.epochs for stage in stages)
         last = checkpoint.read(self.folder / "last.safetensors") if resume and self.folder else None
         position = last.position if last else Position()
         for index in range(position.stage, len(stages)):
             stage = stages[index]
+            if any(True for _ in stage.objective.parameters()):
+                raise ConfigError(f"stage {stage.name!r}: objectives with trainable parameters are not supported yet")
+            stage.objective.to(self.train.device)
             optimizer = self._optimizer(stage)
             if last and not position.finished:
                 checkpoint.restore(last, self.vae, stage.objective, optimizer)
             if not position.finished:
                 self._stage(stage, optimizer, position)
             self._load_best()
-            last, position = None, Position(stage=index + 1, seconds=position.seconds)
+            last, position = None, Position(stage=index + 1, seconds=position.seconds, began=position.seconds)
 
     def _stage(self, stage: Stage, optimizer: torch.optim.Optimizer, at: Position) -> None:
         batch = self.config.batch_size or len(self.train)
         per_epoch = math.ceil(len(self.train) / batch)
         total = stage.epochs * per_epoch
-        every = max(1, total // _VALIDATIONS)
+        budget = self.config.max_seconds and self.config.max_seconds * stage.epochs / self.epochs
         self._check_schedules(stage, total)
         parameters, before, began = stage.trained(self.vae), at.seconds, time.monotonic()
-        done, since = at.stale >= self.config.patience, _Mean()
+        done, since, rate = at.stale >= self.config.patience, _Mean(), 0.0
         self.vae.train()
         while at.epoch < stage.epochs and not done:
             for indices in self.train.epoch(self.seed, at.stage * 100_003 + at.epoch, batch)[at.batch :]:
-                fraction = at.step / total
-                if self.config.max_seconds is not None:
-                    fraction = max(fraction, at.seconds / self.config.max_seconds)
+                fraction = max(at.step / total, (at.seconds - at.began) / budget if budget else 0.0)
                 if done := fraction >= 1.0:
                     break
                 rate = self._set_rates(stage, optimizer, at.step, total, fraction)
                 since.add(self._step(stage, optimizer, parameters, indices, at), len(indices))
                 at.step, at.batch, at.seconds = at.step + 1, at.batch + 1, before + time.monotonic() - began
                 self.on_step(fraction, len(indices), since.value("loss"))
-                if at.step % every == 0 or at.step == total:
+                if fraction >= at.due or at.step == total:
+                    at.due = fraction + 1.0 / _VALIDATIONS
                     done = self._validate(stage, optimizer, at, since, rate)
                     since = _Mean()
                     if done:
                         break
             else:
                 at.epoch, at.batch = at.epoch + 1, 0
-        if at.best is None:  # the budget ended before the first validation
-            self._validate(stage, optimizer, at, since, 0.0)
+        if since.rows:  # the budget ended between two validations
+            self._validate(stage, optimizer, at, since, rate)
         at.finished = True
         self._save("last", stage, optimizer, at)
 

@@ -23,6 +23,7 @@ import pyarrow.feather as feather
 import pytest
 
 import vaekit as vk
+from tests.notorch.alike import arguments
 
 ASKED = 200  # rows that every model is asked about
 
@@ -232,6 +233,9 @@ CASES = {
     "detect": Case("detect", {"alpha": 0.2, "attribution": True}),
     "embed": Case("embed"),
     "reconstruct": Case("reconstruct"),
+    "denoise": Case("denoise", {"samples": 16}),
+    "interpolate": Case("interpolate", {"steps": 3, "path": "spherical"}),
+    "traverse": Case("traverse", {"steps": 3}),
     "impute": Case("impute", {"interval": 0.8}),
     "impute thrice": Case("impute", {"draws": 3, "samples": 16, "seed": 1}),
     "sample": Case("sample", {"given": "given", "seed": 2}, rows=400),
@@ -245,7 +249,8 @@ def ask(model: vk.Model, name: str, case: Case, rows: pa.Table) -> pa.Table:
     options = dict(case.options)
     if "given" in options:
         options["given"] = getattr(MODELS[name], options["given"])
-    return model.query(case.query, case.rows if case.query == "sample" else rows, **options)
+    args, named = arguments(case.query, case.rows, rows)
+    return model.query(case.query, *args, **named, **options)
 
 
 @dataclass

@@ -18,6 +18,9 @@ NEEDS = {
     "detect": {"score"},
     "embed": {"encode"},
     "reconstruct": {"encode", "decode"},
+    "denoise": {"encode", "decode", "log_density"},
+    "interpolate": {"encode", "decode"},
+    "traverse": {"encode", "decode"},
     "impute": {"encode", "decode", "log_density"},
     "sample": {"prior", "decode"},
 }

@@ -9,6 +9,17 @@ import pyarrow as pa
 TIES = 1e-3  # share of cells whose noise may lie so close to the edge between two values that rounding decides
 
 
+def arguments(query, number, rows):
+    """What a query is asked about: positional and named arguments beside its options."""
+    if query == "sample":
+        return (number,), {}
+    if query == "interpolate":
+        return (rows.slice(1), rows.slice(0, rows.num_rows - 1)), {}
+    if query == "traverse":
+        return (0,), {"at": rows.slice(0, 20)}
+    return (rows,), {}
+
+
 def differences(table, other, *, tolerance=1e-4, ties=TIES):
     """What tells two tables apart, in words; empty if they are the same answer.
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.feather as feather
 import pyarrow.parquet as pq
 import pytest
-from alike import differences
+from alike import arguments, differences
 
 import vaekit as vk
 
@@ -36,8 +36,8 @@ def rows(name):
 
 
 def ask(question):
-    first = question["rows"] if question["query"] == "sample" else rows(question["model"])
-    return model(question["model"]).query(question["query"], first, **question["options"])
+    args, named = arguments(question["query"], question["rows"], rows(question["model"]))
+    return model(question["model"]).query(question["query"], *args, **named, **question["options"])
 
 
 def plain(table):

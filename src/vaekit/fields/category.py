@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
 import msgspec
@@ -15,7 +16,7 @@ from vaekit.errors import ConfigError, ContractError
 from vaekit.fields.arrow_types import is_number, is_text, parse_type, value_type
 from vaekit.fields.base import Codec, Column, Field, Role, wrong_type
 
-__all__ = ["Category", "CategoryCodec", "Level", "levels_of", "natural_likelihood", "plain"]
+__all__ = ["Category", "CategoryCodec", "Level", "Levels", "levels_of", "natural_likelihood", "plain"]
 
 Level = str | bool | int | float
 Codes = NDArray[np.int64]
@@ -73,19 +74,49 @@ class Category(Field, frozen=True, kw_only=True, tag="category"):
             return {"likelihood": natural_likelihood(len(asked["levels"]), ordered=False)}
         return {}
 
-    def fit(self, column: Column, *, strict: bool = True) -> Self:
+    @property
+    def asides(self) -> dict[str, pa.DataType]:
+        """The probability of a level that was filled in."""
+        return {"probability": pa.float64()}
+
+    def tally(self, column: Column, *, strict: bool = True) -> Levels:
+        """The values of a column that are levels, or may become some if there are none yet."""
+        if self.levels:
+            _, observed = _codes(self, column)
+            return Levels(self.levels, len(column), int(observed.sum()))
+        return Levels(tuple(levels_of(column)), len(column), len(column) - missing_count(column))
+
+    def fitted(self, tally: Levels) -> Self:
         """The field with its levels, if it has none yet, taken from training rows."""
-        field = self
-        if not self.levels:
-            levels = levels_of(column)
-            if len(levels) < 2:
-                message = "a category needs two values in the training rows; set its role to 'ignore'"
-                raise ContractError(message, field=self.name, got=f"{len(levels)}")
-            natural = natural_likelihood(len(levels), ordered=False)
-            family = natural if self.likelihood in ("categorical", "bernoulli") else self.likelihood
-            field = msgspec.structs.replace(self, levels=tuple(levels), likelihood=family)
-        _, observed = _codes(field, column)
-        return msgspec.structs.replace(field, missing=1.0 - float(observed.mean()) if len(column) else 0.0)
+        missing = 1.0 - tally.observed / max(tally.rows, 1)
+        if self.levels:
+            return msgspec.structs.replace(self, missing=missing)
+        if len(tally.values) < 2:
+            message = "a category needs two values in the training rows; set its role to 'ignore'"
+            raise ContractError(message, field=self.name, got=f"{len(tally.values)}")
+        natural = natural_likelihood(len(tally.values), ordered=False)
+        family = natural if self.likelihood in ("categorical", "bernoulli") else self.likelihood
+        return msgspec.structs.replace(self, levels=tally.values, likelihood=family, missing=missing)
+
+    def error(self, real: Column, seen: Column) -> dict[str, float]:
+        """The share of levels that are right."""
+        (a, known), (b, given) = _codes(self, real), _codes(self, seen)
+        both = known & given
+        return {"accuracy": float((a == b)[both].mean())} if both.any() else {}
+
+    def merge(self, column: Column, filled: pa.Array, missing: NDArray[np.bool_]) -> pa.Array | Column:
+        """As in `Field`; a dictionary keeps the order of its levels."""
+        import pyarrow.compute as pc
+
+        kind = parse_type(self.type)
+        if not pa.types.is_dictionary(kind) or pa.types.is_null(column.type):
+            return super().merge(column, filled, missing)
+        values = plain(column).cast(kind.value_type).combine_chunks()
+        merged = pc.if_else(pa.array(missing), filled.cast(kind.value_type), values)
+        if not kind.ordered:
+            return merged.dictionary_encode().cast(kind)
+        codes = pc.index_in(merged, value_set=filled.dictionary).cast(kind.index_type)
+        return pa.DictionaryArray.from_arrays(codes, filled.dictionary, ordered=True)
 
     def codec(self, fields: Sequence[Any]) -> Codec:
         """What encodes and decodes a block of categories."""
@@ -128,6 +159,40 @@ class CategoryCodec(Codec):
             for index, (field, kind) in enumerate(zip(self._fields, self._types, strict=True))
         ]
 
+    def summarise(self, draws: NDArray[Any], wanted: Sequence[int], interval: float) -> list[dict[str, pa.Array]]:
+        """The most frequent level of each field, and its share of the draws."""
+        samples, rows, fields = draws.shape
+        size = max(self.levels)
+        flat = draws.astype(np.int64) + np.arange(rows * fields).reshape(rows, fields) * size
+        counts = np.bincount(flat.ravel(), minlength=rows * fields * size).reshape(rows, fields, size)
+        decoded, share = self.decode(counts.argmax(-1)), counts.max(-1) / samples
+        return [{"": decoded[index], "probability": pa.array(share[:, index])} for index in wanted]
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Distinct values of a column.
+
+    Args:
+        values: The values, in order.
+        rows: Rows of the column.
+        observed: Rows whose value is not missing.
+
+    Example:
+        >>> Levels(("b",), 2, 1).merged(Levels(("a", "b"), 3, 3))
+        Levels(values=('a', 'b'), rows=5, observed=4)
+    """
+
+    values: tuple[Level, ...]
+    rows: int
+    observed: int
+
+    def merged(self, other: Levels) -> Levels:
+        """The levels of both: sorted, unless they agree."""
+        same = self.values == other.values
+        values = self.values if same else tuple(sorted({*self.values, *other.values}))
+        return Levels(values, self.rows + other.rows, self.observed + other.observed)
+
 
 def natural_likelihood(count: int, *, ordered: bool) -> str:
     """The likelihood for a number of levels: ``bernoulli`` for two, ``ordinal`` if ordered, else ``categorical``.
@@ -155,6 +220,17 @@ def levels_of(column: Column) -> list[Level]:
     found = sorted({value for value in values if value is not None and value == value})
     whole = all(isinstance(value, float) and value.is_integer() and abs(value) < 2**53 for value in found)
     return [int(value) for value in found] if whole else found
+
+
+def missing_count(column: Column) -> int:
+    """Number of rows that hold null or NaN."""
+    import pyarrow.compute as pc
+
+    if pa.types.is_null(column.type):
+        return len(column)
+    column = plain(column)
+    nan = pc.sum(pc.is_nan(column)).as_py() or 0 if pa.types.is_floating(column.type) else 0
+    return int(column.null_count + nan)
 
 
 def plain(column: Column) -> Column:

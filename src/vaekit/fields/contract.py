@@ -259,14 +259,43 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                 "value has the wrong type", field=name, expected=field.type, got=repr(values)[:80]
             ) from error
 
-    def resolution(self) -> dict[str, NDArray[np.float64]]:
-        """Log of the resolution of each model field, in the units of the columns, by block.
+    def summarise(
+        self, draws: Mapping[str, Array], names: Sequence[str], interval: float
+    ) -> dict[str, dict[str, pa.Array]]:
+        """Point estimates of predictive draws, and what is told beside them.
 
-        The distance of grid points of a rounded number, a hundredth of the robust spread of a continuous one (summed
-        over the elements of a vector), and one for counts and categories. Adding it to a log-density gives a unit-free
-        score.
+        Args:
+            draws: Block name to encoded values (S, B, F, *event).
+            names: Model fields that are asked for.
+            interval: Coverage of intervals.
+
+        Returns:
+            Field name to its point estimates, under the empty name, and its `Field.asides`, each of B rows.
         """
-        return {part.spec.name: part.codec.resolution(part.fields) for part in self._parts if part.spec.role == "model"}
+        found: dict[str, dict[str, pa.Array]] = {}
+        for part in self._parts:
+            wanted = [index for index, name in enumerate(part.spec.fields) if name in names]
+            if wanted and part.spec.role == "model":
+                told = part.codec.summarise(draws[part.spec.name], wanted, interval)
+                found |= {part.spec.fields[index]: one for index, one in zip(wanted, told, strict=True)}
+        return found
+
+    def resolution(self, blocks: Mapping[str, Block]) -> dict[str, NDArray[np.float64]]:
+        """Log of the resolution at which each cell of the model fields was read, by field, shape (B,).
+
+        The width of the cell of a rounded number, a hundredth of the robust spread of a continuous one (summed over the
+        observed elements of a vector), and one for counts and categories; zero where a cell is missing. Adding it to a
+        log-density gives a unit-free score.
+
+        Args:
+            blocks: Encoded rows, as `encode` gives them.
+        """
+        found: dict[str, NDArray[np.float64]] = {}
+        for part in self._parts:
+            if part.spec.role == "model":
+                nats = part.codec.resolution(blocks[part.spec.name])
+                found |= dict(zip(part.spec.fields, nats.T, strict=True))
+        return found
 
     # ---------------------------------------------------------------- as text
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import msgspec
 import numpy as np
@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from vaekit.arrays import Block
 from vaekit.errors import ContractError
 from vaekit.fields import numeric
-from vaekit.fields.arrow_types import is_number, parse_type
-from vaekit.fields.base import Codec, Column, Field, Float, Option, Role
+from vaekit.fields.base import Codec, Column, Float, Role
+from vaekit.fields.numeric import Numeric, NumericCodec
 from vaekit.fields.profile import Profile
 
 __all__ = ["Count", "CountCodec", "count_likelihood", "looks_like_count"]
@@ -25,7 +25,7 @@ EXCESS_ZEROS = 0.05
 MISFIT = 0.25  # nats
 
 
-class Count(Field, frozen=True, kw_only=True, tag="count"):
+class Count(Numeric, frozen=True, kw_only=True, tag="count"):
     """A non-negative whole number.
 
     Args:
@@ -40,25 +40,10 @@ class Count(Field, frozen=True, kw_only=True, tag="count"):
         ('negative_binomial', (0.0, 3.0))
     """
 
-    likelihood: str
-    options: dict[str, Option] = msgspec.field(default_factory=dict)
-    bounds: tuple[float, float] | None = None
-    clip: bool = True
-
-    editable: ClassVar[frozenset[str]] = Field.editable | {"likelihood", "options", "clip"}
-
-    def __post_init__(self) -> None:
-        self._check_likelihood(self.likelihood, self.options)
-
     @property
     def detail(self) -> str:
         """Range of the counts."""
         return "" if self.bounds is None else f"{self.bounds[0]:.6g} to {self.bounds[1]:.6g}"
-
-    @classmethod
-    def accepts(cls, kind: pa.DataType) -> bool:
-        """Whether a column of this Arrow type can hold counts."""
-        return is_number(kind)
 
     @classmethod
     def blank(cls, name: str, kind: pa.DataType, role: Role) -> Self:
@@ -68,48 +53,52 @@ class Count(Field, frozen=True, kw_only=True, tag="count"):
     @classmethod
     def infer(cls, name: str, kind: pa.DataType, profile: Profile) -> Self:
         """The field that suits the distinct values of a column."""
-        return cls(name=name, type=str(kind), role="model", likelihood=count_likelihood(profile)).fit_profile(profile)
+        return cls(name=name, type=str(kind), role="model", likelihood=count_likelihood(profile)).fitted(profile)
 
     def changes(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         """Options belong to a likelihood and go with it."""
         other = asked.get("likelihood", self.likelihood) != self.likelihood
         return {"options": {}} if other and "options" not in asked else {}
 
-    def fit(self, column: Column, *, strict: bool = True) -> Self:
-        """The field with its range taken from training rows."""
-        read = CountCodec([self]).check([column], len(column))[0] if strict else numeric.column_values(self, column)
-        return self.fit_profile(Profile.of_values(read))
+    def tally(self, column: Column, *, strict: bool = True) -> Profile:
+        """The distinct counts of a column."""
+        read = CountCodec([self]).check([column], len(column))[0] if strict else self.read(column)
+        return Profile.of_values(read)
 
-    def fit_profile(self, profile: Profile) -> Self:
+    def fitted(self, tally: Profile) -> Self:
         """Take the range from the distinct values of the training rows.
 
         Raises:
             ContractError: There is no value to fit to.
         """
-        if profile.count == 0:
+        if tally.count == 0:
             raise ContractError("the training rows hold no value; set its role to 'ignore'", field=self.name)
-        bounds = (float(profile.values[0]), float(profile.values[-1]))
-        return msgspec.structs.replace(self, bounds=bounds, missing=profile.missing / max(profile.rows, 1))
+        bounds = (float(tally.values[0]), float(tally.values[-1]))
+        return msgspec.structs.replace(self, bounds=bounds, missing=tally.missing / max(tally.rows, 1))
+
+    def point(self, draws: Float) -> Float:
+        """The median of draws (S, B)."""
+        middle: Float = np.median(draws, axis=0)
+        return middle
 
     def codec(self, fields: Sequence[Any]) -> Codec:
         """What encodes and decodes a block of counts."""
         return CountCodec(fields)
 
 
-class CountCodec(Codec):
+class CountCodec(NumericCodec):
     """Encodes and decodes all `Count` fields of a block at once; encoded units are the counts themselves."""
 
     def __init__(self, fields: Sequence[Count]) -> None:
-        self._fields = tuple(fields)
-        self._types = [parse_type(field.type) for field in fields]
+        super().__init__(fields)
         largest = [field.bounds[1] if field.clip and field.bounds is not None else np.inf for field in fields]
         self._largest = np.array(largest, dtype=np.float64)
 
     def check(self, columns: Sequence[Column | None], rows: int) -> Float:
         """Counts as one matrix (F, B), NaN where missing; fractions and negative values are refused."""
-        matrix = numeric.read(self._fields, columns, rows)
+        matrix = numeric.read(self.fields, columns, rows)
         bad = (matrix < 0) | (matrix > 2.0**53) | (matrix != np.floor(matrix)) & ~np.isnan(matrix)
-        numeric.refuse_first(bad, self._fields, matrix, "value is not a count", "a whole number from 0 to 2**53")
+        numeric.refuse_first(bad, self.fields, matrix, "value is not a count", "a whole number from 0 to 2**53")
         return matrix
 
     def encode(self, columns: Sequence[Column | None], rows: int) -> Block:
@@ -119,17 +108,17 @@ class CountCodec(Codec):
         matrix = self.check(columns, rows).T
         observed = ~np.isnan(matrix)
         values = np.where(observed, matrix, 0.0)
-        constant = np.where(observed, FAMILIES[self._fields[0].likelihood].constant(values), 0.0)
+        constant = np.where(observed, FAMILIES[self.fields[0].likelihood].constant(values), 0.0)
         return Block(
             np.ascontiguousarray(values, dtype=np.float32),
             np.ascontiguousarray(observed),
             constant=np.ascontiguousarray(constant, dtype=np.float32),
         )
 
-    def decode(self, values: NDArray[Any]) -> list[pa.Array]:
-        """Round to whole counts within range; NaN becomes null."""
-        counts = np.clip(np.rint(np.asarray(values, dtype=np.float64)), 0.0, self._largest)
-        return [numeric.write(column, kind) for column, kind in zip(counts.T, self._types, strict=True)]
+    def units(self, values: NDArray[Any]) -> Float:
+        """Whole counts within range."""
+        counts: Float = np.clip(np.rint(np.asarray(values, dtype=np.float64)), 0.0, self._largest).T
+        return counts
 
 
 def looks_like_count(profile: Profile) -> bool:

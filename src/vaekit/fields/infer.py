@@ -11,7 +11,6 @@ from vaekit.fields.base import Column, Field
 from vaekit.fields.category import Category, levels_of, natural_likelihood, plain
 from vaekit.fields.count import Count, looks_like_count
 from vaekit.fields.number import Number
-from vaekit.fields.numeric import column_values
 from vaekit.fields.other import Other, why_not
 from vaekit.fields.profile import HUGE, Profile
 from vaekit.fields.vector import Vector, constant_length, element_matrix
@@ -62,7 +61,7 @@ def _constant(name: str, kind: pa.DataType, value: object) -> Other:
 def _number(name: str, column: Column) -> Field:
     """A number, a count, or a category if there are two whole values."""
     kind = column.type
-    profile = Profile.of_values(column_values(Number.blank(name, kind, "model"), column))
+    profile = Number.blank(name, kind, "model").tally(column, strict=False)
     values = profile.values
     if len(values) == 0:
         return _left_out(name, kind, "holds no finite values")

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from vaekit.arrays import Block
 from vaekit.errors import ConfigError, ContractError
 from vaekit.fields import numeric
-from vaekit.fields.arrow_types import is_number, parse_type
-from vaekit.fields.base import Codec, Column, Field, Float, Option, Role
+from vaekit.fields.base import Codec, Column, Float, Role
 from vaekit.fields.lattice import Lattice, find_lattice
+from vaekit.fields.numeric import Numeric, NumericCodec
 from vaekit.fields.profile import Profile
 from vaekit.fields.quantile import fit_quantile
 from vaekit.fields.transforms import Maps, Monotone, fit_affine
@@ -27,7 +27,7 @@ FARTHEST = 1e9  # encoded outliers end here, so that their squares fit single pr
 RESOLUTION = 0.01  # of the robust spread: at which continuous readings are compared with rounded ones
 
 
-class Number(Field, frozen=True, kw_only=True, tag="number"):
+class Number(Numeric, frozen=True, kw_only=True, tag="number"):
     r"""A number, modelled as :math:`y = T(x)` with a strictly increasing T that was fitted on training rows.
 
     The measure is a lattice if readings are rounded to a grid, and continuous otherwise; a continuous field may have
@@ -51,20 +51,16 @@ class Number(Field, frozen=True, kw_only=True, tag="number"):
         ('continuous', (1.0, 5.0), 0.25)
     """
 
-    likelihood: str
     transform: Literal["quantile", "standard"] = "quantile"
-    options: dict[str, Option] = msgspec.field(default_factory=dict)
     lattice: Lattice | None = None
     atoms: tuple[float, ...] = ()
     map: Monotone | None = None
-    bounds: tuple[float, float] | None = None
-    clip: bool = True
     spread: float = 1.0
 
-    editable: ClassVar[frozenset[str]] = Field.editable | {"likelihood", "transform", "options", "lattice", "clip"}
+    editable: ClassVar[frozenset[str]] = Numeric.editable | {"transform", "lattice"}
 
     def __post_init__(self) -> None:
-        self._check_likelihood(self.likelihood, self.options)
+        super().__post_init__()
         if self.likelihood == "student_t" and self.transform != "standard":
             raise ConfigError(f"field {self.name!r}: a student_t needs transform='standard'; got {self.transform!r}")
 
@@ -84,11 +80,6 @@ class Number(Field, frozen=True, kw_only=True, tag="number"):
         return ", ".join(parts)
 
     @classmethod
-    def accepts(cls, kind: pa.DataType) -> bool:
-        """Whether a column of this Arrow type can be a number."""
-        return is_number(kind)
-
-    @classmethod
     def blank(cls, name: str, kind: pa.DataType, role: Role) -> Self:
         """A number that is not fitted yet: integers are on the grid of step 1, floats are continuous."""
         whole = Lattice(step=1) if pa.types.is_integer(kind) else None
@@ -101,7 +92,7 @@ class Number(Field, frozen=True, kw_only=True, tag="number"):
         precision = 0.0 if whole else {pa.float32(): 2e-7, pa.float16(): 1e-3}.get(kind, 1e-12)
         lattice = find_lattice(profile.values, profile.count, whole=whole, precision=precision)
         field = cls(name=name, type=str(kind), role="model", likelihood="gaussian", lattice=lattice)
-        return field.fit_profile(profile)
+        return field.fitted(profile)
 
     def changes(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         """Another likelihood brings its own transform and options; another transform or grid must be fitted."""
@@ -117,30 +108,33 @@ class Number(Field, frozen=True, kw_only=True, tag="number"):
             more |= {"map": None, "atoms": ()}
         return more
 
-    def fit(self, column: Column, *, strict: bool = True) -> Self:
-        """The field with its transform fitted to training rows; the grid stays."""
-        values = numeric.read([self], [column], len(column))[0] if strict else numeric.column_values(self, column)
-        return self.fit_profile(Profile.of_values(values))
+    def snap(self, values: Float) -> Float:
+        """Values in the units of the column, on its grid."""
+        return values if self.lattice is None else self.lattice.snap(values)
 
-    def fit_profile(self, profile: Profile) -> Self:
-        """Fit transform, bounds and spread to the distinct values of the training rows.
+    def point(self, draws: Float) -> Float:
+        """The mean of draws (S, B), on the grid."""
+        return self.snap(super().point(draws))
+
+    def fitted(self, tally: Profile) -> Self:
+        """The field with its transform fitted to the distinct values of the training rows; the grid stays.
 
         Raises:
             ContractError: There is no finite value to fit to.
         """
-        if profile.count == 0:
+        if tally.count == 0:
             raise ContractError("the training rows hold no value; set its role to 'ignore'", field=self.name)
         if self.transform == "quantile":
-            fitted, atoms = fit_quantile(profile, self.lattice)
+            fitted, atoms = fit_quantile(tally, self.lattice)
         else:
-            fitted, atoms = fit_affine(profile, robust=self.likelihood == "student_t"), ()
+            fitted, atoms = fit_affine(tally, robust=self.likelihood == "student_t"), ()
         return msgspec.structs.replace(
             self,
             map=fitted,
             atoms=atoms,
-            bounds=(float(profile.values[0]), float(profile.values[-1])),
-            spread=profile.spread,
-            missing=profile.missing / max(profile.rows, 1),
+            bounds=(float(tally.values[0]), float(tally.values[-1])),
+            spread=tally.spread,
+            missing=tally.missing / max(tally.rows, 1),
         )
 
     def codec(self, fields: Sequence[Any]) -> Codec:
@@ -148,33 +142,33 @@ class Number(Field, frozen=True, kw_only=True, tag="number"):
         return NumberCodec(fields)
 
 
-class NumberCodec(Codec):
+class NumberCodec(NumericCodec):
     """Encodes and decodes all `Number` fields of a block at once."""
 
     def __init__(self, fields: Sequence[Number]) -> None:
+        super().__init__(fields)
         maps = []
         for field in fields:
             if field.map is None:
                 raise ContractError("field is not fitted; call Contract.fit with the training rows", field=field.name)
             maps.append(field.map)
-        self._fields, self._maps = tuple(fields), Maps(maps)
+        self._maps = Maps(maps)
         grids = [field.lattice for field in fields]
         self._delta = np.array([0.0 if grid is None else grid.delta for grid in grids])[:, None]
-        self._types = [parse_type(field.type) for field in fields]
         self._low, self._high = (np.array([_side(field, side) for field in fields])[:, None] for side in (0, 1))
         least = [float(one.slopes.min()) for one in maps]
         self.cell = tuple(float(width) for width in 0.5 * self._delta[:, 0] * least)
-        self._atoms = _atoms_by_piece(self._fields, self._maps)
+        self._atoms = _atoms_by_piece(self.fields, self._maps)
         self._has_atoms = bool(np.isfinite(self._atoms).any())
 
     def check(self, columns: Sequence[Column | None], rows: int) -> Float:
         """Numbers as one matrix (F, B), NaN where missing; infinite values are refused."""
-        return numeric.read(self._fields, columns, rows)
+        return numeric.read(self.fields, columns, rows)
 
     def encode(self, columns: Sequence[Column | None], rows: int) -> Block:
         """Encode the columns into one block of B rows."""
         matrix = self.check(columns, rows)
-        shape = (rows, len(self._fields))
+        shape = (rows, len(self.fields))
         values, half, constant = (np.zeros(shape, dtype=np.float32) for _ in range(3))
         observed = np.zeros(shape, dtype=np.bool_)
         for start in range(0, rows, CHUNK):
@@ -197,16 +191,16 @@ class NumberCodec(Codec):
         middle, reach = self._maps.span(piece)
         return np.where(hit, middle, y), np.where(hit, reach, width)
 
-    def decode(self, values: NDArray[Any]) -> list[pa.Array]:
-        """Numbers in the units of the columns, on their grid and within range; NaN becomes null."""
+    def units(self, values: NDArray[Any]) -> Float:
+        """Numbers in the units of the columns, on their grid and within range."""
         encoded = np.asarray(values)
-        x = np.empty((len(self._fields), len(encoded)))
+        x = np.empty((len(self.fields), len(encoded)))
         for start in range(0, len(encoded), CHUNK):
             part = slice(start, start + CHUNK)
             x[:, part] = self._back(encoded[part].T.astype(np.float64))
-        grids = [field.lattice for field in self._fields]
-        snapped = (row if grid is None else grid.snap(row) for row, grid in zip(x, grids, strict=True))
-        return [numeric.write(row, kind) for row, kind in zip(snapped, self._types, strict=True)]
+        for row, field in zip(x, self.fields, strict=True):
+            row[:] = field.snap(row)
+        return x
 
     def _back(self, encoded: Float) -> Float:
         """Encoded values (F, B) in the units of the columns."""
@@ -216,9 +210,13 @@ class NumberCodec(Codec):
             x = np.where(np.isnan(atoms) | np.isnan(encoded), x, atoms)
         return np.clip(x, self._low, self._high)
 
-    def resolution(self, fields: Sequence[Any]) -> Float:
-        """Log of the distance of grid points, or of a hundredth of the robust spread of a continuous field."""
-        return np.log([field.lattice.delta if field.lattice else RESOLUTION * field.spread for field in fields])
+    def resolution(self, block: Block) -> Float:
+        """A reading with a cell is known to the width of the cell; others to a hundredth of the robust spread."""
+        half = np.asarray(block.half, np.float64)
+        width = np.log(2.0 * np.where(half > 0, half, 0.5)) - np.asarray(block.constant, np.float64)
+        spread = np.log([RESOLUTION * field.spread for field in self.fields])
+        nats: Float = np.asarray(block.observed) * np.where(half > 0, width, spread)
+        return nats
 
 
 def _side(field: Number, side: int) -> float:

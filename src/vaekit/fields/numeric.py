@@ -1,46 +1,131 @@
-"""Columns of numbers as one float64 matrix, and back: what `number` and `count` share."""
+"""Fields that are numbers: columns as one float64 matrix, and back."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
+from typing import Any, ClassVar
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from vaekit.errors import ContractError
-from vaekit.fields.arrow_types import is_number, value_type
-from vaekit.fields.base import Column, Field, Float, wrong_type
-from vaekit.fields.profile import HUGE
+from vaekit.fields.arrow_types import is_number, parse_type, value_type
+from vaekit.fields.base import Codec, Column, Field, Float, Option, wrong_type
+from vaekit.fields.profile import HUGE, Profile
 
-__all__ = ["column_values", "read", "refuse_first", "write"]
+__all__ = ["Numeric", "NumericCodec", "read", "refuse_first", "write"]
 
 _EXACT = 2.0**53
 
 
-def column_values(field: Field, column: Column) -> Float:
-    """One column as float64 with NaN for what is missing, shape (B,).
+class Numeric(Field, frozen=True, kw_only=True):
+    """What `number`, `count` and their like share: their values are float64, NaN where missing.
 
-    Raises:
-        ContractError: The column does not hold numbers.
-
-    Example:
-        >>> from vaekit.fields.number import Number
-        >>> field = Number.blank("a", pa.int64(), "model")
-        >>> column_values(field, pa.chunked_array([[1, None]]))
-        array([ 1., nan])
+    Args:
+        likelihood: Name of the likelihood.
+        options: Options of the likelihood.
+        bounds: Smallest and largest value in the training rows.
+        clip: Keep decoded values within `bounds`.
     """
-    if pa.types.is_null(column.type):
-        return np.full(len(column), np.nan)
-    if pa.types.is_dictionary(column.type) and is_number(value_type(column.type)):
-        column = column.cast(value_type(column.type))
-    if not is_number(column.type):
-        raise wrong_type(field, f"numbers ({field.type})", column.type)
-    values: Float = np.asarray(column.to_numpy(), dtype=np.float64)
-    return values
+
+    likelihood: str
+    options: dict[str, Option] = msgspec.field(default_factory=dict)
+    bounds: tuple[float, float] | None = None
+    clip: bool = True
+
+    editable: ClassVar[frozenset[str]] = Field.editable | {"likelihood", "options", "clip"}
+
+    def __post_init__(self) -> None:
+        self._check_likelihood(self.likelihood, self.options)
+
+    @property
+    def asides(self) -> dict[str, pa.DataType]:
+        """The ends of an interval."""
+        return {"low": pa.float64(), "high": pa.float64()}
+
+    @classmethod
+    def accepts(cls, kind: pa.DataType) -> bool:
+        """Whether a column of this Arrow type can hold numbers."""
+        return is_number(kind)
+
+    def read(self, column: Column) -> Float:
+        """One column as float64 with NaN for what is missing, shape (B,).
+
+        Raises:
+            ContractError: The column does not hold numbers.
+        """
+        if pa.types.is_null(column.type):
+            return np.full(len(column), np.nan)
+        if pa.types.is_dictionary(column.type) and is_number(value_type(column.type)):
+            column = column.cast(value_type(column.type))
+        if not is_number(column.type):
+            raise wrong_type(self, f"numbers ({self.type})", column.type)
+        values: Float = np.asarray(column.to_numpy(), dtype=np.float64)
+        return values
+
+    def aside(self, values: Float) -> pa.Array:
+        """Ends of intervals (B,) as a column."""
+        return pa.array(values)
+
+    def write(self, values: Float) -> pa.Array:
+        """Values in the units of the column (B,) as an array of the column's type; NaN becomes null."""
+        return write(values, parse_type(self.type))
+
+    def point(self, draws: Float) -> Float:
+        """Point estimate of draws (S, B) in the units of the column: their mean."""
+        mean: Float = draws.mean(0)
+        return mean
+
+    def tally(self, column: Column, *, strict: bool = True) -> Profile:
+        """The distinct values of a column with their counts."""
+        return Profile.of_values(read([self], [column], len(column))[0] if strict else self.read(column))
+
+    def error(self, real: Column, seen: Column) -> dict[str, float]:
+        """Root mean squared error, in the units of the column."""
+        gap = np.square(self.read(seen) - self.read(real))
+        return {"rmse": float(np.sqrt(np.nanmean(gap)))} if np.isfinite(gap).any() else {}
+
+    def merge(self, column: Column, filled: pa.Array, missing: NDArray[np.bool_]) -> pa.Array | Column:
+        """As in `Field`; integers are widened where their own type cannot hold what is filled in."""
+        if pa.types.is_integer(column.type) and not column.type.equals(filled.type):
+            wide = np.promote_types(column.type.to_pandas_dtype(), filled.type.to_pandas_dtype())
+            column = column.cast(pa.from_numpy_dtype(wide))
+        return super().merge(column, filled, missing)
 
 
-def read(fields: Sequence[Field], columns: Sequence[Column | None], rows: int) -> Float:
+class NumericCodec(Codec):
+    """What codecs of numeric fields share."""
+
+    def __init__(self, fields: Sequence[Any]) -> None:
+        self.fields = tuple(fields)
+        for field in fields:
+            parse_type(field.type)  # refuses types that nothing can be decoded to
+
+    @abstractmethod
+    def units(self, values: NDArray[Any]) -> Float:
+        """Encoded values (B, F, *event) in the units of the columns, one row per field: (F, B); NaN where missing."""
+
+    def decode(self, values: NDArray[Any]) -> list[pa.Array]:
+        """Columns of the fields' own types; NaN becomes null."""
+        return [field.write(row) for field, row in zip(self.fields, self.units(values), strict=True)]
+
+    def summarise(self, draws: NDArray[Any], wanted: Sequence[int], interval: float) -> list[dict[str, pa.Array]]:
+        """The point estimate of each field, and the ends of its interval."""
+        samples, tail = len(draws), 0.5 * (1.0 - interval)
+        rows = self.units(draws.reshape(-1, *draws.shape[2:])).reshape(len(self.fields), samples, -1)
+        found = []
+        for index in wanted:
+            field, drawn = self.fields[index], rows[index]
+            low, high = np.quantile(drawn, [tail, 1.0 - tail], axis=0)
+            ends = {name: field.aside(end) for name, end in zip(field.asides, (low, high), strict=True)}
+            found.append({"": field.write(field.point(drawn))} | ends)
+        return found
+
+
+def read(fields: Sequence[Numeric], columns: Sequence[Column | None], rows: int) -> Float:
     """Columns as one matrix with NaN for what is missing, one row per field: shape (F, B).
 
     Raises:
@@ -49,7 +134,7 @@ def read(fields: Sequence[Field], columns: Sequence[Column | None], rows: int) -
     matrix = np.full((len(fields), rows), np.nan)
     for row, field, column in zip(matrix, fields, columns, strict=True):
         if column is not None:
-            row[:] = column_values(field, column)
+            row[:] = field.read(column)
     finite = "a finite number (below 1e100), or null if it is not known"
     refuse_first(np.abs(matrix) >= HUGE, fields, matrix, "value is infinite", finite)
     return matrix

@@ -48,6 +48,19 @@ class Profile:
             values + 0.0, counts.astype(np.int64), len(column), missing, len(column) - int(finite.sum()) - missing
         )
 
+    def merged(self, other: Profile) -> Profile:
+        """The profile of the rows of both.
+
+        Example:
+            >>> one = Profile.of_values(np.array([1.0, 2.0]))
+            >>> one.merged(Profile.of_values(np.array([2.0, np.nan]))).counts.tolist()
+            [1, 2]
+        """
+        values, where = np.unique(np.concatenate([self.values, other.values]), return_inverse=True)
+        counts = np.bincount(where, np.concatenate([self.counts, other.counts]), len(values)).astype(np.int64)
+        rows, missing = self.rows + other.rows, self.missing + other.missing
+        return Profile(values, counts, rows, missing, self.infinite + other.infinite)
+
     @property
     def count(self) -> int:
         """Number of rows with a finite value."""

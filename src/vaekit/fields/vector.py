@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import msgspec
@@ -18,7 +19,7 @@ from vaekit.fields.base import Codec, Column, Field, Float, Option, Role, wrong_
 from vaekit.fields.number import FARTHEST, RESOLUTION
 from vaekit.fields.profile import HUGE
 
-__all__ = ["Vector", "VectorCodec", "constant_length", "element_matrix", "write_lists"]
+__all__ = ["Moments", "Vector", "VectorCodec", "constant_length", "element_matrix", "write_lists"]
 
 CHUNK = 4096
 
@@ -87,8 +88,8 @@ class Vector(Field, frozen=True, kw_only=True, tag="vector"):
             {} if "options" in asked else {"options": {}}
         )
 
-    def fit(self, column: Column, *, strict: bool = True) -> Self:
-        """The field with length, and center and scale of its elements, taken from training rows."""
+    def tally(self, column: Column, *, strict: bool = True) -> Moments:
+        """The moments of the elements of a column."""
         length = self.length or constant_length(column)
         if not length:
             raise ContractError(
@@ -99,19 +100,29 @@ class Vector(Field, frozen=True, kw_only=True, tag="vector"):
             _check_elements(self, values)
         bad = ~(np.abs(values) < HUGE)
         values = np.where(bad, np.nan, values) if bad.any() else values
-        seen = (~bad).sum(axis=0)
-        if not seen.any():
-            raise ContractError("the training rows hold no value; set its role to 'ignore'", field=self.name)
-        missing = 1.0 - float(seen.sum()) / max(values.size, 1)
         partial = bool((bad.any(axis=1) & ~bad.all(axis=1)).any())
-        field = msgspec.structs.replace(self, length=length, missing=missing, partial=partial)
+        seen = (~bad).sum(axis=0)
+        mean = np.nansum(values, axis=0) / np.maximum(seen, 1)
+        return Moments(len(column), seen, mean, np.nansum((values - mean) ** 2, axis=0), partial)
+
+    def fitted(self, tally: Moments) -> Self:
+        """The field with length, and center and scale of its elements, taken from training rows."""
+        if not tally.seen.any():
+            raise ContractError("the training rows hold no value; set its role to 'ignore'", field=self.name)
+        length = len(tally.seen)
+        missing = 1.0 - float(tally.seen.sum()) / max(tally.rows * length, 1)
+        field = msgspec.structs.replace(self, length=length, missing=missing, partial=tally.partial)
         if self.likelihood == "bernoulli":
             return field
-        count = np.maximum(seen, 1)
-        center = np.nansum(values, axis=0) / count
-        scale = np.sqrt(np.nansum((values - center) ** 2, axis=0) / count)
-        scale = np.where(scale > 1e-9 * np.maximum(np.abs(center), 1e-300), scale, 1.0)
-        return msgspec.structs.replace(field, center=tuple(center.tolist()), scale=tuple(scale.tolist()))
+        scale = np.sqrt(tally.squares / np.maximum(tally.seen, 1))
+        scale = np.where(scale > 1e-9 * np.maximum(np.abs(tally.mean), 1e-300), scale, 1.0)
+        return msgspec.structs.replace(field, center=tuple(tally.mean.tolist()), scale=tuple(scale.tolist()))
+
+    def merge(self, column: Column, filled: pa.Array, missing: NDArray[np.bool_]) -> pa.Array | Column:
+        """A column with its missing elements filled."""
+        seen = element_matrix(self, column, self.length)
+        new = element_matrix(self, pa.chunked_array([filled]), self.length)
+        return write_lists(np.where(np.isnan(seen), new, seen), parse_type(self.type))
 
     def codec(self, fields: Sequence[Any]) -> Codec:
         """What encodes and decodes the block of one vector."""
@@ -159,11 +170,51 @@ class VectorCodec(Codec):
         elements = np.asarray(values, dtype=np.float64)[:, 0] * self._scale + self._center
         return [write_lists(elements, self._type)]
 
-    def resolution(self, fields: Sequence[Any]) -> Float:
-        """Sum over elements of the log of a hundredth of their scale; zero for bits."""
+    def summarise(self, draws: NDArray[Any], wanted: Sequence[int], interval: float) -> list[dict[str, pa.Array]]:
+        """The mean of each element, or its more frequent bit."""
+        mean = np.asarray(draws, dtype=np.float64).mean(0)[:, 0]
         if self._field.likelihood == "bernoulli":
-            return np.zeros(1)
-        return np.array([np.log(RESOLUTION * self._scale).sum()])
+            return [{"": write_lists((mean >= 0.5).astype(np.float64), self._type)}]
+        return [{"": write_lists(mean * self._scale + self._center, self._type)}]
+
+    def resolution(self, block: Block) -> Float:
+        """Sum over observed elements of the log of a hundredth of their scale; zero for bits."""
+        if self._field.likelihood == "bernoulli":
+            return super().resolution(block)
+        nats: Float = (np.asarray(block.observed) * np.log(RESOLUTION * self._scale)).sum(-1)
+        return nats
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Counts, means and sums of squared deviations of the elements of vectors.
+
+    Args:
+        rows: Number of rows.
+        seen: Rows with a value, per element (D,).
+        mean: Mean of each element (D,).
+        squares: Sum of squared deviations from it (D,).
+        partial: Whether a row misses some of its elements.
+
+    References:
+        Chan, Golub and LeVeque, Updating formulae for computing sample variances, 1979, eq. 2.1.
+    """
+
+    rows: int
+    seen: NDArray[np.int64]
+    mean: Float
+    squares: Float
+    partial: bool
+
+    def merged(self, other: Moments) -> Moments:
+        """The moments of the rows of both."""
+        seen = self.seen + other.seen
+        gap, share = other.mean - self.mean, other.seen / np.maximum(seen, 1)
+        mean = np.where(self.seen > 0, self.mean + gap * share, other.mean)
+        between = np.where((self.seen > 0) & (other.seen > 0), gap**2 * self.seen * share, 0.0)
+        return Moments(
+            self.rows + other.rows, seen, mean, self.squares + other.squares + between, self.partial or other.partial
+        )
 
 
 def write_lists(elements: Float, kind: pa.DataType) -> pa.Array:

@@ -9,7 +9,6 @@ import numpy as np
 from vaekit.arrays import Array
 from vaekit.queries.base import observed_shares, read
 from vaekit.queries.conformal import SAMPLES, SEED
-from vaekit.queries.detect import resolution_nats
 from vaekit.queries.score import bounds
 
 if TYPE_CHECKING:
@@ -31,6 +30,6 @@ def calibrate(engine: Engine, table: Any) -> dict[str, Array]:
     """
     blocks = engine.encode(read(table))
     bound, shares = bounds(engine, blocks, samples=SAMPLES, seed=SEED, attribution=True)
-    observed, resolved = observed_shares(engine, blocks), resolution_nats(engine, blocks)
+    observed, resolved = observed_shares(engine, blocks), engine.contract.resolution(blocks)
     usual = [(share - resolved[name]).sum() / (observed[name].sum() or 1.0) for name, share in shares.items()]
     return {"score": np.sort(bound), "anomaly": np.sort(bound - sum(resolved.values())), "usual": np.array(usual)}

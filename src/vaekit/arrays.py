@@ -33,6 +33,7 @@ __all__ = [
 Array = NDArray[Any]
 
 
+_ARRAYS = ("values", "observed", "half", "constant", "calendar", "lengths")
 _TOGETHER = 64  # neighbouring rows whose noise comes from one stream
 
 
@@ -41,7 +42,7 @@ class BlockSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         name: Unique name, for example ``"number.gaussian"`` or ``"condition.category"``.
-        kind: Field kind: ``number``, ``count``, ``category`` or ``vector``.
+        kind: Field kind: ``number``, ``count``, ``category``, ``vector`` or ``datetime``.
         role: ``model`` (has a likelihood) or ``condition`` (is only conditioned on).
         likelihood: Name of the likelihood family; empty for a condition.
         fields: Names of the fields, in order (F of them).
@@ -82,10 +83,11 @@ class BlockSpec(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def inputs(self) -> tuple[str, ...]:
         """The arrays of a `Block` that this block carries, in the order in which graphs take them."""
+        seen = ("calendar",) if self.kind == "datetime" else ()
         if self.role == "condition":
-            return ("values", "observed")
-        extra = {"number": ("half", "constant"), "count": ("constant",), "vector": ("constant",)}
-        return ("values", "observed", *extra.get(self.kind, ()))
+            return ("values", "observed", *seen)
+        cells = {"number": ("half", "constant"), "datetime": ("half", "constant")}
+        return ("values", "observed", *cells.get(self.kind, ("constant",) if self.kind != "category" else ()), *seen)
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ class Block:
             zero for a continuous reading.
         constant: The part of the log-density that depends on data only (log-Jacobian, factorials), broadcastable to
             values, in nats.
+        calendar: Datetimes only. Waves of the clock, the week and the year, shape (B, F, C).
         lengths: Number of valid steps per row for ragged blocks, shape (B,).
 
     Example:
@@ -111,6 +114,7 @@ class Block:
     observed: Any
     half: Any = None
     constant: Any = None
+    calendar: Any = None
     lengths: Any = None
 
     def __len__(self) -> int:
@@ -118,7 +122,7 @@ class Block:
 
     def arrays(self) -> dict[str, Any]:
         """The arrays that are present, by name."""
-        pairs = {name: getattr(self, name) for name in ("values", "observed", "half", "constant", "lengths")}
+        pairs = {name: getattr(self, name) for name in _ARRAYS}
         return {name: value for name, value in pairs.items() if value is not None}
 
     def take(self, indices: Any) -> Block:

@@ -24,7 +24,7 @@ def spec_of(name, kind=None):
         kind=kind,
         likelihood=name,
         fields=("a",) if kind == "vector" else ("a", "b", "c"),
-        event=(4,) if kind == "vector" else (),
+        event=(4,) if kind == "vector" else (3,) if name == "calendar" else (),
         levels=levels if kind == "category" else (),
     )
 
@@ -43,6 +43,16 @@ def params_of(name, kind=None, lead=(K, B), seed=0):
         for f, level in enumerate(LEVELS):
             cut[0, 0, f, 1:level] = np.sort(2.0 * rng.standard_normal(level - 1))
         return {"location": rng.standard_normal(shape), "cutpoints": cut}
+    if name == "calendar":
+        week, day, clock, more = (rng.standard_normal((*lead, 3, n)) for n in (2, 7, 5, 5))
+        return {
+            "week_loc": week[..., 0],
+            "week_scale": np.exp(week[..., 1]),
+            "day_log_probs": special.log_softmax(day, axis=-1),
+            "clock_log_weights": special.log_softmax(more, axis=-1),
+            "clock_loc": 2.0 * clock,
+            "clock_scale": np.exp(0.5 * more),
+        }
     drawn = {
         "loc": 3.0 * rng.standard_normal(shape),
         "logits": 2.0 * rng.standard_normal(shape),
@@ -85,7 +95,21 @@ def inflated(law, p):
     return lambda x: np.where(x < 0, 0.0, pi + (1 - pi) * law.cdf(x))
 
 
+def calendar(p):
+    """Distribution functions of the three parts."""
+    weights = np.exp(p["clock_log_weights"])
+
+    def cdf(x):
+        week = stats.norm.cdf(x[..., 0], p["week_loc"], p["week_scale"])
+        day = category_cdf(np.exp(p["day_log_probs"]) * np.ones((*x.shape[:-1], 7)))(np.floor(x[..., 1]).astype(int))
+        clock = (weights * stats.norm.cdf(x[..., 2, None], p["clock_loc"], p["clock_scale"])).sum(-1)
+        return np.stack([week, day, clock], axis=-1)
+
+    return cdf
+
+
 CDF = {
+    "calendar": calendar,
     "gaussian": lambda p: stats.norm(p["loc"], p["scale"]).cdf,
     "student_t": lambda p: stats.t(p["df"], p["loc"], p["scale"]).cdf,
     "bernoulli": lambda p: stats.bernoulli(special.expit(p["logits"])).cdf,
@@ -97,6 +121,14 @@ CDF = {
     "zero_inflated_negative_binomial": lambda p: inflated(nbinom(p), p),
 }
 MEAN = {
+    "calendar": lambda p: np.stack(
+        [
+            p["week_loc"],
+            np.exp(p["day_log_probs"]) @ np.arange(7.0),
+            (np.exp(p["clock_log_weights"]) * p["clock_loc"]).sum(-1),
+        ],
+        axis=-1,
+    ),
     "gaussian": lambda p: stats.norm(p["loc"], p["scale"]).mean(),
     "student_t": lambda p: stats.t(p["df"], p["loc"], p["scale"]).mean(),
     "bernoulli": lambda p: special.expit(p["logits"]),
@@ -109,7 +141,9 @@ MEAN = {
 CASES = [(name, kind) for name, entry in FAMILIES.items() for kind in entry.kinds]
 CONTINUOUS = ("gaussian", "student_t")
 over = pytest.mark.parametrize(("name", "kind"), CASES)
-discrete = pytest.mark.parametrize(("name", "kind"), [case for case in CASES if case[0] not in CONTINUOUS])
+discrete = pytest.mark.parametrize(
+    ("name", "kind"), [case for case in CASES if case[0] not in (*CONTINUOUS, "calendar")]
+)
 continuous = pytest.mark.parametrize(("name", "kind"), [case for case in CASES if case[0] in CONTINUOUS])
 
 
@@ -164,6 +198,12 @@ def test_draws_have_the_moments_and_the_law_of_the_distribution(name, kind):
         for column in uniform.T:
             assert stats.kstest(column, "uniform").pvalue > 1e-3
         return
+    if name == "calendar":
+        for column in cdf(x)[..., [0, 2]].reshape(n, -1).T:
+            assert stats.kstest(column, "uniform").pvalue > 1e-3
+        x = x[..., 1]
+        cdf = category_cdf(np.exp(params["day_log_probs"]))
+        spec = spec_of("ordinal")
     columns = x.reshape(n, -1)
     top = int(columns.max())
     expected = np.stack([cdf(np.full((1, 1, *spec.shape), k)) for k in range(-1, top + 1)]).reshape(top + 2, -1)
@@ -212,6 +252,17 @@ def test_float32_parameters_are_computed_in_float64(name, kind):
     np.testing.assert_array_equal(FAMILIES[name].ppf(params, u, spec), FAMILIES[name].ppf(double, u, spec))
 
 
+def test_days_of_a_calendar_are_the_smallest_that_reach_u():
+    params, spec = params_of("calendar"), spec_of("calendar")
+    cdf = category_cdf(np.exp(params["day_log_probs"]))
+    for u in np.linspace(0.003, 0.997, 60):
+        x = FAMILIES["calendar"].ppf(params, np.full((K, B, *spec.shape), u), spec)
+        day = x[..., 1].astype(int)
+        assert (cdf(day) >= u - 1e-12).all()
+        assert (cdf(day - 1) < u + 1e-12).all()
+        np.testing.assert_allclose(CDF["calendar"](params)(x)[..., [0, 2]], u, rtol=1e-9)
+
+
 def test_zero_inflation_shifts_quantiles():
     spec = spec_of("zero_inflated_poisson")
     rate = np.full((1, 1, 3), 50.0)
@@ -257,6 +308,9 @@ def test_point_is_the_median_or_the_most_probable_code(name, kind):
         np.testing.assert_array_equal(point, pmf.argmax(-1))
     elif name == "bernoulli":
         np.testing.assert_array_equal(point, params["logits"] >= 0)
+    elif name == "calendar":
+        np.testing.assert_array_equal(point[..., 1], params["day_log_probs"].argmax(-1))
+        np.testing.assert_allclose(CDF[name](params)(point)[..., [0, 2]], 0.5, rtol=1e-9)
     else:
         cdf = CDF[name](params)
         assert (cdf(point) >= 0.5 - 1e-12).all()

@@ -51,9 +51,18 @@ def inflated(log_pmf, p, x):
     return np.log(np.where(x == 0, pi, 0.0) + (1 - pi) * np.exp(log_pmf))
 
 
+def calendar(p, x):
+    week = stats.norm.logpdf(x[..., 0], p["week_loc"], p["week_scale"])
+    codes = np.broadcast_to(x[..., 1], week.shape).astype(int)[..., None]
+    day = np.take_along_axis(p["day_log_probs"], codes, axis=-1)[..., 0]
+    each = stats.norm.logpdf(x[..., 2, None], p["clock_loc"], p["clock_scale"])
+    return np.stack([week, day, special.logsumexp(p["clock_log_weights"] + each, axis=-1)], axis=-1)
+
+
 REFERENCE = {
     "gaussian": lambda p, x, _: stats.norm.logpdf(x, p["loc"], p["scale"]),
     "student_t": lambda p, x, _: stats.t.logpdf(x, p["df"], p["loc"], p["scale"]),
+    "calendar": lambda p, x, _: calendar(p, x),
     "bernoulli": lambda p, x, _: stats.bernoulli.logpmf(x, special.expit(p["logits"])),
     "categorical": lambda p, x, levels: pick(p["log_probs"], x, levels),
     "ordinal": ordinal,
@@ -90,9 +99,11 @@ class Case:
             kind=self.kind,
             likelihood=self.name,
             fields=("a",) if self.kind == "vector" else ("a", "b", "c"),
-            event=(4,) if self.kind == "vector" else (),
+            event=(4,) if self.kind == "vector" else (3,) if self.name == "calendar" else (),
             levels=levels if self.kind == "category" else (),
-            cell=self.cell if self.kind == "number" else (),
+            cell={"number": self.cell, "datetime": 2 * self.cell if self.name == "calendar" else self.cell}.get(
+                self.kind, ()
+            ),
             options=self.options,
         )
 
@@ -171,6 +182,9 @@ def test_params_have_the_names_and_shapes_that_the_family_declares(case):
     shapes = {
         "log_probs": (K, B, sum(case.spec.levels)),
         "cutpoints": (1, 1, 3, max(case.spec.levels, default=0) + 1),
+        "day_log_probs": (K, B, 3, 7),
+        **dict.fromkeys(("week_loc", "week_scale"), (K, B, 3)),
+        **dict.fromkeys(("clock_log_weights", "clock_loc", "clock_scale"), (K, B, 3, 5)),
     }
     for name, value in params.items():
         assert value.shape == shapes.get(name, (K, B, *case.spec.shape)), name
@@ -416,16 +430,17 @@ def test_masked_cells_are_finite_and_give_exactly_no_gradient(case):
 def test_extreme_inputs_stay_finite(case):
     module, h = case.head(torch.float32)
     extremes = {"number": [-1e6, 1e6, 0.0, 1e-30], "vector": [-1e6, 1e6, 0.0, 1.0], "count": [0.0, 1.0, 1e6, 2.0**24]}
+    extremes["datetime"] = extremes["number"]
     if case.name == "bernoulli":
         extremes = {"vector": [0.0, 1.0, 1.0, 0.0]}
     if case.kind == "category":
         values = torch.stack([zeros(case)[0], *3 * [torch.tensor(case.spec.levels) - 1]])
     else:
         values = torch.tensor(extremes[case.kind]).reshape(B, *(1,) * len(case.spec.shape)).expand(B, *case.spec.shape)
-    for half in (0.0, 1e-30, 1e-3, 1e5) if case.kind == "number" else (None,):
+    for half in (0.0, 1e-30, 1e-3, 1e5) if case.kind in ("number", "datetime") else (None,):
         for amplitude in (0.0, 1e3, -1e3):
             hidden = (h * amplitude).requires_grad_()
-            width = None if half is None else torch.full((B, 3), half)
+            width = None if half is None else torch.full((B, *case.spec.shape), half)
             params = module(hidden)
             log_p = module.log_prob(params, values, width)
             log_p.sum().backward()

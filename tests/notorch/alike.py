@@ -64,4 +64,10 @@ def _unequal(one, two, tolerance):
             return ~((a == b) | (np.isnan(a) & np.isnan(b)))
         size = np.nanmedian(np.abs(a)) if np.isfinite(a).any() else 0.0
         return ~np.isclose(a, b, rtol=tolerance, atol=tolerance * max(min(size, 1.0), 1e-30), equal_nan=True)
+    if pa.types.is_timestamp(kind):  # single precision over the span of the column; anything coarser is exact
+        a, b = (np.array(column.cast(pa.int64()).fill_null(0).to_numpy(), float) for column in (one, two))
+        nulls = one.is_null().to_numpy() != two.is_null().to_numpy()
+        span = np.ptp(a[a != 0]) if a.any() else 0.0
+        ten_seconds = 10.0 * {"s": 1, "ms": 1e3, "us": 1e6, "ns": 1e9}[kind.unit]
+        return nulls | (np.abs(a - b) > max(0.01 * tolerance * span, ten_seconds))
     return np.array([x != y for x, y in zip(one.to_pylist(), two.to_pylist(), strict=True)], dtype=bool)

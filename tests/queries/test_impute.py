@@ -71,6 +71,11 @@ def test_what_is_filled_could_have_been_seen(kept):
             assert np.isfinite(flat).all()
             if field.likelihood == "bernoulli":
                 assert set(flat.ravel()) == {0.0, 1.0}
+        elif field.kind == "datetime":
+            drawn, seen = field.read(answer[name]), field.read(kept.rows[name])
+            assert drawn.min() >= min(field.bounds[0], np.nanmin(seen))
+            assert drawn.max() <= max(field.bounds[1], np.nanmax(seen))
+            np.testing.assert_array_equal(field.snap(drawn), drawn)
         else:
             drawn = np.array(values, float)
             assert drawn.min() >= min(field.bounds[0], np.nanmin(_numbers(kept.rows[name])))

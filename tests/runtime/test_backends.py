@@ -116,7 +116,8 @@ def test_masked_values_change_nothing(kept, backend):
         garbage = np.array(spec.levels) - 1 if spec.levels else 37.0
         for array in set(spec.inputs) - {"observed"}:
             clean = inputs[f"{name}.{array}"]
-            dirty[f"{name}.{array}"] = np.where(hidden, garbage, clean).astype(clean.dtype)
+            where = hidden if hidden.shape == clean.shape else hidden.reshape(*hidden.shape[:2], -1)[..., :1]
+            dirty[f"{name}.{array}"] = np.where(where, garbage, clean).astype(clean.dtype)
     assert changed > 60
     for primitive in ("encode", "score"):
         clean, other = (model.engine.backend.run(primitive, x) for x in (inputs, dirty))

@@ -15,11 +15,13 @@ _PLAIN: dict[str, pa.DataType] = {
     for kind in (
         *(pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64()),
         *(pa.float16(), pa.float32(), pa.float64(), pa.bool_(), pa.string(), pa.large_string(), pa.string_view()),
+        *(pa.date32(), pa.date64(), *(pa.timestamp(unit) for unit in ("s", "ms", "us", "ns"))),
     )
 }
 _DICTIONARY = re.compile(
     r"dictionary<values=(?P<values>\w+), indices=(?P<indices>u?int\d+), ordered=(?P<ordered>[01])>"
 )
+_ZONED = re.compile(r"timestamp\[(?P<unit>s|ms|us|ns), tz=(?P<zone>[\w/+:-]+)\]")
 _LIST = re.compile(
     r"(?P<family>list|large_list|fixed_size_list)"
     r"<(?P<child>.*): (?P<values>\w+)(?P<required> not null)?>(?:\[(?P<size>\d+)\])?"
@@ -45,6 +47,8 @@ def parse_type(text: str) -> pa.DataType:
     """
     if text in _PLAIN:
         return _PLAIN[text]
+    if match := _ZONED.fullmatch(text):
+        return pa.timestamp(match["unit"], match["zone"])
     if (match := _DICTIONARY.fullmatch(text)) and match["values"] in _PLAIN and match["indices"] in _PLAIN:
         return pa.dictionary(_PLAIN[match["indices"]], _PLAIN[match["values"]], ordered=match["ordered"] == "1")
     if (match := _LIST.fullmatch(text)) and match["values"] in _PLAIN:
@@ -54,7 +58,7 @@ def parse_type(text: str) -> pa.DataType:
         if match["family"] != "fixed_size_list" and match["size"] is None:
             return pa.list_(child) if match["family"] == "list" else pa.large_list(child)
     raise ContractError(
-        "type is not one that can be modelled", expected="numbers, bool, text, a dictionary or a list", got=text
+        "type is not one that can be modelled", expected="numbers, bool, text, dates, a dictionary or a list", got=text
     )
 
 

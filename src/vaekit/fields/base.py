@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from vaekit.arrays import Block, BlockSpec
 from vaekit.errors import ConfigError, ContractError
+from vaekit.fields.arrow_types import parse_type
 
 __all__ = ["Codec", "Column", "Field", "Float", "Option", "Role", "Tally", "wrong_type"]
 
@@ -119,6 +120,13 @@ class Field(
     def codec(self, fields: Sequence[Any]) -> Codec:
         """What encodes and decodes a block of such fields."""
         raise NotImplementedError
+
+    def cells(self, values: Sequence[Any]) -> pa.Array:
+        """Plain Python values as a column of the field's own type; errors are Arrow's or Python's own."""
+        kind = parse_type(self.type)
+        if pa.types.is_dictionary(kind):
+            return pa.array(values, type=kind.value_type).dictionary_encode().cast(kind)
+        return pa.array(values, type=kind)
 
     def error(self, real: Column, seen: Column) -> dict[str, float]:
         """How far the values that a model gives are from the real ones, over observed cells; by name of the figure."""

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from vaekit.arrays import Array, Block, BlockSpec
 from vaekit.errors import ConfigError, ContractError
-from vaekit.fields.arrow_types import parse_type
 from vaekit.fields.base import Codec, Column, Role
 from vaekit.fields.edit import AnyField, edited
 from vaekit.fields.infer import CHECK, infer_field
@@ -249,11 +248,8 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             DataType(int64)
         """
         field = self[name]
-        kind = parse_type(field.type)
         try:
-            if pa.types.is_dictionary(kind):
-                return pa.array(values, type=kind.value_type).dictionary_encode().cast(kind)
-            return pa.array(values, type=kind)
+            return field.cells(values)
         except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
             raise ContractError(
                 "value has the wrong type", field=name, expected=field.type, got=repr(values)[:80]
@@ -387,7 +383,7 @@ def _columns(table: pa.Table, part: _Part, partial: bool) -> list[Column | None]
 
 def _encoded(part: _Part, columns: Sequence[Column | None], rows: int) -> Block:
     block = part.codec.encode(columns, rows)
-    return Block(block.values, block.observed) if part.spec.role == "condition" else block
+    return Block(block.values, block.observed, calendar=block.calendar) if part.spec.role == "condition" else block
 
 
 def _spec(name: str, fields: Sequence[AnyField], codec: Codec) -> BlockSpec:

@@ -12,6 +12,7 @@ from vaekit.fields.arrow_types import parse_type
 from vaekit.fields.base import Field, Role
 from vaekit.fields.category import Category
 from vaekit.fields.count import Count
+from vaekit.fields.datetime import Datetime
 from vaekit.fields.lattice import Lattice
 from vaekit.fields.number import Number
 from vaekit.fields.other import Other
@@ -19,12 +20,13 @@ from vaekit.fields.vector import Vector
 
 __all__ = ["KINDS", "AnyField", "edited"]
 
-AnyField = Number | Count | Category | Vector | Other
+AnyField = Number | Count | Category | Vector | Datetime | Other
 KINDS: dict[str, type[Field]] = {
     "number": Number,
     "count": Count,
     "category": Category,
     "vector": Vector,
+    "datetime": Datetime,
     "other": Other,
 }
 

@@ -10,9 +10,11 @@ from vaekit.fields.arrow_types import is_list, is_number, is_text, value_type
 from vaekit.fields.base import Column, Field
 from vaekit.fields.category import Category, levels_of, natural_likelihood, plain
 from vaekit.fields.count import Count, looks_like_count
+from vaekit.fields.datetime import Datetime
 from vaekit.fields.number import Number
 from vaekit.fields.other import Other, why_not
 from vaekit.fields.profile import HUGE, Profile
+from vaekit.fields.temporal import find_format, is_datetime
 from vaekit.fields.vector import Vector, constant_length, element_matrix
 
 __all__ = ["CHECK", "MAX_LEVELS", "infer_field"]
@@ -43,6 +45,8 @@ def infer_field(name: str, column: Column) -> Field:
         return _left_out(name, kind, "holds no values")
     if is_number(kind):
         return _number(name, column)
+    if is_datetime(value_type(kind)) or (is_text(value_type(kind)) and find_format(plain(column))[0]):
+        return _datetime(name, column)
     if Category.accepts(kind):
         return _category(name, column)
     if is_list(kind) and Vector.accepts(kind):
@@ -56,6 +60,14 @@ def _left_out(name: str, kind: pa.DataType, note: str) -> Other:
 
 def _constant(name: str, kind: pa.DataType, value: object) -> Other:
     return _left_out(name, kind, f"constant: every value is {value!r}")
+
+
+def _datetime(name: str, column: Column) -> Field:
+    """A point in time; one alone is a constant."""
+    values = plain(column) if pa.types.is_dictionary(column.type) else column
+    if len(values.drop_null().unique()) < 2:
+        return _constant(name, column.type, values.drop_null()[0].as_py())
+    return Datetime.infer(name, column)
 
 
 def _number(name: str, column: Column) -> Field:

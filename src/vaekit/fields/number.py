@@ -167,7 +167,11 @@ class NumberCodec(NumericCodec):
 
     def encode(self, columns: Sequence[Column | None], rows: int) -> Block:
         """Encode the columns into one block of B rows."""
-        matrix = self.check(columns, rows)
+        return self.encoded(self.check(columns, rows))
+
+    def encoded(self, matrix: Float) -> Block:
+        """Encode numbers in the units of the columns (F, B), NaN where missing."""
+        rows = matrix.shape[1]
         shape = (rows, len(self.fields))
         values, half, constant = (np.zeros(shape, dtype=np.float32) for _ in range(3))
         observed = np.zeros(shape, dtype=np.bool_)

@@ -15,7 +15,7 @@ __all__ = ["Other", "why_not"]
 _BINARY = "binary values are not modelled yet; decode them to numbers or text"
 _REASONS = (
     (pa.types.is_null, "holds no values"),
-    (pa.types.is_temporal, "datetime fields are not modelled yet; derive numbers such as the hour from it"),
+    (pa.types.is_temporal, "durations and times of the day are not modelled yet; cast to numbers"),
     (pa.types.is_decimal, "decimals are not modelled yet; cast to double"),
     (pa.types.is_nested, "nested values are not modelled yet; flatten it into columns"),
     (pa.types.is_binary, _BINARY),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -60,6 +61,12 @@ class Profile:
         counts = np.bincount(where, np.concatenate([self.counts, other.counts]), len(values)).astype(np.int64)
         rows, missing = self.rows + other.rows, self.missing + other.missing
         return Profile(values, counts, rows, missing, self.infinite + other.infinite)
+
+    def mapped(self, function: Callable[[Float], Float]) -> Profile:
+        """The profile of a function of the column."""
+        values, where = np.unique(function(self.values), return_inverse=True)
+        counts = np.bincount(where, self.counts, len(values)).astype(np.int64)
+        return Profile(values, counts, self.rows, self.missing, self.infinite)
 
     @property
     def count(self) -> int:

@@ -17,6 +17,7 @@ TAIL = 0.1  # outer mass whose mean slope continues beyond the data
 SMALLEST = 1e-9  # smallest rise of a piece, in encoded units
 MIN_ROWS = 50
 MAX_SHARES = 128
+MAX_SPIKES, REPEATS, OCCUPIED = 512, 5, 0.2  # grids with gaps keep a piece for each value if there are not too many
 
 Float = NDArray[np.float64]
 
@@ -25,9 +26,10 @@ def fit_quantile(profile: Profile, lattice: Lattice | None = None) -> tuple[Mono
     r"""Fit :math:`y = \Phi^{-1}(\hat F(x))`, piecewise linear between knots.
 
     The empirical distribution function is taken at about :math:`\sqrt n` equal shares of the mass, finer towards both
-    tails, and at both edges of every value that holds a whole share. Stretches between such values that hold no rows
-    share one per cent of the mass, so the density is positive everywhere. The outermost edges lie at
-    :math:`1 / (2 (n + 1))` from 0 and 1; beyond them the mean slope of the outer tenth goes on, so that far outliers
+    tails, and at both edges of every value that holds a whole share, and of every value of a grid that is mostly empty.
+    Stretches between such values that hold no rows share one per cent of the mass, so the density is positive
+    everywhere. The outermost edges lie at :math:`1 / (2 (n + 1))` from 0 and 1; beyond them the mean slope of the outer
+    tenth goes on, so that far outliers
     stay finite, and far. With fewer than 50 rows or three distinct values the map is affine.
 
     Args:
@@ -57,7 +59,10 @@ def fit_quantile(profile: Profile, lattice: Lattice | None = None) -> tuple[Mono
         piece = np.clip(np.searchsorted(x, atoms) - 1, 0, len(x) - 2)
         alone = (np.diff(x)[piece] <= 2.5 * reach) & (np.bincount(piece)[piece] == 1)  # if its edges were kept
         return _normal(x, cdf, profile.count), tuple(atoms[alone].tolist())
-    x, cdf, _ = _select(*_cells(profile, lattice, heavy), shares, profile.count)
+    cells = (profile.values[-1] - profile.values[0]) / lattice.delta + 1
+    few = len(profile.values) <= MAX_SPIKES and profile.count >= REPEATS * len(profile.values)
+    spikes = heavy | (few and len(profile.values) < OCCUPIED * cells)  # values that come again and again, far apart
+    x, cdf, _ = _select(*_cells(profile, lattice, spikes), shares, profile.count)
     return _normal(x, cdf, profile.count), ()
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from vaekit.arrays import Array, Block, BlockSpec
+from vaekit.fields.families.calendar import DAYS
 
 __all__ = ["marginal_nats"]
 
@@ -20,7 +21,7 @@ def marginal_nats(
 
     Numbers: a normal in encoded units, which under a quantile transform is the smoothed histogram of the column.
     Counts and categories: smoothed frequencies (add one half), with a geometric tail for counts above the largest
-    seen. Binary vector elements: smoothed frequencies; other vectors: normals.
+    seen. Binary vector elements: smoothed frequencies; other vectors: normals. Datetimes: their parts.
 
     Args:
         specs: The blocks; those with role ``model`` are used.
@@ -37,6 +38,8 @@ def marginal_nats(
         fitted, asked = train[spec.name], held_out[spec.name]
         if spec.kind == "count" or spec.levels:
             nats = _frequencies(spec, fitted, asked)
+        elif spec.likelihood == "calendar":
+            nats = _calendar(fitted, asked)
         elif spec.likelihood == "bernoulli":
             seen = np.broadcast_to(fitted.observed, fitted.values.shape)
             share = ((fitted.values * seen).sum(0) + 0.5) / (seen.sum(0) + 1.0)
@@ -66,6 +69,18 @@ def _normals(fitted: Block, asked: Block) -> Array:
     log_p = np.where(half > 1e-3, mass, density) - np.log(std)
     constant = 0.0 if asked.constant is None else np.asarray(asked.constant, np.float64)
     nats: Array = -(log_p + constant)
+    return nats
+
+
+def _calendar(fitted: Block, asked: Block) -> Array:
+    """Normals for weeks and times of the day, smoothed frequencies of the days of the week."""
+    nats = _normals(fitted, asked)
+    days = np.arange(DAYS)
+    counts = ((fitted.values[..., 1, None] == days) & fitted.observed[..., 1, None]).sum(0) + 0.5  # shape: (F, 7)
+    shares = counts / counts.sum(-1, keepdims=True)
+    day = np.asarray(asked.values[..., 1], np.int64)
+    nats[..., 1] = -np.log(np.take_along_axis(shares[None], day[..., None], axis=-1)[..., 0])
+    nats[..., 1] -= np.asarray(asked.constant[..., 1], np.float64)
     return nats
 
 

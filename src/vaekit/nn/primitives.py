@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from vaekit.arrays import Block, BlockSpec
+from vaekit.fields.datetime import CHANNELS
 from vaekit.nn.vae import VAE, Params
 
 __all__ = ["PRIMITIVES", "Decode", "Encode", "LogDensity", "Primitive", "PriorDraw", "Score"]
@@ -49,6 +50,7 @@ class Primitive(nn.Module):
             for name in spec.inputs:
                 values = torch.zeros(rows, *spec.shape)
                 typed = {"values": values.long() if spec.kind == "category" else values, "observed": values == 0}
+                typed["calendar"] = torch.zeros(rows, len(spec.fields), CHANNELS)
                 found[f"{spec.name}.{name}"] = typed.get(name, values)
         return found
 

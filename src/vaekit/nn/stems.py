@@ -13,10 +13,16 @@ from torch import Tensor, nn
 
 from vaekit.arrays import Block, BlockSpec
 from vaekit.errors import ConfigError
+from vaekit.fields.datetime import CHANNELS
 
-__all__ = ["STEMS", "CategoryStem", "CountStem", "NumberStem", "Stems", "VectorStem"]
+__all__ = ["STEMS", "CategoryStem", "CountStem", "DatetimeStem", "NumberStem", "Stems", "VectorStem"]
 
 _REACH = 10.0  # encoded numbers beyond this many units look alike to the encoder
+
+
+def bend(values: Tensor) -> Tensor:
+    """Encoded numbers with far outliers pulled in, so that they cannot saturate the network."""
+    return _REACH * torch.tanh(values / _REACH)
 
 
 class NumberStem(nn.Module):
@@ -33,7 +39,7 @@ class NumberStem(nn.Module):
 
     def bend(self, values: Tensor) -> Tensor:
         """The value scale that the linear map sees."""
-        return _REACH * torch.tanh(values / _REACH)
+        return bend(values)
 
     def forward(self, block: Block) -> Tensor:
         """Map a block to (B, H)."""
@@ -95,11 +101,35 @@ class VectorStem(nn.Module):
         return self.linear(torch.cat([values, mask if self.partial else mask.mean(-1, keepdim=True)], dim=-1))
 
 
+class DatetimeStem(nn.Module):
+    """Linear map of where on the time line a point is, of the waves of clock, week and year, and of the mask.
+
+    Args:
+        spec: The block.
+        width: Output width H.
+    """
+
+    def __init__(self, spec: BlockSpec, width: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear((2 + CHANNELS) * len(spec.fields), width)
+
+    def forward(self, block: Block) -> Tensor:
+        """Map a block to (B, H)."""
+        line, seen = (
+            array.flatten(2)[..., :1] if array.dim() > 2 else array[..., None]
+            for array in (block.values, block.observed)
+        )
+        line = torch.where(seen, bend(line), 0.0)
+        waves = torch.where(seen, block.calendar, 0.0)
+        return self.linear(torch.cat([line, waves, seen.to(line.dtype)], dim=-1).flatten(1))
+
+
 STEMS: dict[str, Callable[[BlockSpec, int], nn.Module]] = {
     "number": NumberStem,
     "count": CountStem,
     "category": CategoryStem,
     "vector": VectorStem,
+    "datetime": DatetimeStem,
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -107,7 +108,7 @@ def hide(blocks: Blocks, specs: Mapping[str, BlockSpec], share: float, rng: torc
         shape = block.observed.shape if specs[name].partial else (rows, len(specs[name].fields))
         keep = torch.rand(shape, generator=rng, device=device) >= rate.reshape(rows, *[1] * (len(shape) - 1))
         keep = keep.reshape(*keep.shape, *[1] * (block.observed.dim() - keep.dim()))
-        found[name] = Block(block.values, block.observed & keep, block.half, block.constant, block.lengths)
+        found[name] = replace(block, observed=block.observed & keep)
     return found
 
 

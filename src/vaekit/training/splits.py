@@ -10,6 +10,7 @@ import pyarrow as pa
 from vaekit.arrays import Array, generator
 from vaekit.errors import TrainingError
 from vaekit.fields.contract import Contract
+from vaekit.fields.datetime import Datetime
 
 __all__ = ["Splits", "split"]
 
@@ -72,9 +73,9 @@ def split(table: pa.Table, contract: Contract, valid: float, calibration: float,
     stop, rest = max(1, round(valid * rows)), round(calibration * rows)
     times, entities = contract.names("time"), contract.names("entity")
     if times:
-        return _by_time(_codes(table, times, ordered=True), stop, rest, ", ".join(times))
+        return _by_time(_codes(table, contract, times, ordered=True), stop, rest, ", ".join(times))
     if entities:
-        codes = _codes(table, entities, ordered=False)
+        codes = _codes(table, contract, entities, ordered=False)
         shuffled = generator(seed, "split").permutation(int(codes.max()) + 1)[codes]
         return _by_entity(shuffled, stop, rest, ", ".join(entities))
     return Splits.random(rows, valid, calibration, seed)
@@ -108,14 +109,17 @@ def _by_entity(codes: Array, stop: int, rest: int, name: str) -> Splits:
     return Splits(train, valid, calibration, by="entity")
 
 
-def _codes(table: pa.Table, names: tuple[str, ...], ordered: bool) -> Array:
+def _codes(table: pa.Table, contract: Contract, names: tuple[str, ...], ordered: bool) -> Array:
     """One whole number per row that tells its combination of values; -1 for a missing instant. Shape (B,)."""
     import pyarrow.compute as pc
 
     codes = np.zeros(table.num_rows, np.int64)
     missing = np.zeros(table.num_rows, bool)
     for name in names:
+        field = contract[name]
         column = table[name].combine_chunks()
+        if isinstance(field, Datetime):  # text need not sort as time does
+            column = pa.array(field.read(table[name]), from_pandas=True)
         if pa.types.is_dictionary(column.type):
             column = column.cast(column.type.value_type)
         values = pc.unique(column).drop_null()

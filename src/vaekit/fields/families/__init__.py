@@ -10,6 +10,7 @@ from __future__ import annotations
 from vaekit.arrays import BlockSpec
 from vaekit.errors import ConfigError
 from vaekit.fields.families.base import Family
+from vaekit.fields.families.calendar import Calendar
 from vaekit.fields.families.categories import Bernoulli, Categorical, Ordinal
 from vaekit.fields.families.continuous import Gaussian, StudentT
 from vaekit.fields.families.counts import (
@@ -26,6 +27,7 @@ FAMILIES: dict[str, Family] = {
     for entry in (
         Gaussian(),
         StudentT(),
+        Calendar(),
         Bernoulli(),
         Categorical(),
         Ordinal(),

@@ -24,7 +24,7 @@ class Gaussian(Family):
     """
 
     name = "gaussian"
-    kinds = ("number", "vector")
+    kinds = ("number", "vector", "datetime")
     params = ("loc", "scale")
     options: ClassVar[Mapping[str, tuple[str, ...] | type[float]]] = {
         "scale": ("fixed", "learned", "optimal"),
@@ -56,7 +56,7 @@ class StudentT(Family):
     """Student's t with location, scale and `df` degrees of freedom (more than one), for heavy tails."""
 
     name = "student_t"
-    kinds = ("number",)
+    kinds = ("number", "datetime")
     params = ("loc", "scale", "df")
 
     def ppf(self, params: Params, u: Array, spec: BlockSpec) -> Float:

@@ -6,6 +6,7 @@ from vaekit.arrays import BlockSpec
 from vaekit.errors import ConfigError
 from vaekit.nn.likelihoods.base import Likelihood
 from vaekit.nn.likelihoods.bernoulli import Bernoulli
+from vaekit.nn.likelihoods.calendar import Calendar
 from vaekit.nn.likelihoods.categorical import Categorical
 from vaekit.nn.likelihoods.counts import (
     NegativeBinomial,
@@ -22,6 +23,7 @@ __all__ = ["LIKELIHOODS", "Likelihood", "make"]
 LIKELIHOODS: dict[str, type[Likelihood]] = {
     "gaussian": Gaussian,
     "student_t": StudentT,
+    "calendar": Calendar,
     "bernoulli": Bernoulli,
     "categorical": Categorical,
     "ordinal": Ordinal,

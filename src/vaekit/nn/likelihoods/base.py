@@ -40,7 +40,7 @@ class Likelihood(nn.Module):
         super().__init__()
         self.spec, self.family = spec, family(spec)
         # A block whose cells are all known to be zero is continuous, and its graph needs no cells.
-        self.cells = spec.kind == "number" and (not spec.cell or any(cell > 0.0 for cell in spec.cell))
+        self.cells = "half" in spec.inputs and (not spec.cell or any(cell > 0.0 for cell in spec.cell))
         self.head = nn.Linear(width, self.outputs(spec))
         if self.cells and self.order:
             nodes, weights = gauss_legendre(self.order)

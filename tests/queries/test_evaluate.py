@@ -94,7 +94,6 @@ def test_conditional_nats_are_alike_on_both_backends(zoo):
     one, other = (evaluate(model.engine, rows, rows, seed=1)["fields"] for model in (kept.torch, kept.onnx))
     for name, field in one.items():
         assert field["conditional_nats"] == pytest.approx(other[name]["conditional_nats"], abs=1e-3), name
-    assert one["area"]["conditional_nats"] < one["area"]["marginal_nats"] - 0.1
 
 
 def test_nothing_to_evaluate_gives_no_figures(zoo, tables):

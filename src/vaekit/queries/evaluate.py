@@ -90,10 +90,10 @@ def _information(engine: Engine, blocks: Blocks, baseline: dict[str, Array], see
     rows = generator(seed, "conditional").permutation(count(blocks))[:most]
     gains: dict[str, list[Array]] = {name: [] for name in baseline}
     for chunk in engine.chunks(len(rows), _SAMPLES):
-        noise = engine.noise(
-            int(generator(seed, "conditional", chunk.start).integers(2**62)), _SAMPLES, len(rows[chunk])
-        )
-        found = conditional_nats(engine.backend.run, engine.architecture.blocks, take(blocks, rows[chunk]), noise)
+        some = rows[chunk]
+        own = int(generator(seed, "conditional", chunk.start).integers(2**62))
+        noise = engine.noise(own, _SAMPLES, len(some))
+        found = conditional_nats(engine.backend.run, engine.architecture.blocks, take(blocks, some), noise)
         for name, nats in found.items():
             gains[name].append(baseline[name][some] - nats)
     return {name: float(np.concatenate(parts).mean()) for name, parts in gains.items()}

@@ -43,6 +43,10 @@ def params_of(name, kind=None, lead=(K, B), seed=0):
         for f, level in enumerate(LEVELS):
             cut[0, 0, f, 1:level] = np.sort(2.0 * rng.standard_normal(level - 1))
         return {"location": rng.standard_normal(shape), "cutpoints": cut}
+    if name == "mixture":
+        logits, locs, spreads = rng.standard_normal((3, *shape, 5))
+        weights = special.log_softmax(logits, axis=-1)
+        return {"log_weights": weights, "locs": 3.0 * locs, "scales": np.exp(spreads)}
     drawn = {
         "loc": 3.0 * rng.standard_normal(shape),
         "logits": 2.0 * rng.standard_normal(shape),
@@ -85,9 +89,15 @@ def inflated(law, p):
     return lambda x: np.where(x < 0, 0.0, pi + (1 - pi) * law.cdf(x))
 
 
+def mixed_cdf(p):
+    """Distribution functions of the components, added up."""
+    return lambda x: (np.exp(p["log_weights"]) * stats.norm.cdf(x[..., None], p["locs"], p["scales"])).sum(-1)
+
+
 CDF = {
     "gaussian": lambda p: stats.norm(p["loc"], p["scale"]).cdf,
     "student_t": lambda p: stats.t(p["df"], p["loc"], p["scale"]).cdf,
+    "mixture": mixed_cdf,
     "bernoulli": lambda p: stats.bernoulli(special.expit(p["logits"])).cdf,
     "categorical": lambda p: category_cdf(flat_pmf(p)),
     "ordinal": lambda p: category_cdf(ordinal_pmf(p)),
@@ -99,6 +109,7 @@ CDF = {
 MEAN = {
     "gaussian": lambda p: stats.norm(p["loc"], p["scale"]).mean(),
     "student_t": lambda p: stats.t(p["df"], p["loc"], p["scale"]).mean(),
+    "mixture": lambda p: (np.exp(p["log_weights"]) * p["locs"]).sum(-1),
     "bernoulli": lambda p: special.expit(p["logits"]),
     "ordinal": lambda p: ordinal_pmf(p) @ np.arange(max(LEVELS)),
     "poisson": lambda p: stats.poisson(p["rate"]).mean(),
@@ -107,7 +118,7 @@ MEAN = {
     "zero_inflated_negative_binomial": lambda p: special.expit(-p["zero_logits"]) * p["mean"],
 }
 CASES = [(name, kind) for name, entry in FAMILIES.items() for kind in entry.kinds]
-CONTINUOUS = ("gaussian", "student_t")
+CONTINUOUS = ("gaussian", "student_t", "mixture")
 over = pytest.mark.parametrize(("name", "kind"), CASES)
 discrete = pytest.mark.parametrize(("name", "kind"), [case for case in CASES if case[0] not in CONTINUOUS])
 continuous = pytest.mark.parametrize(("name", "kind"), [case for case in CASES if case[0] in CONTINUOUS])

@@ -15,6 +15,7 @@ from vaekit.errors import ConfigError, ContractError
 from vaekit.fields import numeric
 from vaekit.fields.arrow_types import is_number, parse_type
 from vaekit.fields.base import Codec, Column, Field, Float, Option, Role
+from vaekit.fields.families import FAMILIES
 from vaekit.fields.lattice import Lattice, find_lattice
 from vaekit.fields.profile import Profile
 from vaekit.fields.quantile import fit_quantile
@@ -34,7 +35,7 @@ class Number(Field, frozen=True, kw_only=True, tag="number"):
     atoms, values that many rows repeat exactly, which are treated as grid points of their own.
 
     Args:
-        likelihood: ``gaussian`` or ``student_t``.
+        likelihood: ``gaussian``, ``student_t`` (heavy tails) or ``mixture`` (several modes).
         transform: ``quantile`` (roughly normal afterwards; affine below 50 rows) or ``standard`` (affine). A
             ``student_t`` is always ``standard``, with a robust scale.
         options: Options of the likelihood, for example ``{"scale": "fixed", "sigma": 0.1}``.
@@ -65,8 +66,11 @@ class Number(Field, frozen=True, kw_only=True, tag="number"):
 
     def __post_init__(self) -> None:
         self._check_likelihood(self.likelihood, self.options)
-        if self.likelihood == "student_t" and self.transform != "standard":
-            raise ConfigError(f"field {self.name!r}: a student_t needs transform='standard'; got {self.transform!r}")
+        if self.transform not in (allowed := FAMILIES[self.likelihood].transforms):
+            raise ConfigError(
+                f"field {self.name!r}: a {self.likelihood} needs transform={' or '.join(map(repr, allowed))}; "
+                f"got {self.transform!r}"
+            )
 
     @property
     def measure(self) -> str:
@@ -108,7 +112,7 @@ class Number(Field, frozen=True, kw_only=True, tag="number"):
         more: dict[str, Any] = {}
         family = asked.get("likelihood", self.likelihood)
         if family != self.likelihood and "transform" not in asked:
-            more["transform"] = "standard" if family == "student_t" else "quantile"
+            more["transform"] = FAMILIES[family].transforms[0] if family in FAMILIES else self.transform
         if family != self.likelihood and "options" not in asked:
             more["options"] = {}
         if isinstance(asked.get("lattice"), int | float):
@@ -133,7 +137,7 @@ class Number(Field, frozen=True, kw_only=True, tag="number"):
         if self.transform == "quantile":
             fitted, atoms = fit_quantile(profile, self.lattice)
         else:
-            fitted, atoms = fit_affine(profile, robust=self.likelihood == "student_t"), ()
+            fitted, atoms = fit_affine(profile, robust=FAMILIES[self.likelihood].robust), ()
         return msgspec.structs.replace(
             self,
             map=fitted,

@@ -11,7 +11,7 @@ from vaekit.arrays import BlockSpec
 from vaekit.errors import ConfigError
 from vaekit.fields.families.base import Family
 from vaekit.fields.families.categories import Bernoulli, Categorical, Ordinal
-from vaekit.fields.families.continuous import Gaussian, StudentT
+from vaekit.fields.families.continuous import Gaussian, Mixture, StudentT
 from vaekit.fields.families.counts import (
     NegativeBinomial,
     Poisson,
@@ -26,6 +26,7 @@ FAMILIES: dict[str, Family] = {
     for entry in (
         Gaussian(),
         StudentT(),
+        Mixture(),
         Bernoulli(),
         Categorical(),
         Ordinal(),

@@ -14,6 +14,7 @@ from vaekit.nn.likelihoods.counts import (
     ZeroInflatedPoisson,
 )
 from vaekit.nn.likelihoods.gaussian import Gaussian
+from vaekit.nn.likelihoods.mixture import Mixture
 from vaekit.nn.likelihoods.ordinal import Ordinal
 from vaekit.nn.likelihoods.student_t import StudentT
 
@@ -22,6 +23,7 @@ __all__ = ["LIKELIHOODS", "Likelihood", "make"]
 LIKELIHOODS: dict[str, type[Likelihood]] = {
     "gaussian": Gaussian,
     "student_t": StudentT,
+    "mixture": Mixture,
     "bernoulli": Bernoulli,
     "categorical": Categorical,
     "ordinal": Ordinal,

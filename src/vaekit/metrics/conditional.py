@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -35,7 +35,11 @@ def log_predictive(log_weight: Array, log_p: Array) -> Array:
 
 
 def conditional_nats(
-    run: Run, specs: Sequence[BlockSpec], blocks: Blocks, noise: Mapping[str, Array]
+    run: Run,
+    specs: Sequence[BlockSpec],
+    blocks: Blocks,
+    noise: Mapping[str, Array],
+    fields: Collection[str] | None = None,
 ) -> dict[str, Array]:
     """-log p(x_f | x_rest) of each model field and row, by importance sampling; 0 where the cell is missing.
 
@@ -51,6 +55,7 @@ def conditional_nats(
         specs: The blocks.
         blocks: Encoded rows, B of them.
         noise: Noise under the names that graphs take, shapes (K, B, *shape); the same draws serve every field.
+        fields: Names of the fields to look at; all model fields by default.
 
     Returns:
         Field name to shape (B,), float64, in the units of `marginal_nats`: their difference is the information that the
@@ -63,6 +68,8 @@ def conditional_nats(
     found: dict[str, Array] = {}
     for spec in (spec for spec in specs if spec.role == "model"):
         for index, name in enumerate(spec.fields):
+            if fields is not None and name not in fields:
+                continue
             hidden = shown | _inputs([spec], {spec.name: without(blocks[spec.name], index)})
             encoded = run("encode", {**hidden, **noise})
             params = run("decode", {**hidden, **{n: v for n, v in encoded.items() if n.startswith("z.")}})

@@ -40,7 +40,7 @@ LEAST_SECONDS = 4.0  # pilots in less time tell nothing
 STEPS = (100, 400)  # fewest and most optimiser steps of a pilot
 PILOTS = 4
 MARGIN, LEAST_GAIN = 2.0, 0.01  # standard errors, and nats, by which the default has to be beaten
-CELLS, HELD_OUT, SAMPLES = 5_000, 1_000, 32  # cells predicted from their rows, rows at most, and draws for each
+CELLS, HELD_OUT, SAMPLES = 4_000, 500, 16  # cells predicted from their rows, rows at most, and draws for each
 STOPPING = 200  # of the held-out rows are looked at while a pilot trains
 
 Changes = Mapping[str, Mapping[str, Any]]
@@ -201,7 +201,7 @@ class _Pilots:
 def _look(vae: VAE, blocks: dict[str, Block], fields: Any, seed: int, device: torch.device) -> _Found:
     """Conditional nats of some fields on some of the rows, and the importance-weighted bound on all."""
     run, count = _runner(vae, device), len(next(iter(blocks.values())))
-    few = np.arange(min(count, max(100, CELLS // max(len(fields), 1))))
+    few = np.arange(min(count, max(150, CELLS // max(len(fields), 1))))
     columns: dict[str, list[Array]] = {name: [] for name in fields}
     bounds = []
     for start in range(0, count, 256):

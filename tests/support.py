@@ -186,6 +186,7 @@ MODELS: dict[str, Spec] = {
             "texture": {"options": {"scale": "fixed", "sigma": 0.5}},
             "smoothness": {"options": {"scale": "optimal"}},
             "concavity": {"likelihood": "student_t"},
+            "radius": {"likelihood": "mixture"},
             "symmetry": {"role": "condition"},
         },
         given={"symmetry": 0.18},

@@ -158,7 +158,7 @@ def test_densities_sum_to_one_over_the_grid():
     weeks = np.diff(stats.norm.cdf(ends[0], p["week_loc"], p["week_scale"]))
     hours = (
         np.exp(p["clock_log_weights"])
-        @ np.diff(stats.norm.cdf(np.array(ends[1])[:, None], p["clock_loc"], p["clock_scale"]), axis=0)[0]
+        @ np.diff(stats.norm.cdf(np.array(ends[1])[:, None], p["clock_locs"], p["clock_scales"]), axis=0)[0]
     )
     assert 0.5 < hours < 1.0  # what is left lies before and after the day
     assert np.exp(log_p).sum() * 3600 == pytest.approx(float(weeks[0] * hours), rel=1e-5)

@@ -160,7 +160,7 @@ def test_far_outliers_are_finite_and_far():
     assert np.isfinite(block.constant).all()
     assert (np.diff(block.values[:3, 0]) > 0).all()
     np.testing.assert_allclose(block.values[0, 0], 10.0, rtol=0.2)  # normal data stay on their own scale
-    assert block.values[3, 0] < -1e6
+    assert -1e3 < block.values[3, 0] < -200  # a number to work with: its square does not drown everything
 
 
 @settings(deadline=None, max_examples=60)

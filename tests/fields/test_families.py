@@ -50,9 +50,13 @@ def params_of(name, kind=None, lead=(K, B), seed=0):
             "week_scale": np.exp(week[..., 1]),
             "day_log_probs": special.log_softmax(day, axis=-1),
             "clock_log_weights": special.log_softmax(more, axis=-1),
-            "clock_loc": 2.0 * clock,
-            "clock_scale": np.exp(0.5 * more),
+            "clock_locs": 2.0 * clock,
+            "clock_scales": np.exp(0.5 * more),
         }
+    if name == "mixture":
+        logits, locs, spreads = rng.standard_normal((3, *shape, 5))
+        weights = special.log_softmax(logits, axis=-1)
+        return {"log_weights": weights, "locs": 3.0 * locs, "scales": np.exp(spreads)}
     drawn = {
         "loc": 3.0 * rng.standard_normal(shape),
         "logits": 2.0 * rng.standard_normal(shape),
@@ -102,16 +106,22 @@ def calendar(p):
     def cdf(x):
         week = stats.norm.cdf(x[..., 0], p["week_loc"], p["week_scale"])
         day = category_cdf(np.exp(p["day_log_probs"]) * np.ones((*x.shape[:-1], 7)))(np.floor(x[..., 1]).astype(int))
-        clock = (weights * stats.norm.cdf(x[..., 2, None], p["clock_loc"], p["clock_scale"])).sum(-1)
+        clock = (weights * stats.norm.cdf(x[..., 2, None], p["clock_locs"], p["clock_scales"])).sum(-1)
         return np.stack([week, day, clock], axis=-1)
 
     return cdf
+
+
+def mixed_cdf(p):
+    """Distribution functions of the components, added up."""
+    return lambda x: (np.exp(p["log_weights"]) * stats.norm.cdf(x[..., None], p["locs"], p["scales"])).sum(-1)
 
 
 CDF = {
     "calendar": calendar,
     "gaussian": lambda p: stats.norm(p["loc"], p["scale"]).cdf,
     "student_t": lambda p: stats.t(p["df"], p["loc"], p["scale"]).cdf,
+    "mixture": mixed_cdf,
     "bernoulli": lambda p: stats.bernoulli(special.expit(p["logits"])).cdf,
     "categorical": lambda p: category_cdf(flat_pmf(p)),
     "ordinal": lambda p: category_cdf(ordinal_pmf(p)),
@@ -125,12 +135,13 @@ MEAN = {
         [
             p["week_loc"],
             np.exp(p["day_log_probs"]) @ np.arange(7.0),
-            (np.exp(p["clock_log_weights"]) * p["clock_loc"]).sum(-1),
+            (np.exp(p["clock_log_weights"]) * p["clock_locs"]).sum(-1),
         ],
         axis=-1,
     ),
     "gaussian": lambda p: stats.norm(p["loc"], p["scale"]).mean(),
     "student_t": lambda p: stats.t(p["df"], p["loc"], p["scale"]).mean(),
+    "mixture": lambda p: (np.exp(p["log_weights"]) * p["locs"]).sum(-1),
     "bernoulli": lambda p: special.expit(p["logits"]),
     "ordinal": lambda p: ordinal_pmf(p) @ np.arange(max(LEVELS)),
     "poisson": lambda p: stats.poisson(p["rate"]).mean(),
@@ -139,7 +150,7 @@ MEAN = {
     "zero_inflated_negative_binomial": lambda p: special.expit(-p["zero_logits"]) * p["mean"],
 }
 CASES = [(name, kind) for name, entry in FAMILIES.items() for kind in entry.kinds]
-CONTINUOUS = ("gaussian", "student_t")
+CONTINUOUS = ("gaussian", "student_t", "mixture")
 over = pytest.mark.parametrize(("name", "kind"), CASES)
 discrete = pytest.mark.parametrize(
     ("name", "kind"), [case for case in CASES if case[0] not in (*CONTINUOUS, "calendar")]

@@ -55,14 +55,20 @@ def calendar(p, x):
     week = stats.norm.logpdf(x[..., 0], p["week_loc"], p["week_scale"])
     codes = np.broadcast_to(x[..., 1], week.shape).astype(int)[..., None]
     day = np.take_along_axis(p["day_log_probs"], codes, axis=-1)[..., 0]
-    each = stats.norm.logpdf(x[..., 2, None], p["clock_loc"], p["clock_scale"])
+    each = stats.norm.logpdf(x[..., 2, None], p["clock_locs"], p["clock_scales"])
     return np.stack([week, day, special.logsumexp(p["clock_log_weights"] + each, axis=-1)], axis=-1)
+
+
+def mixed(p, x):
+    """Densities of the components, added up."""
+    return np.log(np.sum(np.exp(p["log_weights"]) * stats.norm.pdf(x[..., None], p["locs"], p["scales"]), axis=-1))
 
 
 REFERENCE = {
     "gaussian": lambda p, x, _: stats.norm.logpdf(x, p["loc"], p["scale"]),
     "student_t": lambda p, x, _: stats.t.logpdf(x, p["df"], p["loc"], p["scale"]),
     "calendar": lambda p, x, _: calendar(p, x),
+    "mixture": lambda p, x, _: mixed(p, x),
     "bernoulli": lambda p, x, _: stats.bernoulli.logpmf(x, special.expit(p["logits"])),
     "categorical": lambda p, x, levels: pick(p["log_probs"], x, levels),
     "ordinal": ordinal,
@@ -71,10 +77,21 @@ REFERENCE = {
     "zero_inflated_poisson": lambda p, x, _: inflated(stats.poisson.logpmf(x, p["rate"]), p, x),
     "zero_inflated_negative_binomial": lambda p, x, _: inflated(negative_binomial(p, x), p, x),
 }
-DISTRIBUTION = {  # for the mass of cells
-    "gaussian": lambda p: stats.norm(p["loc"], p["scale"]),
-    "student_t": lambda p: stats.t(p["df"], p["loc"], p["scale"]),
+DISTRIBUTION = {  # for the mass of cells: laws around zero, and the weights of their locations
+    "gaussian": lambda p: (stats.norm(0, p["scale"]), p["loc"], None),
+    "student_t": lambda p: (stats.t(p["df"], 0, p["scale"]), p["loc"], None),
+    "mixture": lambda p: (stats.norm(0, p["scales"]), p["locs"], np.exp(p["log_weights"])),
 }
+
+
+def mass(case, p, y, d):
+    """Mass of the cells y - d to y + d: by the left tail, where cdf keeps its digits."""
+    law, loc, weights = DISTRIBUTION[case.name](p)
+    if weights is not None:
+        y, d = y[..., None], d[..., None]
+    far = -np.abs(y - loc)
+    found = law.cdf(far + d) - law.cdf(far - d)
+    return found if weights is None else (weights * found).sum(-1)
 
 
 # ---------------------------------------------------------------------------------------------- the cases
@@ -184,7 +201,8 @@ def test_params_have_the_names_and_shapes_that_the_family_declares(case):
         "cutpoints": (1, 1, 3, max(case.spec.levels, default=0) + 1),
         "day_log_probs": (K, B, 3, 7),
         **dict.fromkeys(("week_loc", "week_scale"), (K, B, 3)),
-        **dict.fromkeys(("clock_log_weights", "clock_loc", "clock_scale"), (K, B, 3, 5)),
+        **dict.fromkeys(("clock_log_weights", "clock_locs", "clock_scales"), (K, B, 3, 5)),
+        **dict.fromkeys(("log_weights", "locs", "scales"), (K, B, 3, 5)),
     }
     for name, value in params.items():
         assert value.shape == shapes.get(name, (K, B, *case.spec.shape)), name
@@ -226,21 +244,23 @@ def test_cells_have_scipys_mass(case, dtype):
     values, half = case.draws(params).to(dtype), torch.tensor(case.cell, dtype=dtype).expand(B, -1)
     found = total(module, params, values, half)
     p, y, d = arrays(params), values.double().numpy(), half.double().numpy()
-    p["loc"], y = np.zeros_like(p["loc"]), -np.abs(y - p["loc"])  # the left tail, where cdf keeps its digits
-    law = DISTRIBUTION[case.name](p)
-    expected = np.log((law.cdf(y + d) - law.cdf(y - d)) / (2 * d))
-    assert np.ptp(d / p["scale"]) > 0.5  # narrow and wide cells are among them
+    expected = np.log(mass(case, p, y, d) / (2 * d))
+    widths = d / p["scale"] if "scale" in p else d[..., None] / p["scales"]
+    assert np.ptp(widths) > 0.5  # narrow and wide cells are among them
     np.testing.assert_allclose(found, expected, rtol=3e-6, atol=5e-6)
 
 
 def single(case, **params):
     """A head of one field, and its parameters given outright with shape (1, 1, 1)."""
     spec = BlockSpec(name="one", kind=case.kind, likelihood=case.name, fields=("a",), cell=case.cell[:1])
-    full = {name: torch.full((1, 1, 1), value, dtype=torch.float64) for name, value in params.items()}
+    full = {name: torch.tensor([[[value]]], dtype=torch.float64) for name, value in params.items()}
     return make(spec, WIDTH).double(), full
 
 
 def law_params(case, scale):
+    if case.name == "mixture":
+        shares = np.log([0.5, 0.25, 0.15, 0.06, 0.04])
+        return {"log_weights": shares.tolist(), "locs": [0.3, -0.4, 1.0, 0.3, 0.8], "scales": [scale] * 4 + [2 * scale]}
     return {"loc": 0.3, "scale": scale} | ({"df": 2.5} if case.name == "student_t" else {})
 
 
@@ -455,12 +475,16 @@ def test_parameters_keep_their_bounds(case):
     module, h = case.head(torch.float32)
     with torch.no_grad():
         params = module(h * 1e6)
-    if "scale" in params and case.options.get("scale", "learned") == "learned":
-        fraction = {"gaussian": 1 / 3, "student_t": 1 / 2}[case.name]
+    scale = params.get("scales", params.get("scale"))
+    if scale is not None and case.options.get("scale", "learned") == "learned":
+        fraction = {"gaussian": 1 / 3, "student_t": 1 / 2, "mixture": 1 / 3}[case.name]
         floor = np.maximum(1e-3, fraction * np.array(case.spec.cell or (0.0,)))
-        lowest = params["scale"].amin((0, 1)).flatten().numpy()
+        lowest = (scale.amin(-1) if case.name == "mixture" else scale).amin((0, 1)).flatten().numpy()
         np.testing.assert_allclose(lowest, np.broadcast_to(floor, lowest.shape), rtol=1e-4)
-        assert params["scale"].max() <= 100.001
+        assert scale.max() <= 100.001
+    if case.name == "mixture":
+        np.testing.assert_allclose(params["log_weights"].exp().sum(-1), 1.0, rtol=1e-5)
+        assert params["log_weights"].min() > -18.0
     bounds = {
         "df": (2, 100),
         "logits": (-15, 15),
@@ -567,9 +591,27 @@ def test_scale_options_change_the_result():
     assert float(found["learned"].detach().std()) > 0.0
 
 
+@pytest.mark.parametrize("components", [2, 9])
+def test_a_mixture_has_as_many_components_as_asked_and_starts_like_the_encoded_column(components):
+    case = Case("mixture", "number", {"components": components}, cell=(0.0, 0.0, 0.0))
+    module = make(case.spec, WIDTH).double()
+    with torch.no_grad():
+        params = {name: value.numpy() for name, value in module(torch.zeros(1, 1, WIDTH).double()).items()}
+        module.head.bias.zero_()
+        start = arrays(module(torch.zeros(1, 1, WIDTH).double()))
+    assert params["locs"].shape == (1, 1, 3, components)
+    x = np.linspace(-3, 3, 61)[:, None, None, None]
+    one = {name: value[:, :, :1] for name, value in start.items()}
+    distance = np.abs(np.exp(mixed(one, x)) - stats.norm.pdf(x)).mean()
+    assert distance < 0.06
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"likelihood": "mixture", "options": {"components": 1}}, "whole number from 2"),
+        ({"likelihood": "mixture", "options": {"components": 2.5}}, "whole number from 2"),
+        ({"likelihood": "mixture", "options": {"components": "many"}}, "positive number"),
         ({"options": {"scales": "fixed"}}, "no option 'scales'"),
         ({"options": {"scale": "fix"}}, "one of fixed, learned, optimal"),
         ({"options": {"sigma": 2.0}}, "needs scale='fixed'"),

@@ -78,6 +78,24 @@ def test_accuracy_and_missing_cells(zoo):
     )
 
 
+def test_a_field_given_the_rest_of_its_row(zoo):
+    """Two normals with correlation 0.9: entropy of one given the other, and alone."""
+    figures = evaluate(zoo["pair"].torch.engine, bivariate(1500, seed=201), bivariate(800, seed=102), seed=4)
+    entropy = 0.5 * np.log(2 * np.pi * np.e)
+    for name in "ab":
+        field = figures["fields"][name]
+        assert field["conditional_nats"] == pytest.approx(entropy + np.log(NOISE), abs=0.12)
+        assert field["marginal_nats"] == pytest.approx(entropy, abs=0.08)
+
+
+def test_conditional_nats_are_alike_on_both_backends(zoo):
+    kept = zoo["cancer"]
+    rows = kept.table.slice(0, 100)
+    one, other = (evaluate(model.engine, rows, rows, seed=1)["fields"] for model in (kept.torch, kept.onnx))
+    for name, field in one.items():
+        assert field["conditional_nats"] == pytest.approx(other[name]["conditional_nats"], abs=1e-3), name
+
+
 def test_nothing_to_evaluate_gives_no_figures(zoo, tables):
     assert evaluate(zoo["pair"].torch.engine, tables[0].slice(0, 0), tables[1]) == {}
 

@@ -45,7 +45,8 @@ def fit(
 
     Rows are split at random into training, early stopping and calibration. Transforms are fitted on training rows only,
     training keeps the weights with the best validation ELBO, and the calibration rows, which neither saw, make the
-    conformal p-values of `score` and `detect` honest.
+    conformal p-values of `score` and `detect` honest. If the contract is inferred here, short pilot fits choose the
+    likelihood of every number and count first; ``choose=False`` switches that off.
 
     Args:
         table: pandas, Polars, Arrow, a dict of arrays, a 2-D array, or a path to Parquet or CSV.
@@ -88,7 +89,9 @@ def fit(
     if isinstance(contract, str | Path):
         contract = Contract.load(contract)
     folder = Path(out) if out is not None else None
-    trained = train(rows, contract or Contract.infer(rows), settings, out=folder, resume=resume, progress=progress)
+    asked = contract or Contract.infer(rows)
+    inferred = contract is None
+    trained = train(rows, asked, settings, out=folder, resume=resume, progress=progress, inferred=inferred)
     model = assemble(trained, rows, settings.seed)
     if folder is not None:
         model.save(folder / "bundle")

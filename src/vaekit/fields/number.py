@@ -14,6 +14,7 @@ from vaekit.arrays import Block
 from vaekit.errors import ConfigError, ContractError
 from vaekit.fields import numeric
 from vaekit.fields.base import Codec, Column, Float, Role
+from vaekit.fields.families import FAMILIES
 from vaekit.fields.lattice import Lattice, find_lattice
 from vaekit.fields.numeric import Numeric, NumericCodec
 from vaekit.fields.profile import Profile
@@ -34,7 +35,7 @@ class Number(Numeric, frozen=True, kw_only=True, tag="number"):
     atoms, values that many rows repeat exactly, which are treated as grid points of their own.
 
     Args:
-        likelihood: ``gaussian`` or ``student_t``.
+        likelihood: ``gaussian``, ``student_t`` (heavy tails) or ``mixture`` (several modes).
         transform: ``quantile`` (roughly normal afterwards; affine below 50 rows) or ``standard`` (affine). A
             ``student_t`` is always ``standard``, with a robust scale.
         options: Options of the likelihood, for example ``{"scale": "fixed", "sigma": 0.1}``.
@@ -61,8 +62,11 @@ class Number(Numeric, frozen=True, kw_only=True, tag="number"):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.likelihood == "student_t" and self.transform != "standard":
-            raise ConfigError(f"field {self.name!r}: a student_t needs transform='standard'; got {self.transform!r}")
+        if self.transform not in (allowed := FAMILIES[self.likelihood].transforms):
+            raise ConfigError(
+                f"field {self.name!r}: a {self.likelihood} needs transform={' or '.join(map(repr, allowed))}; "
+                f"got {self.transform!r}"
+            )
 
     @property
     def measure(self) -> str:
@@ -99,7 +103,7 @@ class Number(Numeric, frozen=True, kw_only=True, tag="number"):
         more: dict[str, Any] = {}
         family = asked.get("likelihood", self.likelihood)
         if family != self.likelihood and "transform" not in asked:
-            more["transform"] = "standard" if family == "student_t" else "quantile"
+            more["transform"] = FAMILIES[family].transforms[0] if family in FAMILIES else self.transform
         if family != self.likelihood and "options" not in asked:
             more["options"] = {}
         if isinstance(asked.get("lattice"), int | float):
@@ -127,7 +131,7 @@ class Number(Numeric, frozen=True, kw_only=True, tag="number"):
         if self.transform == "quantile":
             fitted, atoms = fit_quantile(tally, self.lattice)
         else:
-            fitted, atoms = fit_affine(tally, robust=self.likelihood == "student_t"), ()
+            fitted, atoms = fit_affine(tally, robust=FAMILIES[self.likelihood].robust), ()
         return msgspec.structs.replace(
             self,
             map=fitted,

@@ -14,8 +14,13 @@ __all__ = ["fit_quantile"]
 GAP = 0.01  # probability that the empty stretches between heavy values share
 FINEST = 1e-6  # narrowest piece of a continuous map, relative to the spread: it bounds the log-Jacobian
 TAIL = 0.1  # outer mass whose mean slope continues beyond the data
+FAR = 40.0  # encoded units beyond the data up to which a light tail stays linear
+DOUBLING = 10.0  # encoded units that each doubling of the distance adds from there on
+HEAVY = 0.3  # tail index from which a tail is heavy: its variance is hardly finite
+OCTAVES = 40  # doublings of the distance that are followed
 SMALLEST = 1e-9  # smallest rise of a piece, in encoded units
 MIN_ROWS = 50
+TAIL_ROWS = 400  # from which ten rows lie beyond the outermost quantile of the tail index
 MAX_SHARES = 128
 MAX_SPIKES, REPEATS, OCCUPIED = 512, 5, 0.2  # grids with gaps keep a piece for each value if there are not too many
 
@@ -28,9 +33,11 @@ def fit_quantile(profile: Profile, lattice: Lattice | None = None) -> tuple[Mono
     The empirical distribution function is taken at about :math:`\sqrt n` equal shares of the mass, finer towards both
     tails, and at both edges of every value that holds a whole share, and of every value of a grid that is mostly empty.
     Stretches between such values that hold no rows share one per cent of the mass, so the density is positive
-    everywhere. The outermost edges lie at :math:`1 / (2 (n + 1))` from 0 and 1; beyond them the mean slope of the outer
-    tenth goes on, so that far outliers
-    stay finite, and far. With fewer than 50 rows or three distinct values the map is affine.
+    everywhere. The outermost edges lie at :math:`1 / (2 (n + 1))` from 0 and 1. Beyond them the mean slope of the outer
+    tenth goes on for 40 units, and then every doubling of the distance adds ten, so that far outliers stay far, and
+    their density a number to work with. Where the outer quantiles show a heavy tail of index :math:`\xi`, every
+    doubling adds what it adds under :math:`1 - F \propto x^{-1/\xi}` from the start. With fewer than 50 rows or three
+    distinct values the map is affine.
 
     Args:
         profile: Training values.
@@ -38,6 +45,9 @@ def fit_quantile(profile: Profile, lattice: Lattice | None = None) -> tuple[Mono
 
     Returns:
         The map, and the atoms: values of a continuous column that hold a whole share, each alone in a piece.
+
+    References:
+        Pickands, Statistical inference using extreme order statistics, 1975 (the tail index).
 
     Example:
         >>> rng = np.random.default_rng(0)
@@ -58,12 +68,12 @@ def fit_quantile(profile: Profile, lattice: Lattice | None = None) -> tuple[Mono
         x, cdf = _spread_out(*knots, closest)
         piece = np.clip(np.searchsorted(x, atoms) - 1, 0, len(x) - 2)
         alone = (np.diff(x)[piece] <= 2.5 * reach) & (np.bincount(piece)[piece] == 1)  # if its edges were kept
-        return _normal(x, cdf, profile.count), tuple(atoms[alone].tolist())
+        return _normal(x, cdf, profile), tuple(atoms[alone].tolist())
     cells = (profile.values[-1] - profile.values[0]) / lattice.delta + 1
     few = len(profile.values) <= MAX_SPIKES and profile.count >= REPEATS * len(profile.values)
     spikes = heavy | (few and len(profile.values) < OCCUPIED * cells)  # values that come again and again, far apart
     x, cdf, _ = _select(*_cells(profile, lattice, spikes), shares, profile.count)
-    return _normal(x, cdf, profile.count), ()
+    return _normal(x, cdf, profile), ()
 
 
 def _cells(profile: Profile, lattice: Lattice, heavy: NDArray[np.bool_]) -> tuple[Float, Float, NDArray[np.bool_]]:
@@ -127,8 +137,8 @@ def _spread_out(edges: Float, cdf: Float, forced: NDArray[np.bool_], closest: fl
     return edges[kept], cdf[kept]
 
 
-def _normal(x: Float, cdf: Float, rows: int) -> Monotone:
-    """Knots in encoded units, with a linear tail on each side."""
+def _normal(x: Float, cdf: Float, profile: Profile) -> Monotone:
+    """Knots in encoded units, continued on each side."""
     from scipy.special import ndtri
 
     mass = np.diff(cdf)
@@ -137,12 +147,40 @@ def _normal(x: Float, cdf: Float, rows: int) -> Monotone:
         width = np.where(empty, np.diff(x), 0.0)
         mass = (1 - GAP) * mass + GAP * width / width.sum()
     cdf = np.concatenate([[0.0], np.cumsum(mass)])
-    outer = 0.5 / (rows + 1)
+    outer = 0.5 / (profile.count + 1)
     y = ndtri(outer + (1 - 2 * outer) * np.clip(cdf / cdf[-1], 0.0, 1.0))
     y = y[0] + np.concatenate([[0.0], np.cumsum(np.maximum(np.diff(y), SMALLEST))])
     low = max(1, int(np.searchsorted(cdf, TAIL * cdf[-1], side="left")))
     high = min(len(x) - 2, int(np.searchsorted(cdf, (1 - TAIL) * cdf[-1], side="right")) - 1)
-    down, up = x[low] - x[0], x[-1] - x[high]
-    x = np.concatenate([[x[0] - down], x, [x[-1] + up]])
-    y = np.concatenate([[2 * y[0] - y[low]], y, [2 * y[-1] - y[high]]])
+    down, below = _beyond(x[low] - x[0], y[low] - y[0], abs(y[0]), _tail_index(profile, -1))
+    up, above = _beyond(x[-1] - x[high], y[-1] - y[high], abs(y[-1]), _tail_index(profile, 1))
+    x = np.concatenate([x[0] - down[::-1], x, x[-1] + up])
+    y = np.concatenate([y[0] - below[::-1], y, y[-1] + above])
     return Monotone(x=tuple(x.tolist()), y=tuple(y.tolist()))
+
+
+def _tail_index(profile: Profile, side: int) -> float:
+    """Pickands' estimate of the tail index on one side, from the outer 10, 5 and 2.5 %; 0 where rows are few."""
+    if profile.count < TAIL_ROWS:
+        return 0.0
+    near, middle, far = (profile.quantile(share if side < 0 else 1 - share) for share in (0.1, 0.05, 0.025))
+    inner, outer = side * (middle - near), side * (far - middle)
+    return float(np.log2(outer / inner)) if inner > 0 and outer > 0 else 0.0
+
+
+def _beyond(width: float, rise: float, end: float, index: float) -> tuple[Float, Float]:
+    """Distances from the outermost edge, and what they add in encoded units: knots of the continuation.
+
+    Args:
+        width: Width of the outer tenth, in the units of the column.
+        rise: The same in encoded units.
+        end: Distance of the outermost edge from zero, in encoded units.
+        index: The tail index.
+    """
+    if index > HEAVY:  # y^2 / 2 grows by log(2) / index with each doubling
+        doublings = np.arange(1.0, OCTAVES + 1)
+        return width * (2.0**doublings - 1.0), np.sqrt(end**2 + 2.0 * np.log(2.0) / index * doublings) - end
+    straight = max(FAR / rise, 1.0)
+    doublings = np.arange(0.0, OCTAVES + 1)
+    steps = np.concatenate([[1.0], straight * 2.0**doublings]) if straight > 1.0 else 2.0**doublings
+    return width * steps, rise * np.minimum(steps, straight) + DOUBLING * np.log2(np.maximum(steps / straight, 1.0))

@@ -35,6 +35,8 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             missing.
         valid: Share of rows kept for early stopping.
         calibration: Share of rows kept for calibration.
+        choose: Whether the likelihood of each column is chosen by short pilot fits before training; by default if the
+            contract was inferred by the fit itself.
         threads: Processor threads of training; PyTorch's own choice if not given. Small models on a busy machine are
             often faster with one.
     """
@@ -54,6 +56,7 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     mask: float = 0.3
     valid: float = 0.1
     calibration: float = 0.1
+    choose: bool | None = None
     threads: int | None = None
 
     def __post_init__(self) -> None:

@@ -20,6 +20,7 @@ from vaekit.nn.build import ModelConfig, build
 from vaekit.nn.vae import VAE
 from vaekit.training import checkpoint
 from vaekit.training.batches import Resident
+from vaekit.training.choose import choose
 from vaekit.training.config import Config, TrainConfig
 from vaekit.training.loop import Loop
 from vaekit.training.progress import Progress
@@ -53,6 +54,7 @@ def train(
     out: Path | None = None,
     resume: bool = False,
     progress: bool = True,
+    inferred: bool = False,
     stages: Callable[[TrainConfig, int], list[Stage]] = default_stages,
 ) -> Trained:
     """Train a VAE on a table.
@@ -64,6 +66,7 @@ def train(
         out: Run folder for checkpoints and metrics.
         resume: Go on from the checkpoint in `out`.
         progress: Show progress on standard error.
+        inferred: Nobody has looked at the contract: likelihoods are chosen by pilot fits unless ``choose`` says no.
         stages: Makes the stages from the sized configuration and the steps per epoch.
 
     Returns:
@@ -77,29 +80,34 @@ def train(
     if table.num_rows < LEAST_ROWS:
         raise TrainingError(f"training needs at least {LEAST_ROWS} rows, got {table.num_rows}")
     splits = split(table, contract, config.training.valid, config.training.calibration, config.seed)
+    train_rows = table.take(pa.array(splits.train))
     # what defines values (levels) comes from all rows, what is estimated (transforms) from training rows only
-    contract = contract.fit(table).fit(table.take(pa.array(splits.train)))
-    contract.require_usable()
+    contract = contract.fit(table).fit(train_rows).require_usable()
     device = choose_device(config.device)
-    seen, unseen = (
-        Resident(contract.encode(table.take(pa.array(rows))), device)
-        for rows in (splits.train, splits.valid[:_VALID_ROWS])
-    )
     training = config.training.sized(len(splits.train))
-    model = config.architecture(len(splits.train), sum(spec.width for spec in contract.blocks()))
-    vae = build(contract.blocks(), model, config.seed).to(device)
     record = {
         "config": msgspec.to_builtins(config) | {"training": msgspec.to_builtins(training)},
         "data": data_record(table),
         "environment": environment(),
         "rows": splits.sizes() | {"split": splits.by},
     }
-    fingerprint = {"contract": contract.hash, "data": record["data"]["sha256"], "model": msgspec.to_builtins(model)}
-    meant = {name: value for name, value in msgspec.to_builtins(training).items() if name != "threads"}
-    fingerprint |= {"training": meant, "seed": config.seed}
-    folder = _prepare(out, contract, record, fingerprint, resume)
-    history = _history(out, resume)
+    model = config.architecture(len(splits.train), sum(spec.width for spec in contract.blocks()))
     with Progress(progress) as shown:
+        if training.choose or (training.choose is None and inferred):
+            with threads(training.threads):
+                contract, record["choice"] = _chosen(
+                    train_rows, contract, model, training, config.seed, device, shown.note, out if resume else None
+                )
+        seen, unseen = (
+            Resident(contract.encode(rows), device)
+            for rows in (train_rows, table.take(pa.array(splits.valid[:_VALID_ROWS])))
+        )
+        vae = build(contract.blocks(), model, config.seed).to(device)
+        fingerprint = {"contract": contract.hash, "data": record["data"]["sha256"], "model": msgspec.to_builtins(model)}
+        meant = {name: value for name, value in msgspec.to_builtins(training).items() if name != "threads"}
+        fingerprint |= {"training": meant, "seed": config.seed}
+        folder = _prepare(out, contract, record, fingerprint, resume)
+        history = _history(out, resume)
 
         def validated(metrics: dict[str, Any]) -> None:
             history.append(metrics)
@@ -108,11 +116,46 @@ def train(
                 with (out / "metrics.jsonl").open("a") as file:
                     file.write(json.dumps(metrics) + "\n")
 
+        training = _left(training, record.get("choice"))
         loop = Loop(vae, seen, unseen, training, config.seed, fingerprint, folder, validated, shown.step)
         steps = -(-len(splits.train) // (training.batch_size or 1))
         with threads(training.threads):
             loop.run(stages(training, steps), resume=resume)
     return Trained(vae.to("cpu"), contract, splits, model, history, record)
+
+
+def _chosen(
+    rows: pa.Table,
+    contract: Contract,
+    model: ModelConfig,
+    training: TrainConfig,
+    seed: int,
+    device: torch.device,
+    say: Callable[[str], None],
+    resumed: Path | None,
+) -> tuple[Contract, dict[str, Any] | None]:
+    """The contract with chosen likelihoods, and how they were chosen; a resumed run keeps what it had chosen."""
+    if resumed is not None:
+        stored = _stored_choice(resumed)
+        return (Contract.load(resumed / "contract.json").fit(rows) if stored else contract), stored
+    choice = choose(rows, contract, model, training, seed=seed, device=device, say=say)
+    return (contract, None) if choice is None else (choice.contract.fit(rows), choice.record)
+
+
+def _stored_choice(out: Path) -> dict[str, Any] | None:
+    path = out / "run.json"
+    try:
+        found: dict[str, Any] | None = json.loads(path.read_bytes()).get("choice")
+    except (OSError, ValueError) as error:
+        raise TrainingError(f"{path}: not a readable record ({error}); start afresh without resume") from error
+    return found
+
+
+def _left(training: TrainConfig, choice: dict[str, Any] | None) -> TrainConfig:
+    """The configuration with the time that is left after choosing."""
+    if choice is None or training.max_seconds is None:
+        return training
+    return msgspec.structs.replace(training, max_seconds=max(training.max_seconds - choice["seconds"], 1e-3))
 
 
 @contextmanager

@@ -53,6 +53,13 @@ class Progress:
                 self.bar.update(self.task, completed=1.0)
             self.bar.stop()
 
+    def note(self, text: str) -> None:
+        """Print a line, above the bar if there is one."""
+        if self.bar is not None:
+            self.bar.console.print(text, highlight=False, markup=False)
+        elif self.enabled:
+            print(text, file=sys.stderr, flush=True)
+
     def step(self, fraction: float, rows: int, loss: float) -> None:
         """One optimiser step is done."""
         self.rows += rows

@@ -12,7 +12,7 @@ from vaekit.errors import ConfigError
 from vaekit.fields.families.base import Family
 from vaekit.fields.families.calendar import Calendar
 from vaekit.fields.families.categories import Bernoulli, Categorical, Ordinal
-from vaekit.fields.families.continuous import Gaussian, StudentT
+from vaekit.fields.families.continuous import Gaussian, Mixture, StudentT
 from vaekit.fields.families.counts import (
     NegativeBinomial,
     Poisson,
@@ -27,6 +27,7 @@ FAMILIES: dict[str, Family] = {
     for entry in (
         Gaussian(),
         StudentT(),
+        Mixture(),
         Calendar(),
         Bernoulli(),
         Categorical(),

@@ -39,12 +39,16 @@ class Family(ABC):
         kinds: Field kinds that it can model.
         params: Names of the arrays that describe it.
         options: Option name to its allowed values, or to `float` for any positive number.
+        transforms: Transforms of numbers that it goes with, the one that it gets by default first.
+        robust: Whether its ``standard`` transform goes by median and quartiles in place of mean and deviation.
     """
 
     name: ClassVar[str]
     kinds: ClassVar[tuple[str, ...]]
     params: ClassVar[tuple[str, ...]]
     options: ClassVar[Mapping[str, tuple[str, ...] | type[float]]] = {}
+    transforms: ClassVar[tuple[str, ...]] = ("quantile", "standard")
+    robust: ClassVar[bool] = False
 
     def check(self, spec: BlockSpec) -> None:
         """Refuse a block that this family cannot model, and options that it does not know.

@@ -6,7 +6,7 @@ import numpy as np
 
 from vaekit.arrays import Array, BlockSpec
 from vaekit.fields.families.base import Family, Float, Params, double
-from vaekit.fields.families.mixtures import mixture_ppf
+from vaekit.fields.families.continuous import Mixture
 
 __all__ = ["DAYS", "Calendar"]
 
@@ -17,13 +17,13 @@ class Calendar(Family):
     """``p(week) p(day of the week) p(clock)``: a normal, seven probabilities, and a mixture of normals.
 
     Encoded values (..., F, 3) are the week and the clock in encoded units, with the number of the day between them;
-    (..., F, 2) without a clock. `day_log_probs` (..., F, 7); `clock_log_weights`, `clock_loc` and `clock_scale`
+    (..., F, 2) without a clock. `day_log_probs` (..., F, 7); `clock_log_weights`, `clock_locs` and `clock_scales`
     (..., F, C), C components.
     """
 
     name = "calendar"
     kinds = ("datetime",)
-    params = ("week_loc", "week_scale", "day_log_probs", "clock_log_weights", "clock_loc", "clock_scale")
+    params = ("week_loc", "week_scale", "day_log_probs", "clock_log_weights", "clock_locs", "clock_scales")
 
     def ppf(self, params: Params, u: Array, spec: BlockSpec) -> Float:
         """The quantile function of each part."""
@@ -35,7 +35,7 @@ class Calendar(Family):
         day = np.minimum((u[..., 1, None] * below[..., -1:] > below).sum(-1), DAYS - 1)
         parts = [week, day.astype(np.float64)]
         if u.shape[-1] > len(parts):
-            parts.append(mixture_ppf(*_clock(params), u[..., 2]))
+            parts.append(Mixture().ppf(_clock(params), u[..., 2], spec))
         return np.stack(np.broadcast_arrays(*parts), axis=-1)
 
     def point(self, params: Params, spec: BlockSpec) -> Float:
@@ -50,10 +50,10 @@ class Calendar(Family):
         days = np.exp(double(params["day_log_probs"])) @ np.arange(DAYS)
         parts = [double(params["week_loc"]), days]
         if spec.event[0] > len(parts):
-            log_weights, loc, _ = _clock(params)
-            parts.append((np.exp(log_weights) * loc).sum(-1))
+            parts.append(Mixture().mean(_clock(params), spec))
         return np.stack(parts, axis=-1)
 
 
-def _clock(params: Params) -> tuple[Float, Float, Float]:
-    return double(params["clock_log_weights"]), double(params["clock_loc"]), double(params["clock_scale"])
+def _clock(params: Params) -> Params:
+    """The mixture over the time of the day."""
+    return {name: params[f"clock_{name}"] for name in Mixture.params}

@@ -1,15 +1,19 @@
-"""Families of real values: Gaussian and Student-t."""
+"""Families of real values: Gaussian, Student-t and mixtures of Gaussians."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import ClassVar
 
+import numpy as np
+
 from vaekit.arrays import Array, BlockSpec
 from vaekit.errors import ConfigError
 from vaekit.fields.families.base import Family, Float, Params, double
 
-__all__ = ["Gaussian", "StudentT"]
+__all__ = ["Gaussian", "Mixture", "StudentT"]
+
+_HALVINGS = 64  # of the bracket of a quantile: to the last digit
 
 
 class Gaussian(Family):
@@ -58,6 +62,8 @@ class StudentT(Family):
     name = "student_t"
     kinds = ("number", "datetime")
     params = ("loc", "scale", "df")
+    transforms = ("standard",)  # a quantile map would take away the tails that it is for
+    robust = True
 
     def ppf(self, params: Params, u: Array, spec: BlockSpec) -> Float:
         """``loc + scale t_df^-1(u)``."""
@@ -72,3 +78,55 @@ class StudentT(Family):
     def mean(self, params: Params, spec: BlockSpec) -> Float:
         """The expectation, which is `loc` since df is more than one."""
         return double(params["loc"])
+
+
+class Mixture(Family):
+    """Mixture of C normal distributions, for several modes; parameters have shape (..., F, C).
+
+    Example:
+        >>> spec = BlockSpec(name="n", kind="number", likelihood="mixture", fields=("a",), options={"components": 2})
+        >>> params = {"log_weights": np.log([[[[0.5, 0.5]]]]), "locs": np.array([[[[-3.0, 3.0]]]])}
+        >>> Mixture().ppf(params | {"scales": np.ones((1, 1, 1, 2))}, np.array([[[0.25]]]), spec).round(2)
+        array([[[-3.]]])
+    """
+
+    name = "mixture"
+    kinds = ("number", "datetime")
+    params = ("log_weights", "locs", "scales")
+    options: ClassVar[Mapping[str, tuple[str, ...] | type[float]]] = {"components": float}
+
+    def check(self, spec: BlockSpec) -> None:
+        """As in `Family`, and a whole number of components from 2 to 64."""
+        super().check(spec)
+        count = spec.options.get("components", 5)
+        if count != int(count) or not 2 <= int(count) <= 64:
+            raise ConfigError(f"block {spec.name!r}: option 'components' is a whole number from 2 to 64; got {count!r}")
+
+    @staticmethod
+    def components(spec: BlockSpec) -> int:
+        """Number of components C of a block."""
+        return int(spec.options.get("components", 5))
+
+    def ppf(self, params: Params, u: Array, spec: BlockSpec) -> Float:
+        """The root of ``sum_c w_c Phi((x - loc_c) / scale_c) = u``, bisected between the components' own quantiles."""
+        from scipy.special import ndtr, ndtri
+
+        weights = np.exp(double(params["log_weights"]))
+        weights = weights / weights.sum(-1, keepdims=True)  # single precision leaves them short of one
+        locs, scales, u = double(params["locs"]), double(params["scales"]), double(u)
+        ends = locs + scales * ndtri(u)[..., None]
+        low, high = ends.min(-1), ends.max(-1)
+        for _ in range(_HALVINGS):
+            middle = 0.5 * (low + high)
+            above = (weights * ndtr((middle[..., None] - locs) / scales)).sum(-1) >= u
+            low, high = np.where(above, low, middle), np.where(above, middle, high)
+        return double(high)
+
+    def point(self, params: Params, spec: BlockSpec) -> Float:
+        """The median."""
+        return self.ppf(params, np.full(np.shape(params["locs"])[:-1], 0.5), spec)
+
+    def mean(self, params: Params, spec: BlockSpec) -> Float:
+        """``sum_c w_c loc_c``."""
+        weights = np.exp(double(params["log_weights"]))
+        return double((weights * double(params["locs"])).sum(-1) / weights.sum(-1))

@@ -15,6 +15,7 @@ from vaekit.nn.likelihoods.counts import (
     ZeroInflatedPoisson,
 )
 from vaekit.nn.likelihoods.gaussian import Gaussian
+from vaekit.nn.likelihoods.mixture import Mixture
 from vaekit.nn.likelihoods.ordinal import Ordinal
 from vaekit.nn.likelihoods.student_t import StudentT
 
@@ -23,6 +24,7 @@ __all__ = ["LIKELIHOODS", "Likelihood", "make"]
 LIKELIHOODS: dict[str, type[Likelihood]] = {
     "gaussian": Gaussian,
     "student_t": StudentT,
+    "mixture": Mixture,
     "calendar": Calendar,
     "bernoulli": Bernoulli,
     "categorical": Categorical,

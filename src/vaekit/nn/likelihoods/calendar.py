@@ -59,8 +59,8 @@ class Calendar(Likelihood):
             "week_scale": torch.exp(soft_bound(week[..., 1], self.low[0], self.high[0])),
             "day_log_probs": torch.log_softmax(day, dim=-1),
             "clock_log_weights": torch.log_softmax(weights, dim=-1),
-            "clock_loc": loc,
-            "clock_scale": torch.exp(soft_bound(scale, self.low[1, :, None], self.high[1, :, None])),
+            "clock_locs": loc,
+            "clock_scales": torch.exp(soft_bound(scale, self.low[1, :, None], self.high[1, :, None])),
         }
 
     def log_density(self, params: Params, values: Tensor) -> Tensor:
@@ -85,8 +85,8 @@ class Calendar(Likelihood):
         day = (params["day_log_probs"] * (values[..., 1, None] == days).to(values.dtype)).sum(-1)
         parts = [week, day]
         if self.spec.event == (3,):
-            scale = params["clock_scale"]
-            z = (values[..., 2, None] - params["clock_loc"]) / scale
+            scale = params["clock_scales"]
+            z = (values[..., 2, None] - params["clock_locs"]) / scale
             each = log_cell_normal(z, half[..., 2, None] / scale) - torch.log(scale)
             parts.append(torch.logsumexp(params["clock_log_weights"] + each, dim=-1))
         return torch.stack(parts, dim=-1)

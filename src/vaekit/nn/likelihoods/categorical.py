@@ -32,7 +32,6 @@ class Categorical(Likelihood):
         2.0
     """
 
-    segment: Tensor
     offsets: Tensor
     member: Tensor
 
@@ -42,7 +41,6 @@ class Categorical(Likelihood):
         segment = torch.repeat_interleave(torch.arange(len(spec.levels)), levels)
         member = torch.zeros(sum(spec.levels), len(spec.levels))
         member[torch.arange(segment.numel()), segment] = 1.0
-        self.register_buffer("segment", segment, persistent=False)
         self.register_buffer("offsets", levels.cumsum(0) - levels, persistent=False)
         self.register_buffer("member", member, persistent=False)
 
@@ -55,8 +53,9 @@ class Categorical(Likelihood):
         """`log_probs` (K, B, sum C), normalised per field."""
         logits = soft_bound(raw, -LOGIT_BOUND, LOGIT_BOUND)
         with torch.autocast(logits.device.type, enabled=False):  # exp(15) does not fit half precision
-            norm = torch.log(torch.exp(logits) @ self.member.to(logits.dtype))  # shape: (K, B, F)
-        return {"log_probs": logits - norm[..., self.segment]}
+            member = self.member.to(logits.dtype)
+            norm = torch.log(torch.exp(logits) @ member)  # shape: (K, B, F)
+            return {"log_probs": logits - norm @ member.T}  # every sum has one term: as exact as indexing, and faster
 
     def log_density(self, params: Params, values: Tensor) -> Tensor:
         """The log-probability of each code (B, F)."""

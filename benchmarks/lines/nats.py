@@ -59,8 +59,8 @@ def run(settings: Settings) -> Outcome:
         ratios=gaps,
         met=met,
         notes=[
-            f"nats per row in the units of the columns, mean over {seeds} seeds of split and fit, {TEST:,} test rows each; "
-            "differences are paired by row, ± one standard error",
+            f"nats per row in the units of the columns, mean over {seeds} seeds of split and fit, {TEST:,} test rows "
+            "each; differences are paired by row, ± one standard error",
             f"ours: the importance-weighted bound of {SAMPLES} draws on -log p (an upper bound); the contract inferred "
             f"from the training rows; default options, at most {budget:.0f} s of training on one thread",
             f"copula: Gaussian, over the same marginals, intervals by {SAMPLES} draws of the GHK simulator (an upper "

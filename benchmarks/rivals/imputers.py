@@ -61,7 +61,7 @@ def _miwae(holed: Float, seed: int) -> Float:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        epochs = min(500, 4_000 * 256 // len(holed))
+        epochs = min(500, 1_500 * 256 // len(holed))
         plugin = MIWAEPlugin(random_state=seed, n_hidden=128, latent_size=10, n_epochs=epochs)
         return np.asarray(plugin.fit_transform(pd.DataFrame(holed)), np.float64)
 

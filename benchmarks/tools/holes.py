@@ -17,9 +17,9 @@ _SLOPE = 2.0  # logits per standard deviation
 def holes(values: NDArray[np.float64], mechanism: str, share: float, seed: int) -> NDArray[np.bool_]:
     """Which cells are missing.
 
-    ``mcar``: each cell with the same probability. ``mar``: three columns in ten stay complete, and in each of the others
-    the log-odds of a hole are linear in these. ``mnar``: the log-odds are linear in the cell's own value, upwards or
-    downwards at random by column. Every column that has holes misses the same share.
+    ``mcar``: each cell with the same probability. ``mar``: three columns in ten stay complete, and in each of the
+    others the log-odds of a hole are linear in these. ``mnar``: the log-odds are linear in the cell's own value,
+    upwards or downwards at random by column. Every column that has holes misses the same share.
 
     Args:
         values: Complete cells (B, D).

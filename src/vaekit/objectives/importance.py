@@ -47,7 +47,7 @@ class ImportanceWeighted(Objective):
         return self.samples
 
     def forward(self, passed: Pass) -> dict[str, Tensor]:
-        """Terms ``reconstruction`` (the mean of -log p(x | z)) and ``kl`` (the rest of the bound), each of shape (B,)."""
+        """Terms ``reconstruction`` (mean of -log p(x | z)) and ``kl`` (the rest of the bound), each of shape (B,)."""
         reconstruction = passed.terms.reconstruction()
         log_weight = reconstruction + self.beta * (passed.terms.log_weight() - reconstruction)
         bound = torch.logsumexp(log_weight, 0) - math.log(len(log_weight))

@@ -25,8 +25,9 @@ def validate(vae: VAE, rows: Resident, seed: int, batch: int = 4096, samples: in
         samples: Samples K of the bound; the other figures are means over them.
 
     Returns:
-        ``bound`` (importance-weighted, which with one sample is the ELBO), ``elbo``, ``reconstruction`` (mean log p(x | z)), ``kl`` (mean over rows of the total), ``kl_per_dimension``
-        {group: [L]} where closed forms exist, ``nats`` {field: mean of -log p(x_f | z)}.
+        ``bound`` (importance-weighted; the ELBO with one sample), ``elbo``, ``reconstruction`` (mean log p(x | z)),
+        ``kl`` (mean over rows of the total), ``kl_per_dimension`` {group: [L]} where closed forms exist, ``nats``
+        {field: mean of -log p(x_f | z)}.
     """
     noise = {
         name: torch.from_numpy(value).to(rows.device)

@@ -10,12 +10,23 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-__all__ = ["ADBENCH", "Split", "adbench", "matrix", "mnist", "table_of", "vectors"]
+__all__ = [
+    "ADBENCH", "HOLED", "TABLES", "Split", "adbench", "complete", "matrix", "mnist", "table", "table_of", "vectors",
+]  # fmt: skip
 
 ADBENCH = (
     "annthyroid", "cardio", "cover", "http", "Ionosphere", "mammography", "musk", "optdigits", "pendigits", "satellite",
     "satimage-2", "shuttle", "thyroid", "WBC", "campaign", "Pima",
 )  # fmt: skip
+TABLES = ("adult", "bank_marketing", "credit_default", "beijing_pm25", "california_housing")
+_FILES = {  # file, and the column that only numbers the rows
+    "adult": ("adult_train.csv.gz", None),
+    "bank_marketing": ("bank_full.csv.gz", None),
+    "credit_default": ("credit_default.csv.gz", "ID"),
+    "beijing_pm25": ("beijing_pm25.csv.gz", "No"),
+    "california_housing": ("housing.csv.gz", None),
+}
+HOLED = ("breast_cancer", "wine_red", "wine_white", "concrete", "letter")
 
 
 @dataclass(frozen=True)
@@ -68,6 +79,37 @@ def mnist(folder: Path, rows: int) -> NDArray[np.float32]:
     """The first training images of MNIST as zeros and ones (above one half), shape (rows, 784)."""
     with np.load(folder / "mnist" / "mnist.npz", allow_pickle=False) as stored:
         return (stored["x_train"][:rows].reshape(-1, 784) > 127).astype(np.float32)
+
+
+def table(folder: Path, name: str) -> pa.Table:
+    """One of `TABLES` as it lies in its file, without the column that only numbers the rows."""
+    from pyarrow import csv
+
+    file, number = _FILES[name]
+    rows = csv.read_csv(folder / name / file, convert_options=csv.ConvertOptions(null_values=["", "NA", "NaN"]))
+    return rows if number is None else rows.drop_columns([number])
+
+
+def complete(folder: Path, name: str) -> tuple[pa.Table, NDArray[np.float64] | None]:
+    """One of `HOLED`: its features, all numbers and all there, and what they predict, if that is not one of them.
+
+    Args:
+        folder: The data folder.
+        name: Name of the set. Of letter 5,000 rows are taken, at random but always the same.
+    """
+    if name == "breast_cancer":
+        from sklearn.datasets import load_breast_cancer
+
+        data = load_breast_cancer()
+        columns = dict(zip(data.feature_names.tolist(), data.data.T, strict=True))
+        return pa.table(columns), data.target.astype(np.float64)
+    from pyarrow import csv
+
+    rows = csv.read_csv(folder / "uci_imputation" / f"{name}.csv.gz")
+    if name == "letter":
+        return rows.take(pa.array(np.sort(np.random.default_rng(0).permutation(rows.num_rows)[:5_000]))), None
+    target = rows.column_names[-1]
+    return rows.drop_columns([target]), rows[target].to_numpy().astype(np.float64)
 
 
 def matrix(rows: int, columns: int, seed: int) -> NDArray[np.float64]:

@@ -22,7 +22,7 @@ from vaekit.nn.latents import Group, Latent
 from vaekit.nn.posteriors import Diagonal, DiagonalNormal
 from vaekit.nn.priors import StandardNormal
 from vaekit.nn.vae import VAE
-from vaekit.objectives import ELBO
+from vaekit.objectives import ELBO, ImportanceWeighted
 
 SIGMA, L, D, B = 0.75, 2, 5, 6  # sigma is exact in binary
 SPEC = BlockSpec(
@@ -133,6 +133,44 @@ def test_importance_weighted_bound_rises_with_samples_and_converges(world):
     assert means == sorted(means)
     assert means[-1] == pytest.approx(world[3].mean(), abs=0.01)
     assert means[0] < world[3].mean() - 0.1
+
+
+def test_importance_weighted_objective_is_the_bound_and_exact_at_the_exact_posterior(world):
+    vae = make(world)
+    noise = {"z": torch.randn(5, B, L, generator=torch.Generator().manual_seed(1), dtype=torch.float64)}
+    found = -loss(ImportanceWeighted(5), vae(block(world[2]), noise))
+    np.testing.assert_allclose(found.detach().numpy(), world[3], rtol=1e-10)
+    with torch.no_grad():
+        vae.latent.shift += torch.tensor([0.5, -0.3])
+        vae.latent.log_std += torch.tensor([0.4, -0.6])
+    passed = vae(block(world[2]), noise)
+    found = loss(ImportanceWeighted(5), passed).detach().numpy()
+    np.testing.assert_allclose(-found, log_mean_exp(passed.terms.log_weight().detach().numpy()), rtol=1e-10)
+    beta = 0.3
+    tempered = passed.terms.reconstruction() + beta * (passed.terms.log_pz["z"] - passed.terms.log_qz["z"])
+    found = loss(ImportanceWeighted(5, beta), passed).detach().numpy()
+    np.testing.assert_allclose(-found, log_mean_exp(tempered.detach().numpy()), rtol=1e-10)
+
+
+def test_importance_weighted_gradients_are_those_of_the_bound(world):
+    vae = make(world)
+    with torch.no_grad():
+        vae.latent.shift += torch.tensor([0.5, -0.3])
+    noise = {"z": torch.randn(4, B, L, generator=torch.Generator().manual_seed(2), dtype=torch.float64)}
+
+    def bound():
+        return loss(ImportanceWeighted(4), vae(block(world[2]), noise)).mean()
+
+    bound().backward()
+    for parameter in (vae.latent.shift, vae.latent.log_std):
+        for index in range(L):
+            values = []
+            for step in (-1e-5, 1e-5):
+                with torch.no_grad():
+                    parameter[index] += step
+                    values.append(bound().item())
+                    parameter[index] -= step
+            assert parameter.grad[index].item() == pytest.approx((values[1] - values[0]) / 2e-5, rel=1e-5)
 
 
 def test_gradients_equal_the_analytic_ones(world):

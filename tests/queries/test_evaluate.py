@@ -3,8 +3,10 @@
 import numpy as np
 import pyarrow as pa
 import pytest
+from scipy.stats import norm
 
 from tests.support import NOISE, bivariate
+from vaekit.metrics.copula import Copula
 from vaekit.metrics.marginals import marginal_nats
 from vaekit.queries.evaluate import evaluate, some_rows
 
@@ -36,6 +38,30 @@ def test_likelihood_figures(zoo, tables, figures):
     marginal = marginal_nats(model.engine.architecture.blocks, *blocks)
     assert figures["marginal_nats"] == pytest.approx(sum(v.mean() for v in marginal.values()))
     assert figures["marginal_nats"] == pytest.approx(np.log(2 * np.pi * np.e), abs=0.15)  # as if independent
+
+
+def test_baselines_are_compared_row_by_row(zoo, tables, figures):
+    model, (asked, train) = zoo["pair"].torch, tables
+    specs, encode = model.engine.architecture.blocks, model.engine.encode
+    alone = sum(marginal_nats(specs, encode(train), encode(asked)).values())
+    slope, away = np.polyfit(column(train, "a"), column(train, "b"), 1)
+    joint = -norm.logpdf(column(asked, "a")) - norm.logpdf(column(asked, "b"), slope * column(asked, "a") + away, NOISE)
+    assert figures["copula_nats"] == pytest.approx(joint.mean(), abs=0.1)  # the data are what a Gaussian copula can say
+    ours = np.mean([column(model.score(asked, seed=seed), "score") for seed in range(5)], axis=0)
+    together = Copula.fit(specs, encode(train)).nats(encode(asked))
+    for name, theirs in (("marginal", alone), ("copula", together)):
+        found, gap = figures["paired"][name], ours - theirs
+        assert found["mean"] == pytest.approx(-figures["iwae_64"] - figures[f"{name}_nats"])
+        assert found["standard_error"] == pytest.approx(gap.std(ddof=1) / np.sqrt(len(gap)), rel=0.35)
+    assert figures["paired"]["marginal"]["mean"] < -4 * figures["paired"]["marginal"]["standard_error"]
+
+
+def test_wide_rows_have_no_copula_and_say_so(zoo, tables, monkeypatch):
+    monkeypatch.setattr("vaekit.queries.evaluate._COPULA_COLUMNS", 1)
+    figures = evaluate(zoo["pair"].torch.engine, *tables, seed=4)
+    assert "2 scalar columns" in figures["copula_left_out"]
+    assert "copula_nats" not in figures
+    assert set(figures["paired"]) == {"marginal"}
 
 
 def test_field_figures(zoo, tables, figures):

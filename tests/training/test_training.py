@@ -17,7 +17,7 @@ from vaekit.fields import Contract
 from vaekit.fields.tables import to_arrow
 from vaekit.nn.build import ModelConfig, build
 from vaekit.objectives import ELBO
-from vaekit.training import Config, load_config, train
+from vaekit.training import Config, TrainConfig, load_config, train
 from vaekit.training import checkpoint as checkpoints
 from vaekit.training.batches import Resident, hide, step_generator
 from vaekit.training.loop import Loop
@@ -175,6 +175,20 @@ def test_early_stopping_stops_and_keeps_the_best_weights(table, contract):
     assert validate(trained.vae, valid, 0)["elbo"] == pytest.approx(best, rel=1e-6)
     assert best == max(one["valid"]["elbo"] for one in trained.history)
     assert trained.history[-1]["valid"]["elbo"] < best
+
+
+def test_an_importance_weighted_fit_is_judged_by_its_own_bound(table, contract):
+    trained = run(table, contract, epochs=60, objective="iwae", samples=6)
+    valid = Resident(trained.contract.encode(table.take(pa.array(trained.splits.valid))), torch.device("cpu"))
+    found = validate(trained.vae, valid, 0, samples=6)
+    assert found["bound"] == pytest.approx(trained.history[-1]["best"], rel=1e-6)
+    assert found["bound"] == pytest.approx(max(one["valid"]["bound"] for one in trained.history), rel=1e-6)
+    assert found["elbo"] < found["bound"]
+    first, best = trained.history[0]["valid"], trained.history[-1]["best"]
+    assert best > first["bound"] + 0.3  # it learnt
+    for bad in ({"samples": 1}, {"samples": 4, "free_bits": 0.1}):
+        with pytest.raises(ConfigError, match="iwae"):
+            TrainConfig(objective="iwae", **bad)
 
 
 def test_last_and_best_are_separate_checkpoints(table, contract, tmp_path):

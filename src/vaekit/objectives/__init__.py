@@ -2,6 +2,7 @@
 
 from vaekit.objectives.base import Objective, Sum
 from vaekit.objectives.elbo import ELBO
+from vaekit.objectives.importance import ImportanceWeighted
 from vaekit.objectives.schedules import Linear, Schedule
 
-__all__ = ["ELBO", "Linear", "Objective", "Schedule", "Sum"]
+__all__ = ["ELBO", "ImportanceWeighted", "Linear", "Objective", "Schedule", "Sum"]

@@ -29,6 +29,11 @@ class Objective(nn.Module):
         """Whether the loss of a row depends on that row alone."""
         return True
 
+    @property
+    def importance(self) -> int:
+        """Samples of the bound by which training rows, and the model on held-out rows, are judged; 1 for the ELBO."""
+        return 1
+
     def forward(self, passed: Pass) -> dict[str, Tensor]:
         """Named terms to be minimised, each of shape (B,); the loss is the mean over rows of their sum."""
         raise NotImplementedError
@@ -81,6 +86,11 @@ class Sum(Objective):
     def row_separable(self) -> bool:
         """True if every part is."""
         return all(part.row_separable for part in self.leaves())
+
+    @property
+    def importance(self) -> int:
+        """The most that a part has."""
+        return max(part.importance for part in self.leaves())
 
     def forward(self, passed: Pass) -> dict[str, Tensor]:
         """The terms of all parts."""

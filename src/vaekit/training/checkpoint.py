@@ -26,7 +26,7 @@ class Position(msgspec.Struct, kw_only=True):
         epoch: Epoch within the stage.
         batch: Batches of that epoch that are done.
         step: Optimiser steps of the stage that are done.
-        best: Best validation ELBO of the stage so far, in nats per row.
+        best: Best bound on validation rows of the stage so far, in nats per row.
         stale: Validations since then.
         seconds: Seconds of training so far.
         began: Seconds of training before the stage.

@@ -145,7 +145,7 @@ class Loop:
     def _validate(
         self, stage: Stage, optimizer: torch.optim.Optimizer, at: Position, since: _Mean, rate: float
     ) -> bool:
-        found = validate(self.vae, self.valid, self.seed)
+        found = validate(self.vae, self.valid, self.seed, samples=stage.objective.importance)
         self.vae.train()
         if not math.isfinite(found["elbo"]):
             raise TrainingError(
@@ -153,8 +153,8 @@ class Loop:
                 f"nats per field: {found['nats']}. "
                 f"{self._kept()}. Lower the learning rate"
             )
-        better = at.best is None or found["elbo"] > at.best
-        at.best, at.stale = (found["elbo"], 0) if better else (at.best, at.stale + 1)
+        better = at.best is None or found["bound"] > at.best
+        at.best, at.stale = (found["bound"], 0) if better else (at.best, at.stale + 1)
         weights = {name: stage.objective.weight(name) for name in stage.objective.weights}
         self.on_validation(
             {"stage": stage.name, "epoch": at.epoch, "step": at.step, "seconds": round(at.seconds, 3)}

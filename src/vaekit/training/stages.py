@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from torch import nn
 
 from vaekit.errors import ConfigError
-from vaekit.objectives import ELBO, Linear, Objective, Schedule
+from vaekit.objectives import ELBO, ImportanceWeighted, Linear, Objective, Schedule
 from vaekit.training.config import TrainConfig
 
 __all__ = ["Stage", "default_stages"]
@@ -45,8 +45,12 @@ class Stage:
 
 
 def default_stages(config: TrainConfig, steps_per_epoch: int) -> list[Stage]:
-    """The one stage of a plain VAE: ELBO with linear warm-up of the KL and free bits."""
-    objective = ELBO(beta=config.beta, free_bits=config.free_bits, samples=config.samples)
+    """The one stage of a plain VAE: its bound, with linear warm-up of the KL, and free bits where it is the ELBO."""
+    objective: Objective
+    if config.objective == "iwae":
+        objective = ImportanceWeighted(config.samples, config.beta)
+    else:
+        objective = ELBO(beta=config.beta, free_bits=config.free_bits, samples=config.samples)
     epochs = config.epochs or 1
     steps = round(config.warmup * epochs * steps_per_epoch)
     schedules = {"beta": Linear(0.0, config.beta, steps)} if steps >= 1 else {}

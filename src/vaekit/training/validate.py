@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from vaekit.training.batches import Resident
 __all__ = ["validate"]
 
 
-def validate(vae: VAE, rows: Resident, seed: int, batch: int = 4096) -> dict[str, Any]:
+def validate(vae: VAE, rows: Resident, seed: int, batch: int = 4096, samples: int = 1) -> dict[str, Any]:
     """ELBO, reconstruction, KL per dimension and nats per field, in nats per row, with one fixed draw of noise.
 
     Args:
@@ -21,14 +22,16 @@ def validate(vae: VAE, rows: Resident, seed: int, batch: int = 4096) -> dict[str
         rows: Held-out rows, B of them.
         seed: Seed of the draw.
         batch: Rows at a time; the figures do not depend on it.
+        samples: Samples K of the bound; the other figures are means over them.
 
     Returns:
-        ``elbo``, ``reconstruction`` (mean log p(x | z)), ``kl`` (mean over rows of the total), ``kl_per_dimension``
-        {group: [L]} where closed forms exist, ``nats`` {field: mean of -log p(x_f | z)}.
+        ``bound`` (importance-weighted; the ELBO with one sample), ``elbo``, ``reconstruction`` (mean log p(x | z)),
+        ``kl`` (mean over rows of the total), ``kl_per_dimension`` {group: [L]} where closed forms exist, ``nats``
+        {field: mean of -log p(x_f | z)}.
     """
     noise = {
         name: torch.from_numpy(value).to(rows.device)
-        for name, value in draw(vae.latent.noise, seed, 1, len(rows)).items()
+        for name, value in draw(vae.latent.noise, seed, samples, len(rows)).items()
     }
     sums: dict[str, torch.Tensor] = {}
 
@@ -40,10 +43,12 @@ def validate(vae: VAE, rows: Resident, seed: int, batch: int = 4096) -> dict[str
     with torch.inference_mode():
         for part in rows.batches(batch):
             terms = vae(rows.take(part), {name: value[:, part] for name, value in noise.items()}).terms
-            add("elbo", terms.log_weight()[0])
-            add("reconstruction", terms.reconstruction()[0])
+            log_weight = terms.log_weight()
+            add("bound", torch.logsumexp(log_weight, 0) - math.log(samples))
+            add("elbo", log_weight.mean(0))
+            add("reconstruction", terms.reconstruction().mean(0))
             for name, log_px in terms.log_px.items():
-                add(f"nats:{name}", -log_px[0])
+                add(f"nats:{name}", -log_px.mean(0))
             for name, kl in terms.kl.items():
                 if kl is not None:
                     add(f"kl:{name}", kl)
@@ -56,6 +61,7 @@ def validate(vae: VAE, rows: Resident, seed: int, batch: int = 4096) -> dict[str
         for field, value in zip(spec.fields, mean[f"nats:{name}"], strict=True)
     }
     return {
+        "bound": mean["bound"],
         "elbo": mean["elbo"],
         "reconstruction": mean["reconstruction"],
         "kl": mean["reconstruction"] - mean["elbo"],

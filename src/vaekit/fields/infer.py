@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import msgspec
 import numpy as np
 import pyarrow as pa
 
-from vaekit.fields.arrow_types import is_list, is_number, is_text, value_type
+from vaekit.fields.arrow_types import decimals_of, is_list, is_numeric, is_text, value_type
 from vaekit.fields.base import Column, Field
-from vaekit.fields.category import Category, levels_of, natural_likelihood, plain
-from vaekit.fields.count import Count, looks_like_count
-from vaekit.fields.number import Number
+from vaekit.fields.category import MAX_LEVELS, Category, common_levels, levels_of, missing_count, natural_likelihood
+from vaekit.fields.count import Count
+from vaekit.fields.markers import sentinels, surely_missing, without
+from vaekit.fields.names import says_identifier, says_year
+from vaekit.fields.number import WHOLE_ROWS, Number
+from vaekit.fields.number_text import NumberText, find_number_text
 from vaekit.fields.other import Other, why_not
 from vaekit.fields.profile import HUGE, Profile
+from vaekit.fields.tables import RENAMED
 from vaekit.fields.vector import Vector, constant_length, element_matrix
+from vaekit.fields.whole import CHECK, Reading, is_row_number, read_whole, recurs
 
-__all__ = ["CHECK", "MAX_LEVELS", "infer_field"]
+__all__ = ["CHECK", "infer_field", "renamed"]
 
-MAX_LEVELS = 256
-CHECK = "check: "  # how notes begin that a user should look at
 _EXACT = 2.0**53
 _ALMOST_ALL = 0.9
 _FEW_ROWS = 20
+_HANDFUL = 5
+_GLANCE = 1000
 
 
 def infer_field(name: str, column: Column) -> Field:
@@ -39,15 +46,32 @@ def infer_field(name: str, column: Column) -> Field:
         'category'
     """
     kind, rows = column.type, len(column)
-    if column.null_count == rows:
+    if pa.types.is_null(kind) or column.null_count == rows:
         return _left_out(name, kind, "holds no values")
-    if is_number(kind):
+    plain = value_type(kind)
+    if is_numeric(plain) or is_text(plain) or pa.types.is_boolean(plain):
+        observed = rows - missing_count(column)
+        if 0 < observed < _HANDFUL and rows >= _FEW_ROWS:
+            return _left_out(name, kind, f"holds {observed} values in {rows} rows, too few to learn from")
+    if is_numeric(kind):
         return _number(name, column)
+    if is_text(plain):
+        for reading in TEXT_READINGS:
+            if (field := reading(name, column)) is not None:
+                return field
     if Category.accepts(kind):
         return _category(name, column)
     if is_list(kind) and Vector.accepts(kind):
         return _vector(name, column)
-    return _left_out(name, kind, why_not(value_type(kind)))
+    return _left_out(name, kind, why_not(plain))
+
+
+def renamed(field: Field, schema: pa.Schema) -> Field:
+    """The field with a note if its column shared its name with another and got a new one."""
+    old = (schema.field(field.name).metadata or {}).get(RENAMED)
+    if old is None:
+        return field
+    return _with_note(field, field.note, f"{CHECK}a second column called {old.decode()!r}, renamed; rename it yourself")
 
 
 def _left_out(name: str, kind: pa.DataType, note: str) -> Other:
@@ -58,53 +82,154 @@ def _constant(name: str, kind: pa.DataType, value: object) -> Other:
     return _left_out(name, kind, f"constant: every value is {value!r}")
 
 
-def _number(name: str, column: Column) -> Field:
-    """A number, a count, or a category if there are two whole values."""
+# ------------------------------------------------------------------------------------------------------------- numbers
+
+
+def _number(name: str, column: Column, text: NumberText | None = None, markers: Sequence[str] = ()) -> Field:
+    """A number, a count or a category; an identifier is ignored until the user says otherwise."""
     kind = column.type
-    profile = Number.blank(name, kind, "model").tally(column, strict=False)
-    values = profile.values
-    if len(values) == 0:
+    read = msgspec.structs.replace(Number.blank(name, kind, "model"), text=text).read(column)
+    profile = Profile.of_values(read)
+    if profile.count == 0:
         return _left_out(name, kind, "holds no finite values")
-    whole = bool(np.all(values == np.floor(values)))
-    if pa.types.is_integer(kind) and max(abs(values[0]), abs(values[-1])) > _EXACT:
+    found = sentinels(profile)
+    if found:
+        read = np.where(np.isin(read, found), np.nan, read)
+        profile = Profile.of_values(read)
+    field = _of_profile(name, kind, profile, read, text)
+    if field.kind == "other":
+        return field
+    notes = [field.note]
+    if found and text is None:
+        places = len(column) - int(np.isfinite(read).sum()) - profile.infinite - missing_count(column)
+        told = ", ".join(str(marker) for marker in found)
+        notes.append(f"{CHECK}{told} read as missing in {places} rows: far from the rest; markers=() reads it as a number")
+    elif markers:
+        notes.append(f"{', '.join(map(repr, markers))} read as missing")
+    if profile.infinite:
+        notes.append(
+            f"{CHECK}infinite (or beyond 1e100) in {profile.infinite} places, left out of the fit; encode refuses them, "
+            "use null"
+        )
+    return _with_note(field, *notes, markers=tuple(markers) if text is not None else found)
+
+
+def _of_profile(name: str, kind: pa.DataType, profile: Profile, read: np.ndarray, text: NumberText | None) -> Field:
+    """The field that the values suggest, before what is odd about some of them is noted."""
+    values = profile.values
+    spans = pa.types.is_duration(kind) or pa.types.is_time(kind)
+    whole = not spans and bool(np.all(values == np.floor(values)))
+    exact = float(np.abs(values).max()) < _EXACT
+    if pa.types.is_integer(kind) and not exact:
         return _left_out(name, kind, "integers beyond 2**53: an identifier or a timestamp?")
     if len(values) == 1:
-        return _constant(name, kind, int(values[0]) if whole and abs(values[0]) < _EXACT else float(values[0]))
-    if len(values) == 2 and whole and not profile.infinite and abs(values).max() < _EXACT:
-        levels = tuple(int(value) for value in values)
-        missing = profile.missing / profile.rows
-        return Category(name=name, type=str(kind), role="model", likelihood="bernoulli", levels=levels, missing=missing)
-    field: Field = Count.infer(name, kind, profile) if looks_like_count(profile) else Number.infer(name, kind, profile)
-    return _with_note(field, _number_note(profile, whole=whole))
+        return _constant(name, kind, int(values[0]) if whole and exact else float(values[0]))
+    if len(values) == 2 and whole and exact and not profile.infinite and not says_year(name):
+        return _levels(name, kind, profile, Reading("categorical"), text)
+    few_floats = decimals_of(kind) is None and text is None and profile.count < WHOLE_ROWS
+    if not whole or not exact or few_floats:
+        return _with_note(Number.infer(name, kind, profile, text), "" if whole else _axis_note(read))
+    reading = read_whole(name, profile, read)
+    if reading.kind == "identifier":
+        blank = Number.blank(name, kind, "ignore") if text is None else Category.blank(name, kind, "ignore")
+        return _with_note(blank, reading.note)
+    if reading.kind in ("categorical", "ordinal"):
+        return _levels(name, kind, profile, reading, text)
+    made = Count if reading.kind == "count" else Number
+    return _with_note(made.infer(name, kind, profile, text), reading.note)
 
 
-def _number_note(profile: Profile, *, whole: bool) -> str:
-    if profile.infinite:
-        return _infinite(profile.infinite)
-    values, rows = profile.values, profile.rows
-    if whole and rows > 50 and len(values) == rows and values[-1] - values[0] == rows - 1:
-        return f"{CHECK}looks like a row number; role='ignore' leaves it out"
-    return ""
+def _axis_note(read: np.ndarray) -> str:
+    return f"{CHECK}rises in equal steps: a time axis? role='time' or role='ignore'" if is_row_number(read) else ""
+
+
+def _levels(name: str, kind: pa.DataType, profile: Profile, reading: Reading, text: NumberText | None) -> Field:
+    """Whole numbers as a category; those of a text column keep their spelling, so levels are taken from the texts."""
+    family = "bernoulli" if len(profile.values) == 2 else reading.kind
+    if text is not None:
+        return _with_note(Category(name=name, type=str(kind), role="model", likelihood=family), reading.note)
+    found = Category.of_counts(name, kind, [int(v) for v in profile.values], profile.counts, profile.rows, family)
+    missing = (profile.missing + profile.infinite) / profile.rows
+    return _with_note(msgspec.structs.replace(found, missing=max(found.missing, missing)), reading.note, found.note)
+
+
+# ---------------------------------------------------------------------------------------------------------------- text
+
+
+def _number_in_text(name: str, column: Column) -> Field | None:
+    """A column of text that is all numbers; None if it is not, or if its numbers are better taken as levels."""
+    texts = [value for value in levels_of(column, spelled=True) if isinstance(value, str)]
+    if not texts or find_number_text(texts[:_GLANCE]) is None:
+        return None
+    found = find_number_text(texts)
+    if found is None:
+        return None
+    if isinstance(found, str):
+        return Category(
+            name=name, type=str(column.type), role="ignore", likelihood="categorical", note=f"{CHECK}{found}"
+        )
+    text, markers = found
+    field = _number(name, without(column, markers), text, markers)
+    if isinstance(field, Category) and field.role == "model":
+        return _spelled(field, without(column, markers), text)
+    return field
+
+
+def _spelled(field: Category, column: Column, text: NumberText) -> Field | None:
+    """A category of numbers in text: its levels are the texts, in the order of the numbers."""
+    texts = [str(level) for level in levels_of(column, spelled=True)]
+    order = text.read(pa.chunked_array([texts], pa.large_string()))[0]
+    levels = tuple(texts[index] for index in np.argsort(order, kind="stable"))
+    if len(levels) > MAX_LEVELS:
+        return None
+    family = natural_likelihood(len(levels), ordered=field.likelihood == "ordinal")
+    return msgspec.structs.replace(field, levels=levels, likelihood=family).fit(column, strict=False)
+
+
+TEXT_READINGS: tuple[Callable[[str, Column], Field | None], ...] = (_number_in_text,)  # tried before a category
 
 
 def _category(name: str, column: Column) -> Field:
-    """A category; one with too many levels, or nearly as many as rows, is ignored until the user says otherwise."""
+    """A category; one with nearly as many levels as rows, or called an identifier, is ignored."""
     kind = column.type
     ordered = bool(pa.types.is_dictionary(kind) and kind.ordered)
+    markers: tuple[str, ...] = ()
+    if is_text(value_type(kind)):
+        there = levels_of(column, spelled=True)
+        markers = tuple(sorted({level.strip() for level in there if isinstance(level, str) and surely_missing(level)}))
+        column = without(column, markers)
+    told = f"{', '.join(map(repr, markers))} read as missing" if markers else ""
+    field = _of_levels(name, column, ordered=ordered)
+    if field.kind == "other":
+        return field
+    return _with_note(field, field.note, told, markers=markers)
+
+
+def _of_levels(name: str, column: Column, *, ordered: bool) -> Field:
+    kind, rows = column.type, len(column) - missing_count(column)
     levels = levels_of(column)
-    used = len(levels_of(plain(column))) if ordered else len(levels)
+    used = len(levels_of(column, spelled=True)) if ordered else len(levels)
     if used == 0:
         return _left_out(name, kind, "holds no values")
     if used == 1:
         return _constant(name, kind, column.drop_null()[0].as_py())
-    rows = len(column) - column.null_count
-    distinct = is_text(value_type(kind)) and rows >= _FEW_ROWS and used >= _ALMOST_ALL * rows
-    if distinct or len(levels) > MAX_LEVELS:
-        note = f"{used} distinct values in {rows} rows: looks like an identifier or text; role='model' forces it"
-        return Category(name=name, type=str(kind), role="ignore", likelihood="categorical", note=note)
-    family = natural_likelihood(len(levels), ordered=ordered)
-    field = Category(name=name, type=str(kind), role="model", likelihood=family, levels=tuple(levels))
-    return field.fit(column, strict=False)
+    blank = Category(name=name, type=str(kind), role="ignore", likelihood="categorical")
+    plain = value_type(kind)
+    if (is_text(plain) or is_numeric(plain)) and rows >= _FEW_ROWS and used >= _ALMOST_ALL * rows:
+        told = f"{used} distinct values in {rows} rows: looks like an identifier or text; role='model' forces it"
+        return _with_note(blank, told)
+    if is_text(plain) and says_identifier(name) and not recurs(used, rows):
+        told = f"{CHECK}{used} distinct values in {rows} rows, called an identifier; role='entity' keeps its rows together"
+        return _with_note(blank, told)
+    if ordered or len(levels) <= MAX_LEVELS:
+        family = natural_likelihood(len(levels), ordered=ordered)
+        field = Category(name=name, type=str(kind), role="model", likelihood=family, levels=tuple(levels))
+        return field.fit(column, strict=False)
+    found = common_levels(column)
+    return Category.of_counts(name, kind, found[0], found[1], len(column), "categorical")
+
+
+# ------------------------------------------------------------------------------------------------------------- vectors
 
 
 def _vector(name: str, column: Column) -> Field:
@@ -126,12 +251,13 @@ def _vector(name: str, column: Column) -> Field:
         column, strict=False
     )
     infinite = int((np.abs(values) >= HUGE).sum())
-    return _with_note(fitted, _infinite(infinite) if infinite else "")
+    told = f"{CHECK}infinite (or beyond 1e100) in {infinite} places, left out of the fit; encode refuses them, use null"
+    return _with_note(fitted, told if infinite else "")
 
 
-def _infinite(count: int) -> str:
-    return f"{CHECK}infinite (or beyond 1e100) in {count} places, left out of the fit; encode refuses them, use null"
-
-
-def _with_note(field: Field, note: str) -> Field:
-    return msgspec.structs.replace(field, note=note)
+def _with_note(field: Field, *notes: str, **changes: object) -> Field:
+    """The field with its notes joined, those that ask for a look first."""
+    told = sorted(dict.fromkeys(note for note in notes if note), key=lambda note: not note.startswith(CHECK))
+    lead = CHECK if told and told[0].startswith(CHECK) else ""
+    note = lead + "; ".join(one.removeprefix(CHECK) for one in told)
+    return msgspec.structs.replace(field, note=note, **changes)

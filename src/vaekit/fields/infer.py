@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import msgspec
 import numpy as np
@@ -20,9 +20,9 @@ from vaekit.fields.other import Other, why_not
 from vaekit.fields.profile import HUGE, Profile
 from vaekit.fields.tables import RENAMED
 from vaekit.fields.vector import Vector, constant_length, element_matrix
-from vaekit.fields.whole import CHECK, Reading, is_row_number, read_whole, recurs
+from vaekit.fields.whole import CHECK, MANY, Reading, even_steps, read_whole, recurs
 
-__all__ = ["CHECK", "infer_field", "renamed"]
+__all__ = ["CHECK", "infer_field", "of_profile", "renamed"]
 
 _EXACT = 2.0**53
 _ALMOST_ALL = 0.9
@@ -85,36 +85,50 @@ def _constant(name: str, kind: pa.DataType, value: object) -> Other:
 # ------------------------------------------------------------------------------------------------------------- numbers
 
 
-def _number(name: str, column: Column, text: NumberText | None = None, markers: Sequence[str] = ()) -> Field:
+def _number(name: str, column: Column, text: NumberText | None = None, markers: tuple[str, ...] = ()) -> Field:
     """A number, a count or a category; an identifier is ignored until the user says otherwise."""
-    kind = column.type
-    read = msgspec.structs.replace(Number.blank(name, kind, "model"), text=text).read(column)
-    profile = Profile.of_values(read)
+    read = msgspec.structs.replace(Number.blank(name, column.type, "model"), text=text).read(column)
+    return of_profile(name, column.type, Profile.of_values(read), even=even_steps(read), text=text, markers=markers)
+
+
+def of_profile(
+    name: str,
+    kind: pa.DataType,
+    profile: Profile,
+    *,
+    even: bool = False,
+    text: NumberText | None = None,
+    markers: tuple[str, ...] = (),
+) -> Field:
+    """The field that the distinct values of a numeric column suggest.
+
+    Args:
+        name: Name of the column.
+        kind: Its type.
+        profile: Its distinct values with their counts.
+        even: Whether its values change by one equal step from row to row.
+        text: How its numbers are written, if it is a column of text.
+        markers: Texts in it that stand for "missing".
+    """
     if profile.count == 0:
         return _left_out(name, kind, "holds no finite values")
-    found = sentinels(profile)
-    if found:
-        read = np.where(np.isin(read, found), np.nan, read)
-        profile = Profile.of_values(read)
-    field = _of_profile(name, kind, profile, read, text)
+    found = sentinels(profile) if text is None else ()
+    rest = profile.without(found) if found else profile
+    field = _of_values(name, kind, rest, even, text)
     if field.kind == "other":
         return field
     notes = [field.note]
-    if found and text is None:
-        places = len(column) - int(np.isfinite(read).sum()) - profile.infinite - missing_count(column)
-        told = ", ".join(str(marker) for marker in found)
-        notes.append(f"{CHECK}{told} read as missing in {places} rows: far from the rest; markers=() reads it as a number")
+    if found:
+        told = f"{', '.join(map(str, found))} read as missing in {profile.count - rest.count} rows"
+        notes.append(f"{CHECK}{told}, for being far from the rest; markers=() reads it as a number")
     elif markers:
         notes.append(f"{', '.join(map(repr, markers))} read as missing")
     if profile.infinite:
-        notes.append(
-            f"{CHECK}infinite (or beyond 1e100) in {profile.infinite} places, left out of the fit; encode refuses them, "
-            "use null"
-        )
-    return _with_note(field, *notes, markers=tuple(markers) if text is not None else found)
+        notes.append(_infinite(profile.infinite))
+    return _with_note(field, *notes, markers=markers or found)
 
 
-def _of_profile(name: str, kind: pa.DataType, profile: Profile, read: np.ndarray, text: NumberText | None) -> Field:
+def _of_values(name: str, kind: pa.DataType, profile: Profile, even: bool, text: NumberText | None) -> Field:
     """The field that the values suggest, before what is odd about some of them is noted."""
     values = profile.values
     spans = pa.types.is_duration(kind) or pa.types.is_time(kind)
@@ -128,8 +142,10 @@ def _of_profile(name: str, kind: pa.DataType, profile: Profile, read: np.ndarray
         return _levels(name, kind, profile, Reading("categorical"), text)
     few_floats = decimals_of(kind) is None and text is None and profile.count < WHOLE_ROWS
     if not whole or not exact or few_floats:
-        return _with_note(Number.infer(name, kind, profile, text), "" if whole else _axis_note(read))
-    reading = read_whole(name, profile, read)
+        axis = not whole and even and profile.count >= MANY
+        told = f"{CHECK}rises in equal steps: a time axis? role='time' or role='ignore'" if axis else ""
+        return _with_note(Number.infer(name, kind, profile, text), told)
+    reading = read_whole(name, profile, even=even)
     if reading.kind == "identifier":
         blank = Number.blank(name, kind, "ignore") if text is None else Category.blank(name, kind, "ignore")
         return _with_note(blank, reading.note)
@@ -137,10 +153,6 @@ def _of_profile(name: str, kind: pa.DataType, profile: Profile, read: np.ndarray
         return _levels(name, kind, profile, reading, text)
     made = Count if reading.kind == "count" else Number
     return _with_note(made.infer(name, kind, profile, text), reading.note)
-
-
-def _axis_note(read: np.ndarray) -> str:
-    return f"{CHECK}rises in equal steps: a time axis? role='time' or role='ignore'" if is_row_number(read) else ""
 
 
 def _levels(name: str, kind: pa.DataType, profile: Profile, reading: Reading, text: NumberText | None) -> Field:
@@ -251,8 +263,11 @@ def _vector(name: str, column: Column) -> Field:
         column, strict=False
     )
     infinite = int((np.abs(values) >= HUGE).sum())
-    told = f"{CHECK}infinite (or beyond 1e100) in {infinite} places, left out of the fit; encode refuses them, use null"
-    return _with_note(fitted, told if infinite else "")
+    return _with_note(fitted, _infinite(infinite) if infinite else "")
+
+
+def _infinite(count: int) -> str:
+    return f"{CHECK}infinite (or beyond 1e100) in {count} places, left out of the fit; encode refuses them, use null"
 
 
 def _with_note(field: Field, *notes: str, **changes: object) -> Field:

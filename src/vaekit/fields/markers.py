@@ -13,10 +13,12 @@ from vaekit.fields.profile import Profile
 __all__ = ["says_missing", "sentinels", "surely_missing", "without"]
 
 # Beside values that are numbers or dates, each of these can only mean that there is none.
-_BESIDE_NUMBERS = frozenset(
-    "na n/a n.a. n.a na. #n/a #na nan -nan null (null) nil none missing unknown undefined nd n.d. tbd nat "
-    "<na> \\n #value! #div/0! #ref! #name? #num! . .. ... - -- --- — – ? ?? ??? * ** x xx _ __".split()
-) | {""}
+_BESIDE_NUMBERS = frozenset({
+    "",
+    "na", "n/a", "n.a.", "n.a", "na.", "#n/a", "#na", "nan", "-nan", "null", "(null)", "nil", "none", "missing",
+    "unknown", "undefined", "nd", "n.d.", "tbd", "nat", "<na>", "\\n", "#value!", "#div/0!", "#ref!", "#name?",
+    "#num!", ".", "..", "...", "-", "--", "---", "—", "–", "?", "??", "???", "*", "**", "_", "__",
+})  # fmt: skip
 # A level of a category could be called "none", "unknown" or "NA" (Namibia); it would hardly be called any of these.
 _ALONE = frozenset({"", "?", "??", "???", "#n/a", "<na>", "nan", "null", "(null)", "\\n", "n/a"})
 # What people type where a number is not known.

@@ -7,25 +7,34 @@ import re
 __all__ = ["says_code", "says_cycle", "says_identifier", "says_order", "says_year", "words"]
 
 _SPLIT = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_]+")
-_IDENTIFIER = frozenset(
-    "id ids uuid guid pk rowid rownum rownames ssn hash md5 sha url uri email isbn iban vin imei tailnum".split()
-)
-_WHOLE_IDENTIFIER = frozenset(
-    "index idx key obs row rowname rowno recno no nr record serial sn seq subject subj patient participant respondent "
-    "customer user client student person individual animal rat household caseno casenum".split()
-)
-_CODE = frozenset(
-    "code codes cd type typ class cls category cat group grp sex gender race ethnic ethnicity marital marriage religion "
-    "region zone state country county city district zip zipcode postcode postal fips naics sic icd status target label "
-    "species cluster kind segment brand occupation industry job sector department dept division branch store shop "
-    "station channel source reason method treatment treat trt arm cause color colour nationality language lang party "
-    "campus site block plot batch strain variety breed genotype product flag indicator nation province area".split()
-)
-_ORDER = frozenset(
-    "rating ratings score stars star grade level lvl likert severity stage quality satisfaction agreement priority "
-    "tier importance opinion pain".split()
-)
-_YEAR = frozenset("year yr yyyy jahr annee ano anno".split())
+_IDENTIFIER = frozenset({
+    "id", "ids", "uuid", "guid", "pk", "rowid", "rownum", "rownames", "ssn", "hash", "md5", "sha", "url", "uri",
+    "email", "isbn", "iban", "vin", "imei", "tailnum",
+})  # fmt: skip
+_WHOLE_IDENTIFIER = frozenset({
+    "index", "idx", "key", "obs", "row", "rowname", "rowno", "recno", "no", "nr", "record", "serial", "sn", "seq",
+    "subject", "subj", "patient", "participant", "respondent", "customer", "user", "client", "student", "person",
+    "individual", "animal", "rat", "household", "caseno", "casenum",
+})  # fmt: skip
+_CODE = frozenset({
+    "code", "codes", "cd", "type", "typ", "class", "cls", "category", "cat", "group", "grp", "sex", "gender",
+    "race", "ethnic", "ethnicity", "marital", "marriage", "religion", "region", "zone", "state", "country",
+    "county", "city", "district", "zip", "zipcode", "postcode", "postal", "fips", "naics", "sic", "icd", "status",
+    "target", "label", "species", "cluster", "kind", "segment", "brand", "occupation", "industry", "job",
+    "sector", "department", "dept", "division", "branch", "store", "shop", "station", "channel", "source",
+    "reason", "method", "treatment", "treat", "trt", "arm", "cause", "color", "colour", "nationality", "language",
+    "lang", "party", "campus", "site", "block", "plot", "batch", "strain", "variety", "breed", "genotype",
+    "product", "flag", "indicator", "nation", "province",
+})  # fmt: skip
+_ORDER = frozenset({
+    "rating", "ratings", "score", "stars", "star", "grade", "level", "lvl", "likert", "severity", "stage",
+    "quality", "satisfaction", "agreement", "priority", "tier", "importance", "opinion", "pain",
+    "educ", "religious", "happy", "exposure", "dose", "size", "age", "day", "days", "week", "weeks", "time", "visit",
+    "wave", "period", "round", "trial", "session", "step", "frequency",
+})  # fmt: skip
+_YEAR = frozenset({
+    "year", "yr", "yyyy", "jahr", "annee", "ano", "anno",
+})  # fmt: skip
 _CYCLES = {
     **dict.fromkeys(("month", "mon"), (0, 12)),
     **dict.fromkeys(("weekday", "wday", "dow", "dayofweek"), (0, 7)),
@@ -57,7 +66,7 @@ def says_identifier(name: str) -> bool:
     return found in (["unnamed"], ["row", "names"], ["row", "number"], ["row", "index"], ["row", "num"]) or (
         found[0] in ("id", "uuid", "guid")
         or found[-1] in _IDENTIFIER
-        or (len(found) == 1 and found[0] in _WHOLE_IDENTIFIER)
+        or (words(name) == found and len(found) == 1 and found[0] in _WHOLE_IDENTIFIER)
     )
 
 
@@ -69,7 +78,7 @@ def says_code(name: str) -> bool:
         (True, True, True, False)
     """
     found = [word for word in words(name) if not word.isdigit()]
-    return bool(found) and (found[-1] in _CODE or found[0] in _CODE - {"type", "class", "group", "state", "area"})
+    return bool(found) and (found[-1] in _CODE or found[0] in _CODE - {"type", "class", "group", "state"})
 
 
 def says_order(name: str) -> bool:

@@ -117,7 +117,7 @@ def find_number_text(values: Sequence[str]) -> tuple[NumberText, tuple[str, ...]
 
     Example:
         >>> find_number_text(["1.234,50", "7,00", "-"])
-        (NumberText(decimal=',', thousands='.', decimals=2), ('-',))
+        (NumberText(prefix='', suffix='', decimal=',', thousands='.', decimals=2, parentheses=False), ('-',))
         >>> find_number_text(["007", "012"]), find_number_text(["red", "1"])
         (None, None)
         >>> find_number_text(["1,234", "5,678"]).partition(":")[0]
@@ -175,5 +175,5 @@ def _separators(bodies: Sequence[str]) -> tuple[str, str] | str | None:
     example = grouped[0]
     return (
         f"{AMBIGUOUS}: is {example!r} {example.replace(',', '')} or {example.replace(',', '.')}? "
-        "kind='number', role='model' and text={'thousands': ','} or text={'decimal': ','} say which"
+        "text={'thousands': ','} with kind='number' and role='model' says the first, text={'decimal': ','} the second"
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -60,6 +61,17 @@ class Profile:
         counts = np.bincount(where, np.concatenate([self.counts, other.counts]), len(values)).astype(np.int64)
         rows, missing = self.rows + other.rows, self.missing + other.missing
         return Profile(values, counts, rows, missing, self.infinite + other.infinite)
+
+    def without(self, markers: Sequence[float]) -> Profile:
+        """The profile with some values counted as missing.
+
+        Example:
+            >>> Profile.of_values(np.array([1.0, -999.0, -999.0])).without([-999]).missing
+            2
+        """
+        kept = ~np.isin(self.values, markers)
+        missing = self.missing + int(self.counts[~kept].sum())
+        return replace(self, values=self.values[kept], counts=self.counts[kept], missing=missing)
 
     @property
     def count(self) -> int:

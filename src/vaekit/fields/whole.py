@@ -9,16 +9,17 @@ from numpy.typing import NDArray
 
 from vaekit.fields.count import looks_like_count
 from vaekit.fields.names import says_code, says_cycle, says_identifier, says_order, says_year
-from vaekit.fields.profile import Profile
+from vaekit.fields.profile import HUGE, Profile
 
-__all__ = ["CHECK", "Reading", "is_row_number", "read_whole", "recurs"]
+__all__ = ["CHECK", "MANY", "Reading", "even_steps", "read_whole", "recurs"]
 
 CHECK = "check: "  # how notes begin that a user should look at
 
 FEW = 10  # levels that whole numbers without a telling name may have to be codes
 PER_LEVEL = 10  # rows per level that make levels worth learning
-NAMED_PER_LEVEL = 5  # the same where the name says that there are only kinds
-ROWS = 30
+NAMED_PER_LEVEL = 3  # the same where the name says that there are only kinds
+ROWS = 20
+COUNTED = 4  # fewer different values are no counts: three levels say little of a law on all whole numbers
 ORDERED = 5  # levels from which the shape of a histogram tells an order
 YEARS = (1800.0, 2100.0)
 MANY = 50  # rows from which numbers that never repeat are suspicious
@@ -35,7 +36,7 @@ class Reading(NamedTuple):
     note: str = ""
 
 
-def read_whole(name: str, profile: Profile, column: Float) -> Reading:
+def read_whole(name: str, profile: Profile, *, even: bool = False) -> Reading:
     """What a column of whole numbers is.
 
     No order is assumed without a sign of one, since categorical levels can take any shape and ordered ones cannot: few
@@ -45,14 +46,14 @@ def read_whole(name: str, profile: Profile, column: Float) -> Reading:
     Args:
         name: Name of the column.
         profile: Its distinct values; three at least, all whole.
-        column: Its values in the order of the rows, NaN where missing.
+        even: Whether its values change by one equal step from row to row.
     """
     values, rows = profile.values, profile.count
     distinct, low, high = len(values), float(values[0]), float(values[-1])
     if says_year(name) or (YEARS[0] <= low and high <= YEARS[1] and not says_identifier(name) and not says_code(name)):
-        axis = distinct == rows >= ROWS and _even_steps(column)
+        axis = distinct == rows >= ROWS and even
         return Reading("number", f"{CHECK}one row per year: a time axis? role='time' splits by it" if axis else "")
-    if found := _identifier(name, profile, column):
+    if found := _identifier(name, profile, even=even):
         return found
     cycle = says_cycle(name)
     if cycle and cycle[0] <= low and high <= cycle[1] and rows >= NAMED_PER_LEVEL * distinct:
@@ -62,7 +63,7 @@ def read_whole(name: str, profile: Profile, column: Float) -> Reading:
     few = distinct <= FEW and high - low < 2 * distinct and rows >= max(ROWS, PER_LEVEL * distinct)
     if few and says_order(name):
         return Reading("ordinal", "taken as ordered levels because of the name; kind='number' if they are amounts")
-    if looks_like_count(profile):
+    if (not few or distinct >= COUNTED) and looks_like_count(profile):
         return Reading("count")
     if not few:
         return Reading("number")
@@ -76,18 +77,14 @@ def recurs(distinct: int, rows: int) -> bool:
     return distinct <= BACK[0] and rows >= BACK[1] * distinct
 
 
-def is_row_number(column: Float) -> bool:
-    """Whether numbers rise or fall by one equal step from row to row, missing ones aside, over fifty rows and more.
+def even_steps(column: Float) -> bool:
+    """Whether numbers (B,) change by one equal step from row to row, missing ones aside.
 
     Example:
-        >>> is_row_number(np.arange(60.0)), is_row_number(np.arange(60.0) % 30)
+        >>> even_steps(np.arange(60.0)), even_steps(np.arange(60.0) % 30)
         (True, False)
     """
-    return len(column) >= MANY and _even_steps(column)
-
-
-def _even_steps(column: Float) -> bool:
-    place = np.flatnonzero(~np.isnan(column))
+    place = np.flatnonzero(np.abs(column) < HUGE)
     if len(place) < 3:
         return False
     steps = np.diff(column[place]) / np.diff(place)
@@ -95,7 +92,7 @@ def _even_steps(column: Float) -> bool:
     return first != 0 and bool(np.all(np.abs(steps - first) <= 1e-6 * abs(first)))
 
 
-def _identifier(name: str, profile: Profile, column: Float) -> Reading | None:
+def _identifier(name: str, profile: Profile, *, even: bool) -> Reading | None:
     values, rows, distinct = profile.values, profile.count, len(profile.values)
     named = says_identifier(name)
     if named and distinct < rows:
@@ -105,12 +102,13 @@ def _identifier(name: str, profile: Profile, column: Float) -> Reading | None:
         return Reading("identifier", told)
     if named:
         return Reading("identifier", f"{CHECK}an identifier: its name, and no value comes twice; role='model' keeps it")
-    if is_row_number(column):
+    if even and rows >= MANY:
         return Reading("identifier", f"{CHECK}a row number or a time axis: equal steps; role='time' or role='model'")
-    dense = values[-1] - values[0] + 1 <= DENSE * rows
-    if distinct == rows >= MANY and dense:
-        told = "whole numbers without a gap" if values[-1] - values[0] + 1 == rows else "whole numbers close together"
-        return Reading("identifier", f"{CHECK}an identifier? {told}, none twice; role='model' if they are a rank")
+    reach = values[-1] - values[0] + 1
+    if distinct == rows >= MANY and reach == rows:
+        return Reading("number", f"{CHECK}every whole number once: a rank? role='ignore' if it only numbers the rows")
+    if distinct == rows >= MANY and reach <= DENSE * rows:
+        return Reading("identifier", f"{CHECK}an identifier? whole numbers close together, none twice; role='model' if not")
     return None
 
 

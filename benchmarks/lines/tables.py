@@ -12,7 +12,9 @@ import pyarrow as pa
 from benchmarks.registry import Outcome, Settings
 from benchmarks.tables import sources
 
-GOAL = "every column of every table at hand has a kind or a reason; every table of two usable columns and ten rows answers"
+GOAL = (
+    "every column of every table at hand has a kind or a reason; every table of two usable columns and ten rows answers"
+)
 
 ROWS, COLUMNS = 600, 40  # of a table that are fitted; the contract is inferred from all of it
 LEAST = (10, 2)

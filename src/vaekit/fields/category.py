@@ -90,8 +90,8 @@ class Category(Field, frozen=True, kw_only=True, tag="category"):
     ) -> Self:
         """The category that levels and their counts suggest.
 
-        Up to 256 levels are kept. Of more, those are kept that enough rows hold for their chance to be learnt; the others
-        are read as missing, so a density is never claimed for what was hardly seen, and never is one of them drawn.
+        Up to 256 levels are kept. Of more, those are kept that enough rows hold for their chance to be learnt; the
+        others are read as missing, so no density is claimed for what was hardly seen, and none of it is drawn.
 
         Args:
             name: Name of the column.
@@ -103,7 +103,9 @@ class Category(Field, frozen=True, kw_only=True, tag="category"):
         """
         if len(levels) <= MAX_LEVELS:
             missing = 1.0 - int(counts.sum()) / max(rows, 1)
-            return cls(name=name, type=str(kind), role="model", likelihood=likelihood, levels=tuple(levels), missing=missing)
+            return cls(
+                name=name, type=str(kind), role="model", likelihood=likelihood, levels=tuple(levels), missing=missing
+            )
         often = np.flatnonzero(counts >= LEAST_ROWS)
         kept = np.sort(often[np.argsort(-counts[often], kind="stable")[:MOST_LEVELS]])
         held = int(counts[kept].sum())
@@ -112,7 +114,8 @@ class Category(Field, frozen=True, kw_only=True, tag="category"):
             told += ", most of them rare: looks like an identifier or text; role='model' forces it"
             return cls(name=name, type=str(kind), role="ignore", likelihood="categorical", note=told)
         if len(kept) < len(levels):
-            told += f": the {len(kept)} common ones are modelled, rarer ones ({1 - held / counts.sum():.1%}) read as missing"
+            rare = 1 - held / counts.sum()
+            told += f": the {len(kept)} common ones are modelled, rarer ones ({rare:.1%}) read as missing"
         return cls(
             name=name,
             type=str(kind),
@@ -353,7 +356,11 @@ def _value_set(field: Category, kind: pa.DataType) -> pa.Array:
         return pa.array(field.levels, type=pa.large_string())
     if isinstance(sample, bool) and pa.types.is_boolean(kind):
         return pa.array(field.levels, type=pa.bool_())
-    if isinstance(sample, int | float) and not isinstance(sample, bool) and (is_number(kind) or pa.types.is_decimal(kind)):
+    if (
+        isinstance(sample, int | float)
+        and not isinstance(sample, bool)
+        and (is_number(kind) or pa.types.is_decimal(kind))
+    ):
         whole = all(isinstance(level, int) for level in field.levels)
         return pa.array(field.levels, type=pa.int64() if whole and pa.types.is_integer(kind) else pa.float64())
     expected = {str: "strings", bool: "booleans"}.get(type(sample), "numbers")
@@ -385,7 +392,9 @@ def _levels_at(field: Category, kind: pa.DataType, codes: Codes, missing: NDArra
     if pa.types.is_dictionary(kind):
         indices = pa.array(codes, type=kind.index_type, mask=mask)
         return pa.DictionaryArray.from_arrays(indices, _written(field.levels, kind.value_type), ordered=kind.ordered)
-    return _written(field.levels, pa.large_string() if is_text(kind) else kind).take(pa.array(codes, mask=mask)).cast(kind)
+    return (
+        _written(field.levels, pa.large_string() if is_text(kind) else kind).take(pa.array(codes, mask=mask)).cast(kind)
+    )
 
 
 def _written(levels: Sequence[Level], kind: pa.DataType) -> pa.Array:

@@ -108,8 +108,7 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         if table.num_rows == 0:
             raise ContractError("the table has no rows to fit to")
         fields = tuple(
-            field.fit(_column(table, field)) if field.role in ("model", "condition") else field
-            for field in self.fields
+            field.fit(_column(table, field)) if field.role in ("model", "condition") else field for field in self.fields
         )
         return msgspec.structs.replace(self, fields=fields)
 

@@ -15,7 +15,7 @@ from vaekit.fields.count import Count
 from vaekit.fields.markers import sentinels, surely_missing, without
 from vaekit.fields.names import says_identifier, says_year
 from vaekit.fields.number import WHOLE_ROWS, Number
-from vaekit.fields.number_text import NumberText, find_number_text
+from vaekit.fields.number_text import NumberText, find_number_text, no_numbers
 from vaekit.fields.other import Other, why_not
 from vaekit.fields.profile import HUGE, Profile
 from vaekit.fields.tables import RENAMED
@@ -28,7 +28,8 @@ _EXACT = 2.0**53
 _ALMOST_ALL = 0.9
 _FEW_ROWS = 20
 _HANDFUL = 5
-_GLANCE = 1000
+_GLANCE = 1000  # distinct texts that show whether a column holds numbers
+_SLIPS = 0.05  # share of texts that are no numbers, in a column that was meant to hold numbers
 
 
 def infer_field(name: str, column: Column) -> Field:
@@ -46,6 +47,8 @@ def infer_field(name: str, column: Column) -> Field:
         'category'
     """
     kind, rows = column.type, len(column)
+    if isinstance(kind, pa.BaseExtensionType):
+        return _left_out(name, kind, why_not(kind))
     if pa.types.is_null(kind) or column.null_count == rows:
         return _left_out(name, kind, "holds no values")
     plain = value_type(kind)
@@ -171,7 +174,14 @@ def _levels(name: str, kind: pa.DataType, profile: Profile, reading: Reading, te
 def _number_in_text(name: str, column: Column) -> Field | None:
     """A column of text that is all numbers; None if it is not, or if its numbers are better taken as levels."""
     texts = [value for value in levels_of(column, spelled=True) if isinstance(value, str)]
-    if not texts or find_number_text(texts[:_GLANCE]) is None:
+    if not texts:
+        return None
+    odd = no_numbers(texts[:_GLANCE])
+    if 0 < len(odd) <= _SLIPS * len(texts[:_GLANCE]):
+        field = _category(name, column)
+        told = f"numbers but for {', '.join(map(repr, odd[:3]))}: correct them, or name them in markers= with text={{}}"
+        return _with_note(field, f"{CHECK}{told} and kind='number'", field.note)
+    if odd:
         return None
     found = find_number_text(texts)
     if found is None:
@@ -231,7 +241,9 @@ def _of_levels(name: str, column: Column, *, ordered: bool) -> Field:
         told = f"{used} distinct values in {rows} rows: looks like an identifier or text; role='model' forces it"
         return _with_note(blank, told)
     if is_text(plain) and says_identifier(name) and not recurs(used, rows):
-        told = f"{CHECK}{used} distinct values in {rows} rows, called an identifier; role='entity' keeps its rows together"
+        told = (
+            f"{CHECK}{used} distinct values in {rows} rows, called an identifier; role='entity' keeps its rows together"
+        )
         return _with_note(blank, told)
     if ordered or len(levels) <= MAX_LEVELS:
         family = natural_likelihood(len(levels), ordered=ordered)

@@ -54,7 +54,7 @@ def words(name: str) -> list[str]:
 
 
 def says_identifier(name: str) -> bool:
-    """Whether a column is called an identifier: nameless, or ``id``, ``customerID``, ``uuid``, ``index``…
+    """Whether a column is called an identifier: nameless, or ``id``, ``customerID``, ``uuid``, ``index``, for example.
 
     Example:
         >>> says_identifier("PassengerId"), says_identifier(""), says_identifier("price_index"), says_identifier("paid")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from vaekit.errors import ConfigError
 from vaekit.fields.markers import says_missing
 
-__all__ = ["NumberText", "find_number_text"]
+__all__ = ["NumberText", "find_number_text", "no_numbers"]
 
 Float = NDArray[np.float64]
 
@@ -150,6 +150,16 @@ def find_number_text(values: Sequence[str]) -> tuple[NumberText, tuple[str, ...]
         parentheses=any(shape["open"] for shape in found),
     )
     return made, markers
+
+
+def no_numbers(values: Sequence[str]) -> list[str]:
+    """The texts that are neither numbers nor mean "missing".
+
+    Example:
+        >>> no_numbers(["1.5", "-", "about 3"])
+        ['about 3']
+    """
+    return [value for value in values if not says_missing(value) and not _SHAPE.fullmatch(value.strip())]
 
 
 def _separators(bodies: Sequence[str]) -> tuple[str, str] | str | None:

@@ -17,7 +17,10 @@ _REASONS = (
     (pa.types.is_null, "holds no values"),
     (pa.types.is_interval, "calendar intervals have no fixed length; cast them to durations or numbers"),
     (pa.types.is_temporal, "datetime fields are not modelled yet; derive numbers such as the hour from it"),
-    (pa.types.is_struct, "nested values are not modelled yet; make its fields columns, with Table.flatten() for example"),
+    (
+        pa.types.is_struct,
+        "nested values are not modelled yet; make its fields columns, with Table.flatten() for example",
+    ),
     (pa.types.is_nested, "nested values are not modelled yet; flatten it into columns"),
     (pa.types.is_binary, _BINARY),
     (pa.types.is_large_binary, _BINARY),

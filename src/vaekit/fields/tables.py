@@ -25,10 +25,10 @@ def to_arrow(data: Any, types: Mapping[str, str] | None = None) -> pa.Table:
     """Any table as a `pyarrow.Table`.
 
     Args:
-        data: A pandas or Polars dataframe (or any other that narwhals knows), a DuckDB relation or result, anything with
-            Arrow's stream interface, an Arrow table, batch or reader, a dict of columns (a 2-D array becomes a column of
-            fixed-size lists), a 2-D NumPy array (columns x0, x1, ...), or a path to a Parquet (file or folder), CSV, or
-            Arrow file.
+        data: A pandas or Polars dataframe (or any other that narwhals knows), a DuckDB relation or result, anything
+            with Arrow's stream interface, an Arrow table, batch or reader, a dict of columns (a 2-D array becomes a
+            column of fixed-size lists), a 2-D NumPy array (columns x0, x1, ...), or a path to a Parquet (file or
+            folder), CSV, or Arrow file.
         types: Column name to Arrow type as text, which the columns of a CSV file are read as.
 
     Returns:
@@ -115,8 +115,8 @@ def _column(name: str, values: Any) -> pa.Array | pa.ChunkedArray:
         return _lists(name, values)
     try:
         return values.to_arrow() if hasattr(values, "to_arrow") else pa.array(_dense(values), from_pandas=True)
-    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-        return _mixed(name, values, error)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        return _mixed(values)
 
 
 def _dense(values: Any) -> Any:
@@ -127,17 +127,13 @@ def _dense(values: Any) -> Any:
     return values.dt.to_timestamp() if kind.startswith("period[") and hasattr(values, "dt") else values
 
 
-def _mixed(name: str, values: Any, error: Exception) -> pa.Array:
+def _mixed(values: Any) -> pa.Array:
     """Plain values of several types as the text that a CSV file would hold; other objects as an opaque column."""
     import datetime
     import decimal
     import numbers
 
     objects = values.tolist() if hasattr(values, "tolist") else list(values)
-    if any(hasattr(value, "__len__") and not isinstance(value, str | bytes) for value in objects):
-        raise ContractError(
-            f"column cannot be read, convert it or leave it out: {_first_line(error)}", field=name
-        ) from error
     known = (str, bool, numbers.Real, decimal.Decimal, datetime.date, datetime.time, np.generic)
     odd = [value for value in objects if value is not None and not isinstance(value, known)]
     if odd or any(isinstance(value, complex) for value in objects):

@@ -108,14 +108,21 @@ def _identifier(name: str, profile: Profile, *, even: bool) -> Reading | None:
     if distinct == rows >= MANY and reach == rows:
         return Reading("number", f"{CHECK}every whole number once: a rank? role='ignore' if it only numbers the rows")
     if distinct == rows >= MANY and reach <= DENSE * rows:
-        return Reading("identifier", f"{CHECK}an identifier? whole numbers close together, none twice; role='model' if not")
+        return Reading(
+            "identifier", f"{CHECK}an identifier? whole numbers close together, none twice; role='model' if not"
+        )
     return None
 
 
 def _one_peak(profile: Profile) -> bool:
-    """Whether a histogram rises to one peak and falls, but for what chance explains (two standard errors)."""
+    """Whether a histogram rises to one peak and falls, but for what chance explains; a flat one has no peak.
+
+    Two standard errors excuse a dip; the peak must stand out from the lower end by four.
+    """
     counts = np.zeros(int(profile.values[-1] - profile.values[0]) + 1)
     counts[(profile.values - profile.values[0]).astype(np.intp)] = profile.counts
     left, right = np.maximum.accumulate(counts), np.maximum.accumulate(counts[::-1])[::-1]
     lower = np.minimum(left, right)
-    return bool(np.all(lower - counts <= 2.0 * np.sqrt(lower + counts)))
+    peak, end = counts.max(), min(counts[0], counts[-1])
+    stands_out = peak - end > 4.0 * np.sqrt(peak + end)
+    return bool(stands_out and np.all(lower - counts <= 2.0 * np.sqrt(lower + counts)))

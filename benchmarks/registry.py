@@ -15,6 +15,7 @@ LINES = {
     "COLUMNS": "benchmarks.lines.columns",
     "NATS": "benchmarks.lines.nats",
     "P1": "benchmarks.lines.throughput",
+    "TABLES": "benchmarks.lines.tables",
 }
 
 

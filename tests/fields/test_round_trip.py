@@ -29,16 +29,22 @@ def column(kind, rng):
         return pa.array(rng.integers(0, 100, N), mask=mask).cast(kind)
     if pa.types.is_floating(kind):
         return pa.array(rng.integers(-50, 50, N) / 4, mask=mask).cast(kind)
+    if pa.types.is_decimal(kind):
+        return pa.array(rng.integers(-50, 50, N) / 2.0, mask=mask).cast(kind)
+    if pa.types.is_duration(kind) or pa.types.is_time(kind):
+        whole = pa.int32() if pa.types.is_time32(kind) else pa.int64()
+        return pa.array(rng.integers(0, 80_000, N), mask=mask).cast(whole).cast(kind)
     if pa.types.is_boolean(kind):
         return pa.array(rng.random(N) < 0.4, mask=mask)
     if pa.types.is_dictionary(kind):
-        levels = pa.array(["low", "mid", "high"] if kind.value_type in STRINGS else [3, 1, 2]).cast(kind.value_type)
+        levels = pa.array(["low", "mid", "high"] if kind.value_type in STRINGS else [3.0, 1.0, 2.0])
+        levels = levels.cast(kind.value_type)
         indices = pa.array(rng.integers(0, 3, N), type=kind.index_type, mask=mask)
         return pa.DictionaryArray.from_arrays(indices, levels, ordered=kind.ordered)
     if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
         flat = column(kind.value_type, rng).to_pylist()
         return pa.array([flat[i : i + 3] for i in range(0, N, 3)] * 3, type=kind)
-    return pa.array(rng.choice(["a", "bb", "", "ß"], N), mask=mask).cast(kind)
+    return pa.array(rng.choice(["a", "bb", "c c", "ß"], N), mask=mask).cast(kind)
 
 
 TYPES = [
@@ -46,6 +52,10 @@ TYPES = [
     *FLOATS,
     *STRINGS,
     pa.bool_(),
+    *(pa.decimal32(5, 2), pa.decimal64(9, 1), pa.decimal128(9, 2), pa.decimal256(40, 3), pa.decimal128(12, 0)),
+    *(pa.duration(unit) for unit in ("s", "ms", "us", "ns")),
+    *(pa.time32("s"), pa.time32("ms"), pa.time64("us"), pa.time64("ns")),
+    pa.dictionary(pa.int8(), pa.decimal128(9, 2)),
     *(pa.dictionary(pa.int8(), kind) for kind in STRINGS),
     pa.dictionary(pa.uint32(), pa.large_string()),
     pa.dictionary(pa.int32(), pa.string(), ordered=True),

@@ -82,12 +82,12 @@ def fit(
     except ModuleNotFoundError as error:
         raise ConfigError(f"fit needs {error.name}, which is not installed; install vaekit[train]") from error
 
-    rows = to_arrow(table)
     settings = load_config(config).override(
         preset=preset, seed=seed, epochs=epochs, max_seconds=max_seconds, device=device, **options
     )
     if isinstance(contract, str | Path):
         contract = Contract.load(contract)
+    rows = to_arrow(table) if contract is None else contract.table(table)
     folder = Path(out) if out is not None else None
     asked = contract or Contract.infer(rows)
     inferred = contract is None

@@ -58,10 +58,9 @@ def _ask(
     """
     out = output_path(out)
     from vaekit.api import load
-    from vaekit.fields.tables import to_arrow
 
-    table = to_arrow(data)
     model = load(bundle_path(bundle), backend=backend.value)
+    table = model.contract.table(data)
     start = time.perf_counter()
     given = {name: value for name, value in options.items() if value is not None}
     result = getattr(model, query)(table, **given)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from vaekit.cli.options import ContractFile, DataArgument, Kinds, Likelihoods, Roles, edited, pairs
+from vaekit.cli.options import ContractFile, DataArgument, FieldOptions, Kinds, Likelihoods, Roles, edited, pairs, read
 from vaekit.cli.output import cell, print_json, say
 from vaekit.errors import ConfigError
 
@@ -28,6 +28,7 @@ def fit(
     role: Roles = None,
     kind: Kinds = None,
     likelihood: Likelihoods = None,
+    field: FieldOptions = None,
     preset: Annotated[
         str | None,
         typer.Option(help="Size of the networks: small, medium, large, or auto: by the rows. Default: auto."),
@@ -62,12 +63,11 @@ def fit(
     Next: [bold]vae detect run today.csv[/bold], or any other question to the model.
     """
     from vaekit.api import fit as train
-    from vaekit.fields.tables import to_arrow
 
-    table = to_arrow(data)
+    table = read(data, contract)
     asked = None
-    if contract or role or kind or likelihood:
-        asked = edited(table, contract, role, kind, likelihood)
+    if contract or role or kind or likelihood or field:
+        asked = edited(table, contract, role, kind, likelihood, field)
     flags = {"preset": preset, "seed": seed, "epochs": epochs, "max_seconds": max_seconds, "device": device}
     wanted = {name: value for name, value in flags.items() if value is not None}
     start = time.perf_counter()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,6 +24,7 @@ __all__ = [
     "BundleArgument",
     "ContractFile",
     "DataArgument",
+    "FieldOptions",
     "Kinds",
     "Likelihoods",
     "Out",
@@ -32,6 +34,7 @@ __all__ = [
     "edited",
     "output_path",
     "pairs",
+    "read",
 ]
 
 FILES = (".parquet", ".csv", ".csv.gz", ".arrow", ".feather")
@@ -87,6 +90,14 @@ Likelihoods = Annotated[
     list[str] | None,
     typer.Option("--likelihood", metavar="NAME=FAMILY", help="Set a likelihood, for example fare=student_t."),
 ]
+FieldOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--field",
+        metavar="NAME=OPTION:VALUE",
+        help="Set any other option of a field, for example fare=clip:false, or job='unseen:missing'. Repeat it.",
+    ),
+]
 
 
 def pairs(items: Sequence[str] | None, option: str) -> dict[str, str]:
@@ -109,7 +120,7 @@ def pairs(items: Sequence[str] | None, option: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for item in items or ():
         name, sign, value = item.partition("=")
-        if not (name and sign and value):
+        if not (sign and value):
             raise ConfigError(f"{option} expects NAME=VALUE, got {item!r}")
         if name in found:
             raise ConfigError(f"{option} names {name!r} twice: {found[name]!r} and {value!r}")
@@ -138,14 +149,22 @@ def output_path(out: Path | None) -> Path | None:
     return out
 
 
+def read(data: Path, contract: Path | None) -> pa.Table:
+    """The rows of a file, with the types of a contract if there is one."""
+    from vaekit.fields import Contract, to_arrow
+
+    return to_arrow(data) if contract is None else Contract.load(contract).table(data)
+
+
 def edited(
     table: pa.Table,
     file: Path | None,
     roles: Sequence[str] | None,
     kinds: Sequence[str] | None,
     families: Sequence[str] | None,
+    options: Sequence[str] | None = None,
 ) -> Contract:
-    """The contract that the options ask for: read or inferred, then edited, kinds first since they decide likelihoods.
+    """The contract that the options ask for: read or inferred, then edited, and fitted where an edit asks for it.
 
     Args:
         table: Rows to infer from when there is no file.
@@ -153,6 +172,7 @@ def edited(
         roles: Values of --role.
         kinds: Values of --kind.
         families: Values of --likelihood.
+        options: Values of --field.
 
     Raises:
         ConfigError: A value is not NAME=VALUE.
@@ -161,12 +181,28 @@ def edited(
     from vaekit.fields import Contract
 
     contract = Contract.infer(table) if file is None else Contract.load(file)
+    asked: dict[str, dict[str, Any]] = {}
     for name, kind in pairs(kinds, "--kind").items():
-        contract = contract.replace(name, kind=kind)
-    if kinds:
-        contract = contract.fit(table)
-    for name, role in pairs(roles, "--role").items():
-        contract = contract.replace(name, role=role)
-    for name, family in pairs(families, "--likelihood").items():
-        contract = contract.replace(name, likelihood=family)
-    return contract
+        asked.setdefault(name, {})["kind"] = kind
+    for item in options or ():
+        name, option, value = _option(item)
+        asked.setdefault(name, {})[option] = value
+    fresh = bool(asked)
+    for flag, key, items in (("--role", "role", roles), ("--likelihood", "likelihood", families)):
+        for name, value in pairs(items, flag).items():
+            asked.setdefault(name, {})[key] = value
+    for name, changes in asked.items():
+        contract = contract.replace(name, **changes)
+    return contract.fit(table) if fresh else contract
+
+
+def _option(item: str) -> tuple[str, str, Any]:
+    """NAME=OPTION:VALUE taken apart; the value is read as TOML, or else as text."""
+    name, sign, rest = item.partition("=")
+    option, colon, text = rest.partition(":")
+    if not (sign and option and colon):
+        raise ConfigError(f"--field expects NAME=OPTION:VALUE, got {item!r}")
+    try:
+        return name, option, tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return name, option, text

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from vaekit.arrays import Block, BlockSpec
 from vaekit.errors import ConfigError, ContractError
 from vaekit.fields.arrow_types import parse_type
+from vaekit.fields.markers import without
 
 __all__ = ["Codec", "Column", "Field", "Float", "Option", "Role", "Tally", "wrong_type"]
 
@@ -46,6 +47,7 @@ class Field(
         role: ``model`` (the model learns its density), ``condition`` (the model is conditioned on it), ``entity`` or
             ``time`` (not modelled; splits keep entities whole, and training before what it is tested on) or ``ignore``.
         missing: Fraction of the training rows in which the field is missing.
+        markers: Values that stand for "missing" in this column, such as ``"?"`` or ``-999``.
         note: Why the field is of this kind, or what is odd about it.
     """
 
@@ -53,9 +55,10 @@ class Field(
     type: str
     role: Role
     missing: float = 0.0
+    markers: tuple[str | int | float, ...] = ()
     note: str = ""
 
-    editable: ClassVar[frozenset[str]] = frozenset({"role", "note"})
+    editable: ClassVar[frozenset[str]] = frozenset({"role", "markers", "note"})
 
     @property
     def asides(self) -> dict[str, pa.DataType]:
@@ -78,6 +81,10 @@ class Field(
     def detail(self) -> str:
         """What is worth knowing about the fitted field, in a few words."""
         return ""
+
+    def clean(self, column: Column) -> Column:
+        """A column as the field reads it: null where it holds one of the `markers`."""
+        return without(column, self.markers) if self.markers else column
 
     @classmethod
     def accepts(cls, kind: pa.DataType) -> bool:

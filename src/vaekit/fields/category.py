@@ -16,10 +16,26 @@ from vaekit.errors import ConfigError, ContractError
 from vaekit.fields.arrow_types import is_number, is_text, parse_type, value_type
 from vaekit.fields.base import Codec, Column, Field, Role, wrong_type
 
-__all__ = ["Category", "CategoryCodec", "Level", "Levels", "levels_of", "natural_likelihood", "plain"]
+__all__ = [
+    "MAX_LEVELS",
+    "Category",
+    "CategoryCodec",
+    "Level",
+    "Levels",
+    "common_levels",
+    "levels_of",
+    "missing_count",
+    "natural_likelihood",
+    "plain",
+]
 
 Level = str | bool | int | float
 Codes = NDArray[np.int64]
+
+MAX_LEVELS = 256  # categories of so many levels keep all of them
+MOST_LEVELS = 2000  # of larger ones the most frequent are kept,
+LEAST_ROWS = 5  # if they occur at least so often,
+COVERED = 0.5  # and together make up at least so many of the rows
 
 
 class Category(Field, frozen=True, kw_only=True, tag="category"):
@@ -61,12 +77,55 @@ class Category(Field, frozen=True, kw_only=True, tag="category"):
     def accepts(cls, kind: pa.DataType) -> bool:
         """Whether a column of this Arrow type can be a category."""
         kind = value_type(kind)
-        return is_number(kind) or is_text(kind) or bool(pa.types.is_boolean(kind))
+        return is_number(kind) or is_text(kind) or bool(pa.types.is_boolean(kind) or pa.types.is_decimal(kind))
 
     @classmethod
     def blank(cls, name: str, kind: pa.DataType, role: Role) -> Self:
         """A category whose levels are not known yet."""
         return cls(name=name, type=str(kind), role=role, likelihood="categorical")
+
+    @classmethod
+    def of_counts(
+        cls, name: str, kind: pa.DataType, levels: Sequence[Level], counts: Codes, rows: int, likelihood: str
+    ) -> Self:
+        """The category that levels and their counts suggest.
+
+        Up to 256 levels are kept. Of more, those are kept that enough rows hold for their chance to be learnt; the
+        others are read as missing, so no density is claimed for what was hardly seen, and none of it is drawn.
+
+        Args:
+            name: Name of the column.
+            kind: Its type.
+            levels: Its values, in the order that they shall have.
+            counts: Rows that hold each.
+            rows: Rows of the column.
+            likelihood: Likelihood, if the category is modelled.
+        """
+        if len(levels) <= MAX_LEVELS:
+            missing = 1.0 - int(counts.sum()) / max(rows, 1)
+            return cls(
+                name=name, type=str(kind), role="model", likelihood=likelihood, levels=tuple(levels), missing=missing
+            )
+        often = np.flatnonzero(counts >= LEAST_ROWS)
+        kept = np.sort(often[np.argsort(-counts[often], kind="stable")[:MOST_LEVELS]])
+        held = int(counts[kept].sum())
+        told = f"{len(levels)} distinct values in {int(counts.sum())} rows"
+        if len(kept) < 2 or held < COVERED * counts.sum():
+            told += ", most of them rare: looks like an identifier or text; role='model' forces it"
+            return cls(name=name, type=str(kind), role="ignore", likelihood="categorical", note=told)
+        if len(kept) < len(levels):
+            rare = 1 - held / counts.sum()
+            told += f": the {len(kept)} common ones are modelled, rarer ones ({rare:.1%}) read as missing"
+        return cls(
+            name=name,
+            type=str(kind),
+            role="model",
+            likelihood="categorical",
+            levels=tuple(levels[index] for index in kept),
+            unseen="missing",
+            missing=1.0 - held / max(rows, 1),
+            note=told,
+        )
 
     def changes(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         """A changed set of levels gets the likelihood that suits it, unless one is asked for."""
@@ -162,10 +221,13 @@ class CategoryCodec(Codec):
     def summarise(self, draws: NDArray[Any], wanted: Sequence[int], interval: float) -> list[dict[str, pa.Array]]:
         """The most frequent level of each field, and its share of the draws."""
         samples, rows, fields = draws.shape
-        size = max(self.levels)
-        flat = draws.astype(np.int64) + np.arange(rows * fields).reshape(rows, fields) * size
-        counts = np.bincount(flat.ravel(), minlength=rows * fields * size).reshape(rows, fields, size)
-        decoded, share = self.decode(counts.argmax(-1)), counts.max(-1) / samples
+        best, share = np.zeros((rows, fields), dtype=np.int64), np.zeros((rows, fields))
+        for index in wanted:  # one at a time: a category may have thousands of levels
+            size = self.levels[index]
+            flat = draws[:, :, index].astype(np.int64) + np.arange(rows) * size
+            counts = np.bincount(flat.ravel(), minlength=rows * size).reshape(rows, size)
+            best[:, index], share[:, index] = counts.argmax(-1), counts.max(-1) / samples
+        decoded = self.decode(best)
         return [{"": decoded[index], "probability": pa.array(share[:, index])} for index in wanted]
 
 
@@ -206,18 +268,41 @@ def natural_likelihood(count: int, *, ordered: bool) -> str:
     return "ordinal" if ordered else "categorical"
 
 
-def levels_of(column: Column) -> list[Level]:
+def levels_of(column: Column, *, spelled: bool = False) -> list[Level]:
     """Distinct values of a column: in the dictionary's own order if that is declared, else sorted.
+
+    Args:
+        column: Any column that can be a category.
+        spelled: Only levels that rows hold, sorted, even if a dictionary declares more, or another order.
 
     Example:
         >>> levels_of(pa.chunked_array([["b", None, "a", "b"]]))
         ['a', 'b']
     """
-    if pa.types.is_dictionary(column.type) and column.type.ordered:
+    if pa.types.is_dictionary(column.type) and column.type.ordered and not spelled:
         declared = [level for chunk in column.chunks for level in chunk.dictionary.to_pylist()]
         return [level for level in dict.fromkeys(declared) if level is not None]
     values = plain(column).unique().to_pylist()
-    found = sorted({value for value in values if value is not None and value == value})
+    return _as_levels(sorted({value for value in values if value is not None and value == value}))
+
+
+def common_levels(column: Column) -> tuple[list[Level], Codes]:
+    """Distinct values of a column, sorted, with the number of rows that hold each.
+
+    Example:
+        >>> common_levels(pa.chunked_array([["b", None, "a", "b"]]))
+        (['a', 'b'], array([1, 2]))
+    """
+    import pyarrow.compute as pc
+
+    values, counts = pc.value_counts(plain(column).drop_null()).flatten()
+    pairs = [pair for pair in zip(values.to_pylist(), counts.to_pylist(), strict=True) if pair[0] == pair[0]]
+    pairs.sort()
+    return _as_levels([value for value, _ in pairs]), np.array([count for _, count in pairs], dtype=np.int64)
+
+
+def _as_levels(found: list[Any]) -> list[Level]:
+    """Sorted values as levels: floats that are all whole become integers."""
     whole = all(isinstance(value, float) and value.is_integer() and abs(value) < 2**53 for value in found)
     return [int(value) for value in found] if whole else found
 
@@ -236,7 +321,7 @@ def missing_count(column: Column) -> int:
 def plain(column: Column) -> Column:
     """A column with its dictionary resolved and its strings in a layout that every kernel knows."""
     kind = value_type(column.type)
-    target = pa.large_string() if is_text(kind) else kind
+    target = pa.large_string() if is_text(kind) else pa.float64() if pa.types.is_decimal(kind) else kind
     if not pa.types.is_dictionary(column.type):
         return column.cast(target)
     return pa.chunked_array([chunk.dictionary.cast(target).take(chunk.indices) for chunk in column.chunks], type=target)
@@ -271,7 +356,11 @@ def _value_set(field: Category, kind: pa.DataType) -> pa.Array:
         return pa.array(field.levels, type=pa.large_string())
     if isinstance(sample, bool) and pa.types.is_boolean(kind):
         return pa.array(field.levels, type=pa.bool_())
-    if isinstance(sample, int | float) and not isinstance(sample, bool) and is_number(kind):
+    if (
+        isinstance(sample, int | float)
+        and not isinstance(sample, bool)
+        and (is_number(kind) or pa.types.is_decimal(kind))
+    ):
         whole = all(isinstance(level, int) for level in field.levels)
         return pa.array(field.levels, type=pa.int64() if whole and pa.types.is_integer(kind) else pa.float64())
     expected = {str: "strings", bool: "booleans"}.get(type(sample), "numbers")
@@ -302,8 +391,12 @@ def _levels_at(field: Category, kind: pa.DataType, codes: Codes, missing: NDArra
     mask = missing if missing.any() else None
     if pa.types.is_dictionary(kind):
         indices = pa.array(codes, type=kind.index_type, mask=mask)
-        return pa.DictionaryArray.from_arrays(
-            indices, pa.array(field.levels, type=kind.value_type), ordered=kind.ordered
-        )
-    plain = pa.large_string() if is_text(kind) else kind
-    return pa.array(field.levels, type=plain).take(pa.array(codes, mask=mask)).cast(kind)
+        return pa.DictionaryArray.from_arrays(indices, _written(field.levels, kind.value_type), ordered=kind.ordered)
+    return (
+        _written(field.levels, pa.large_string() if is_text(kind) else kind).take(pa.array(codes, mask=mask)).cast(kind)
+    )
+
+
+def _written(levels: Sequence[Level], kind: pa.DataType) -> pa.Array:
+    """Levels as an array of a type."""
+    return pa.array(levels, pa.float64()).cast(kind) if pa.types.is_decimal(kind) else pa.array(levels, type=kind)

@@ -18,7 +18,7 @@ from vaekit.arrays import Array, Block, BlockSpec
 from vaekit.errors import ConfigError, ContractError
 from vaekit.fields.base import Codec, Column, Role
 from vaekit.fields.edit import AnyField, edited
-from vaekit.fields.infer import CHECK, infer_field
+from vaekit.fields.infer import CHECK, infer_field, renamed
 from vaekit.fields.show import show
 from vaekit.fields.tables import to_arrow
 from vaekit.files import write_file
@@ -80,7 +80,19 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         if table.num_rows == 0:
             raise ContractError("the table has no rows; a contract is inferred from at least one")
         columns = zip(table.column_names, table.columns, strict=True)
-        return cls(fields=tuple(infer_field(name, column) for name, column in columns))  # type: ignore[misc]
+        fields = [infer_field(name, column) for name, column in columns]
+        return cls(fields=tuple(renamed(field, table.schema) for field in fields))  # type: ignore[misc]
+
+    def table(self, data: Any) -> pa.Table:
+        """Any table as a `pyarrow.Table`; the columns of a text file have the types of the fields.
+
+        Args:
+            data: Anything that `to_arrow` takes.
+
+        Raises:
+            ContractError: The data is no table, or a value in a file is none of the type of its field.
+        """
+        return to_arrow(data, {field.name: field.type for field in self.fields if field.kind != "other"})
 
     def fit(self, data: Any) -> Self:
         """The contract with its transforms fitted to training rows; kinds, levels and grids stay.
@@ -91,12 +103,11 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Raises:
             ContractError: A row breaks the contract, a column is missing, or holds nothing to fit to.
         """
-        table = to_arrow(data)
+        table = self.table(data)
         if table.num_rows == 0:
             raise ContractError("the table has no rows to fit to")
         fields = tuple(
-            field.fit(_column(table, field.name)) if field.role in ("model", "condition") else field
-            for field in self.fields
+            field.fit(_column(table, field)) if field.role in ("model", "condition") else field for field in self.fields
         )
         return msgspec.structs.replace(self, fields=fields)
 
@@ -195,7 +206,7 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Raises:
             ContractError: A column is missing or has the wrong type, or a value breaks the contract.
         """
-        table = to_arrow(data)
+        table = self.table(data)
         return {part.spec.name: _encoded(part, _columns(table, part, partial), table.num_rows) for part in self._parts}
 
     def validate(self, data: Any, *, partial: bool = False) -> None:
@@ -204,7 +215,7 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Raises:
             ContractError: A column is missing or has the wrong type, or a value breaks the contract.
         """
-        table = to_arrow(data)
+        table = self.table(data)
         for part in self._parts:
             part.codec.check(_columns(table, part, partial), table.num_rows)
 
@@ -367,18 +378,18 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             raise ContractError(f"{path} cannot be read: {error}") from error
 
 
-def _column(table: pa.Table, name: str) -> Column:
-    index = table.schema.get_field_index(name)
+def _column(table: pa.Table, field: AnyField) -> Column:
+    index = table.schema.get_field_index(field.name)
     if index < 0:
         raise ContractError(
-            "column is missing", field=name, got=f"columns {', '.join(table.column_names[:20]) or 'none'}"
+            "column is missing", field=field.name, got=f"columns {', '.join(table.column_names[:20]) or 'none'}"
         )
-    return table.column(index)
+    return field.clean(table.column(index))
 
 
 def _columns(table: pa.Table, part: _Part, partial: bool) -> list[Column | None]:
     there = set(table.column_names) if partial else set(part.spec.fields)
-    return [_column(table, name) if name in there else None for name in part.spec.fields]
+    return [_column(table, field) if field.name in there else None for field in part.fields]
 
 
 def _encoded(part: _Part, columns: Sequence[Column | None], rows: int) -> Block:

@@ -14,6 +14,7 @@ from vaekit.arrays import Block
 from vaekit.errors import ContractError
 from vaekit.fields import numeric
 from vaekit.fields.base import Codec, Column, Float, Role
+from vaekit.fields.number_text import NumberText
 from vaekit.fields.numeric import Numeric, NumericCodec
 from vaekit.fields.profile import Profile
 
@@ -33,6 +34,7 @@ class Count(Numeric, frozen=True, kw_only=True, tag="count"):
         options: Options of the likelihood.
         bounds: Smallest and largest count in the training rows.
         clip: Keep decoded values within `bounds`.
+        text: How the counts are written, in a column of text.
 
     Example:
         >>> field = Count.blank("visits", pa.int64(), "model").fit(pa.chunked_array([[0, 3, None, 1]]))
@@ -51,9 +53,10 @@ class Count(Numeric, frozen=True, kw_only=True, tag="count"):
         return cls(name=name, type=str(kind), role=role, likelihood="negative_binomial")
 
     @classmethod
-    def infer(cls, name: str, kind: pa.DataType, profile: Profile) -> Self:
+    def infer(cls, name: str, kind: pa.DataType, profile: Profile, text: NumberText | None = None) -> Self:
         """The field that suits the distinct values of a column."""
-        return cls(name=name, type=str(kind), role="model", likelihood=count_likelihood(profile)).fitted(profile)
+        family = count_likelihood(profile)
+        return cls(name=name, type=str(kind), role="model", likelihood=family, text=text).fitted(profile)
 
     def changes(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         """Options belong to a likelihood and go with it."""

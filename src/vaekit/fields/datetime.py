@@ -55,7 +55,7 @@ class Datetime(Number, frozen=True, kw_only=True, tag="datetime"):
     written: str = ""
     parts: tuple[Number, ...] = ()
 
-    editable: ClassVar[frozenset[str]] = Number.editable | {"written"}
+    editable: ClassVar[frozenset[str]] = (Number.editable - {"text"}) | {"written"}
 
     @property
     def block(self) -> str:
@@ -109,19 +109,29 @@ class Datetime(Number, frozen=True, kw_only=True, tag="datetime"):
         Raises:
             ContractError: The column holds none.
         """
-        written, other = "", ""
-        if not is_datetime(value_type(column.type)):
-            written, other = find_format(column)
+        plain = is_datetime(value_type(column.type))
+        field = cls.written_as(name, column.type, *(("", "") if plain else find_format(column)))
+        return field.inferred(field.tally(column, strict=False))
+
+    @classmethod
+    def written_as(cls, name: str, kind: pa.DataType, written: str, other: str) -> Self:
+        """A point in time that is not fitted yet, written as `find_format` says."""
         note = f"check: dates are read as {written}; written={other!r} reads them the other way" if other else ""
-        blank = cls(name=name, type=str(column.type), role="model", likelihood="gaussian", written=written, note=note)
-        profile = blank.tally(column, strict=False)
+        return cls(name=name, type=str(kind), role="model", likelihood="gaussian", written=written, note=note)
+
+    def inferred(self, profile: Profile) -> Self:
+        """The field with the grid and the likelihood that suit the values of a column, fitted to them.
+
+        Raises:
+            ContractError: There is no value.
+        """
         if profile.count == 0:
-            raise ContractError("the column holds no points in time", field=name)
+            raise ContractError("the column holds no points in time", field=self.name)
         values = profile.values
         whole = bool(np.all(values == np.floor(values)))
         grid = find_lattice(values, profile.count, whole=whole, precision=1e-15)
         line = len(values) <= _MANY or values[-1] - values[0] < 2 * WEEK or _monthly(values)
-        field = msgspec.structs.replace(blank, lattice=grid, likelihood="gaussian" if line else "calendar")
+        field = msgspec.structs.replace(self, lattice=grid, likelihood="gaussian" if line else "calendar")
         return field.fitted(profile)
 
     def changes(self, asked: Mapping[str, Any]) -> dict[str, Any]:

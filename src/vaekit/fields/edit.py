@@ -8,13 +8,14 @@ from typing import Any, get_args
 import msgspec
 
 from vaekit.errors import ConfigError, ContractError
-from vaekit.fields.arrow_types import parse_type
+from vaekit.fields.arrow_types import is_text, parse_type, value_type
 from vaekit.fields.base import Field, Role
 from vaekit.fields.category import Category
 from vaekit.fields.count import Count
 from vaekit.fields.datetime import Datetime
 from vaekit.fields.lattice import Lattice
 from vaekit.fields.number import Number
+from vaekit.fields.numeric import Numeric
 from vaekit.fields.other import Other
 from vaekit.fields.vector import Vector
 
@@ -54,7 +55,7 @@ def edited(field: Field, asked: Mapping[str, Any]) -> AnyField:
         raise ConfigError(f"field {field.name!r}: unknown kind {kind!r}; expected one of {', '.join(KINDS)}")
     left_out = field.role == "ignore"
     if kind != field.kind:
-        field = _reinterpret(field, kind)
+        field = _reinterpret(field, kind, written=changes.get("text") is not None)
     for option in changes:
         if option not in field.editable:
             allowed = ", ".join(sorted(field.editable | {"kind"}))
@@ -68,8 +69,8 @@ def edited(field: Field, asked: Mapping[str, Any]) -> AnyField:
     return _validated(field, {**changes, **follow})
 
 
-def _reinterpret(field: Field, kind: str) -> Field:
-    """The same column as another kind, not fitted yet."""
+def _reinterpret(field: Field, kind: str, *, written: bool) -> Field:
+    """The same column as another kind, not fitted yet; `written`: it is said how its text is to be read."""
     target = KINDS[kind]
     if target is Other:
         return Other(name=field.name, type=field.type, role="ignore", note="left out by request")
@@ -77,9 +78,11 @@ def _reinterpret(field: Field, kind: str) -> Field:
         arrow = parse_type(field.type)
     except ContractError as error:
         raise ConfigError(f"field {field.name!r}: a column of type {field.type} cannot be a {kind}") from error
-    if not target.accepts(arrow):
-        raise ConfigError(f"field {field.name!r}: a column of type {field.type} cannot be a {kind}")
-    blank = target.blank(field.name, arrow, field.role)
+    numeric = issubclass(target, Numeric)
+    if not target.accepts(arrow) and not (numeric and written and is_text(value_type(arrow))):
+        more = "; if it holds numbers, text={} says how they are written" if numeric and is_text(arrow) else ""
+        raise ConfigError(f"field {field.name!r}: a column of type {field.type} cannot be a {kind}{more}")
+    blank = msgspec.structs.replace(target.blank(field.name, arrow, field.role), markers=field.markers)
     levels = field.levels if isinstance(field, Category) else ()
     counted = isinstance(field, Count) or (levels and all(type(level) is int for level in levels))
     if isinstance(blank, Number) and counted:

@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from vaekit.arrays import Block
 from vaekit.errors import ConfigError, ContractError
 from vaekit.fields import numeric
+from vaekit.fields.arrow_types import decimals_of, value_type
 from vaekit.fields.base import Codec, Column, Float, Role
 from vaekit.fields.families import FAMILIES
 from vaekit.fields.lattice import Lattice, find_lattice
+from vaekit.fields.number_text import NumberText
 from vaekit.fields.numeric import Numeric, NumericCodec
 from vaekit.fields.profile import Profile
 from vaekit.fields.quantile import fit_quantile
@@ -25,6 +27,8 @@ __all__ = ["Number", "NumberCodec"]
 
 CHUNK = 1024  # rows encoded at a time, so that what is worked on stays in the cache
 FARTHEST = 1e9  # encoded outliers end here, so that their squares fit single precision
+FINEST_GRID = 15  # most decimals of a grid
+WHOLE_ROWS = 20  # so many floats that are all whole are whole by nature
 RESOLUTION = 0.01  # of the robust spread: at which continuous readings are compared with rounded ones
 
 
@@ -44,6 +48,7 @@ class Number(Numeric, frozen=True, kw_only=True, tag="number"):
         map: The fitted transform.
         bounds: Smallest and largest value in the training rows.
         clip: Keep decoded values within `bounds`.
+        text: How the numbers are written, in a column of text.
         spread: Robust standard deviation of the training rows, in the units of the column.
 
     Example:
@@ -86,16 +91,24 @@ class Number(Numeric, frozen=True, kw_only=True, tag="number"):
     @classmethod
     def blank(cls, name: str, kind: pa.DataType, role: Role) -> Self:
         """A number that is not fitted yet: integers are on the grid of step 1, floats are continuous."""
-        whole = Lattice(step=1) if pa.types.is_integer(kind) else None
-        return cls(name=name, type=str(kind), role=role, likelihood="gaussian", lattice=whole)
+        decimals = decimals_of(value_type(kind))
+        grid = Lattice(step=1, decimals=decimals) if decimals is not None and decimals <= FINEST_GRID else None
+        return cls(name=name, type=str(kind), role=role, likelihood="gaussian", lattice=grid)
 
     @classmethod
-    def infer(cls, name: str, kind: pa.DataType, profile: Profile) -> Self:
+    def infer(cls, name: str, kind: pa.DataType, profile: Profile, text: NumberText | None = None) -> Self:
         """The field that suits the distinct values of a column: finds its grid and fits the transform."""
-        whole = bool(pa.types.is_integer(kind))
-        precision = 0.0 if whole else {pa.float32(): 2e-7, pa.float16(): 1e-3}.get(kind, 1e-12)
-        lattice = find_lattice(profile.values, profile.count, whole=whole, precision=precision)
-        field = cls(name=name, type=str(kind), role="model", likelihood="gaussian", lattice=lattice)
+        decimals = text.decimals if text is not None else decimals_of(kind)
+        if decimals is None and profile.count >= WHOLE_ROWS and np.all(profile.values == np.floor(profile.values)):
+            decimals = 0  # whole numbers that became floats, as where some are missing
+        if decimals is not None and decimals <= FINEST_GRID:
+            scaled = np.rint(profile.values * 10.0**decimals)
+            lattice = find_lattice(scaled, profile.count, whole=True, precision=0.0)
+            lattice = lattice and msgspec.structs.replace(lattice, decimals=decimals)
+        else:
+            precision = {pa.float32(): 2e-7, pa.float16(): 1e-3}.get(kind, 1e-12)
+            lattice = find_lattice(profile.values, profile.count, whole=False, precision=precision)
+        field = cls(name=name, type=str(kind), role="model", likelihood="gaussian", lattice=lattice, text=text)
         return field.fitted(profile)
 
     def changes(self, asked: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,14 +15,16 @@ __all__ = ["Other", "why_not"]
 _BINARY = "binary values are not modelled yet; decode them to numbers or text"
 _REASONS = (
     (pa.types.is_null, "holds no values"),
-    (pa.types.is_temporal, "durations and times of the day are not modelled yet; cast to numbers"),
-    (pa.types.is_decimal, "decimals are not modelled yet; cast to double"),
+    (pa.types.is_interval, "calendar intervals have no fixed length; cast them to durations or numbers"),
+    (
+        pa.types.is_struct,
+        "nested values are not modelled yet; make its fields columns, with Table.flatten() for example",
+    ),
     (pa.types.is_nested, "nested values are not modelled yet; flatten it into columns"),
     (pa.types.is_binary, _BINARY),
     (pa.types.is_large_binary, _BINARY),
     (pa.types.is_binary_view, _BINARY),
     (pa.types.is_fixed_size_binary, _BINARY),
-    (lambda kind: isinstance(kind, pa.BaseExtensionType), "extension types are not modelled yet; cast to a plain type"),
 )
 
 
@@ -57,10 +59,17 @@ def why_not(kind: pa.DataType) -> str:
     """Why values of an Arrow type cannot be modelled, and what to do.
 
     Example:
-        >>> why_not(pa.decimal128(9, 2))
-        'decimals are not modelled yet; cast to double'
+        >>> why_not(pa.binary())
+        'binary values are not modelled yet; decode them to numbers or text'
     """
     for matches, reason in _REASONS:
         if matches(kind):
             return reason
+    if isinstance(kind, pa.BaseExtensionType):
+        name = str(getattr(kind, "type_name", "") or getattr(kind, "extension_name", kind))
+        if name == "arrow.uuid":
+            return "an identifier: a UUID tells rows apart and has no distribution to learn"
+        if getattr(kind, "vendor_name", "") == "python":
+            return f"Python values of type {name} are not modelled; turn them into numbers, text or lists"
+        return f"extension types are not modelled yet ({name}); cast to a plain type"
     return f"values of type {kind} are not modelled yet; cast to a plain type"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -67,6 +67,17 @@ class Profile:
         values, where = np.unique(function(self.values), return_inverse=True)
         counts = np.bincount(where, self.counts, len(values)).astype(np.int64)
         return Profile(values, counts, self.rows, self.missing, self.infinite)
+
+    def without(self, markers: Sequence[float]) -> Profile:
+        """The profile with some values counted as missing.
+
+        Example:
+            >>> Profile.of_values(np.array([1.0, -999.0, -999.0])).without([-999]).missing
+            2
+        """
+        kept = ~np.isin(self.values, markers)
+        missing = self.missing + int(self.counts[~kept].sum())
+        return replace(self, values=self.values[kept], counts=self.counts[kept], missing=missing)
 
     @property
     def count(self) -> int:

@@ -12,36 +12,55 @@ import numpy as np
 import pyarrow as pa
 
 from vaekit.errors import ConfigError, ContractError
+from vaekit.fields.text_files import read_text
 
-__all__ = ["to_arrow", "write"]
+__all__ = ["RENAMED", "to_arrow", "write"]
+
+RENAMED = b"vaekit.renamed"  # key under which a column that shared its name with another remembers it
 
 _READABLE = ".parquet (file or folder), .csv, .csv.gz, .tsv, .tsv.gz, .arrow or .feather"
 
 
-def to_arrow(data: Any) -> pa.Table:
+def to_arrow(data: Any, types: Mapping[str, str] | None = None) -> pa.Table:
     """Any table as a `pyarrow.Table`.
 
     Args:
-        data: A pandas or Polars dataframe (or any other that narwhals knows), an Arrow table, batch or reader, a dict
-            of columns (a 2-D array becomes a column of fixed-size lists), a 2-D NumPy array (columns x0, x1, ...), or a
-            path to a Parquet (file or folder), CSV, or Arrow file.
+        data: A pandas or Polars dataframe (or any other that narwhals knows), a DuckDB relation or result, anything
+            with Arrow's stream interface, an Arrow table, batch or reader, a dict of columns (a 2-D array becomes a
+            column of fixed-size lists), a 2-D NumPy array (columns x0, x1, ...), or a path to a Parquet (file or
+            folder), CSV, or Arrow file.
+        types: Column name to Arrow type as text, which the columns of a CSV file are read as.
 
     Returns:
-        The table, without metadata of the library that it came from.
+        The table, without metadata of the library that it came from. Names that come again get numbers: ``a``, ``a.1``.
 
     Raises:
-        ContractError: The data is no table, a column cannot be read, or two columns have one name.
+        ContractError: The data is no table, or a column cannot be read.
 
     Example:
         >>> to_arrow({"a": [1, None], "v": np.zeros((2, 3))}).schema.types
         [DataType(int64), FixedSizeListType(fixed_size_list<item: double>[3])]
     """
-    table = _plain_text(_table(data).replace_schema_metadata(None))
+    return _unique_names(_plain_text(_table(data, types).replace_schema_metadata(None)))
+
+
+def _unique_names(table: pa.Table) -> pa.Table:
+    """The table with names that differ; a renamed column remembers its old name."""
     names = table.column_names
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ContractError("two columns have the same name; rename one", field=twice)
-    return table
+    if len(set(names)) == len(names):
+        return table
+    taken, fields = set(names), []
+    seen: set[str] = set()
+    for field in table.schema:
+        old, number = field.name, 0
+        if old in seen:
+            while (new := f"{old}.{(number := number + 1)}") in taken:
+                continue
+            field = pa.field(new, field.type, field.nullable, {RENAMED: old.encode()})
+        taken.add(field.name)
+        seen.add(field.name)
+        fields.append(field)
+    return pa.Table.from_arrays(table.columns, schema=pa.schema(fields))
 
 
 def _plain_text(table: pa.Table) -> pa.Table:
@@ -52,7 +71,7 @@ def _plain_text(table: pa.Table) -> pa.Table:
     return table
 
 
-def _table(data: Any) -> pa.Table:
+def _table(data: Any, types: Mapping[str, str] | None) -> pa.Table:
     if isinstance(data, pa.Table):
         return data
     if isinstance(data, pa.RecordBatch):
@@ -60,7 +79,7 @@ def _table(data: Any) -> pa.Table:
     if isinstance(data, pa.RecordBatchReader):
         return data.read_all()
     if isinstance(data, str | os.PathLike):
-        return _read(Path(data))
+        return _read(Path(data), types)
     if isinstance(data, np.ndarray):
         return _from_matrix(data)
     if isinstance(data, Mapping):
@@ -95,11 +114,34 @@ def _column(name: str, values: Any) -> pa.Array | pa.ChunkedArray:
     if isinstance(values, np.ndarray) and values.ndim != 1:
         return _lists(name, values)
     try:
-        return values.to_arrow() if hasattr(values, "to_arrow") else pa.array(values, from_pandas=True)
-    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-        raise ContractError(
-            f"column cannot be read, convert it or leave it out: {_first_line(error)}", field=name
-        ) from error
+        return values.to_arrow() if hasattr(values, "to_arrow") else pa.array(_dense(values), from_pandas=True)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        return _mixed(values)
+
+
+def _dense(values: Any) -> Any:
+    """A pandas column whose extension type Arrow does not know, or keeps to itself, as one that it does."""
+    kind = str(getattr(values, "dtype", ""))
+    if kind.startswith("Sparse["):
+        return values.sparse.to_dense() if hasattr(values, "sparse") else np.asarray(values)
+    return values.dt.to_timestamp() if kind.startswith("period[") and hasattr(values, "dt") else values
+
+
+def _mixed(values: Any) -> pa.Array:
+    """Plain values of several types as the text that a CSV file would hold; other objects as an opaque column."""
+    import datetime
+    import decimal
+    import numbers
+
+    objects = values.tolist() if hasattr(values, "tolist") else list(values)
+    known = (str, bool, numbers.Real, decimal.Decimal, datetime.date, datetime.time, np.generic)
+    odd = [value for value in objects if value is not None and not isinstance(value, known)]
+    if odd or any(isinstance(value, complex) for value in objects):
+        first = odd[0] if odd else next(value for value in objects if isinstance(value, complex))
+        kind = pa.opaque(pa.null(), type_name=type(first).__name__, vendor_name="python")
+        return pa.ExtensionArray.from_storage(kind, pa.nulls(len(objects)))
+    texts = [None if value is None or value != value else str(value) for value in objects]
+    return pa.array(texts, pa.string())
 
 
 def _lists(name: str, array: np.ndarray[Any, Any]) -> pa.Array:
@@ -115,10 +157,14 @@ def _from_dataframe(data: Any) -> pa.Table:
     import narwhals as nw
 
     if nw.dependencies.is_pandas_dataframe(data):
-        return _from_columns([(str(name), data.iloc[:, index]) for index, name in enumerate(data.columns)])
+        return _from_columns([(_label(name), data.iloc[:, index]) for index, name in enumerate(data.columns)])
+    if hasattr(data, "to_arrow_table"):  # a relation or a result of DuckDB
+        return data.to_arrow_table()
     try:
         frame: Any = nw.from_native(data)
     except TypeError as error:
+        if hasattr(data, "__arrow_c_stream__"):
+            return _stream(data)
         expected = "a dataframe, an Arrow table, a dict of columns, a 2-D array, or a path"
         raise ContractError("data is not a table", expected=expected, got=type(data).__name__) from error
     if isinstance(frame, nw.LazyFrame):
@@ -133,7 +179,23 @@ def _from_dataframe(data: Any) -> pa.Table:
     return table
 
 
-def _read(path: Path) -> pa.Table:
+def _stream(data: Any) -> pa.Table:
+    try:
+        return pa.RecordBatchReader.from_stream(data).read_all()
+    except (pa.ArrowException, TypeError, ValueError) as error:  # a single column has the interface, too
+        raise ContractError(
+            "data is not a table", expected="a stream of record batches", got=type(data).__name__
+        ) from error
+
+
+def _label(name: Any) -> str:
+    """A label of pandas as a name; the levels of one with several are joined by dots."""
+    if isinstance(name, tuple):
+        return ".".join(str(part) for part in name if str(part))
+    return str(name)
+
+
+def _read(path: Path, types: Mapping[str, str] | None) -> pa.Table:
     if not path.exists():
         raise ContractError(f"{path} does not exist")
     name = path.name.lower()
@@ -141,7 +203,7 @@ def _read(path: Path) -> pa.Table:
         if path.is_dir() or name.endswith(".parquet"):
             return _read_parquet(path)
         if name.endswith((".csv", ".csv.gz", ".tsv", ".tsv.gz")):
-            return _read_text(path, "\t" if ".tsv" in name else ",")
+            return read_text(path, "\t" if ".tsv" in name else ",", types)
         if name.endswith((".arrow", ".feather")):
             import pyarrow.feather as feather
 
@@ -157,16 +219,6 @@ def _read_parquet(path: Path) -> pa.Table:
     if path.is_dir() and not any(path.rglob("*.parquet")):
         raise ContractError(f"{path} is a folder without .parquet files")
     return pq.read_table(path, partitioning="hive" if path.is_dir() else None)
-
-
-def _read_text(path: Path, delimiter: str) -> pa.Table:
-    import pyarrow.csv as csv
-
-    return csv.read_csv(
-        path,
-        parse_options=csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
-        convert_options=csv.ConvertOptions(strings_can_be_null=True),
-    )
 
 
 def _first_line(error: BaseException) -> str:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from vaekit.errors import ContractError
 from vaekit.fields.arrow_types import is_text, value_type
 from vaekit.fields.base import Column, Field, Float, wrong_type
+from vaekit.fields.category import plain
 from vaekit.fields.lattice import Lattice
 
 __all__ = ["DAY", "FORMATS", "WEEK", "find_format", "is_datetime", "read_seconds", "write_seconds"]
@@ -52,7 +53,7 @@ def read_seconds(field: Field, column: Column, written: str) -> Float:
     if pa.types.is_null(kind):
         return np.full(len(column), np.nan)
     if pa.types.is_dictionary(column.type):
-        column = column.cast(kind)
+        column = plain(column)
     if is_text(kind) or pa.types.is_integer(kind):
         if not written:
             raise wrong_type(field, f"dates or timestamps ({field.type})", column.type)
@@ -117,12 +118,15 @@ def find_format(column: Column) -> tuple[str, str]:
         >>> find_format(pa.chunked_array([["31/12/2013", None, "01/01/2014"]]))
         ('%d/%m/%Y', '')
     """
-    values = column.drop_null()
+    import pyarrow.compute as pc
+
+    values = plain(column).drop_null()
     if not len(values):
         return "", ""
     if pa.types.is_integer(values.type):
-        shortest, longest = (len(str(values[index].as_py())) for index in (0, -1))
-        return ("%Y%m%d", "") if shortest == longest == 8 and _fits(values, "%Y%m%d") else ("", "")
+        ends = pc.min_max(values).as_py()
+        dates = ends["min"] >= 16_000_101 and ends["max"] < 26_000_101
+        return ("%Y%m%d", "") if dates and _fits(values, "%Y%m%d") else ("", "")
     if not any(character.isdigit() for character in values[0].as_py()):
         return "", ""
     sample = values.slice(0, _SAMPLE)

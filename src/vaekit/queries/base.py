@@ -26,7 +26,6 @@ __all__ = [
     "observed_shares",
     "positive",
     "query",
-    "read",
     "register",
     "weigh",
 ]
@@ -69,13 +68,6 @@ def query(engine: Engine, name: str, *args: Any, **options: Any) -> pa.Table:
         return QUERIES[name](engine, *args, **options)
     except BundleError as error:
         raise BundleError(f"query {name!r} cannot be answered: {error}") from error
-
-
-def read(data: Any) -> pa.Table:
-    """Any table as an Arrow table."""
-    from vaekit.fields.tables import to_arrow
-
-    return to_arrow(data)
 
 
 def positive(**options: int) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vaekit.arrays import Array
-from vaekit.queries.base import observed_shares, read
+from vaekit.queries.base import observed_shares
 from vaekit.queries.conformal import SAMPLES, SEED
 from vaekit.queries.score import bounds
 
@@ -28,7 +28,7 @@ def calibrate(engine: Engine, table: Any) -> dict[str, Array]:
         ``score`` and ``anomaly``: sorted, shape (n,); ``usual``: mean of -log of the probability of each model field,
         read at its resolution, where it is observed, shape (F,).
     """
-    blocks = engine.encode(read(table))
+    blocks = engine.encode(engine.contract.table(table))
     bound, shares = bounds(engine, blocks, samples=SAMPLES, seed=SEED, attribution=True)
     observed, resolved = observed_shares(engine, blocks), engine.contract.resolution(blocks)
     usual = [(share - resolved[name]).sum() / (observed[name].sum() or 1.0) for name, share in shares.items()]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vaekit.queries.base import count, positive, read, register
+from vaekit.queries.base import count, positive, register
 from vaekit.queries.filling import Filling
 from vaekit.queries.impute import predict
 
@@ -45,7 +45,7 @@ def denoise(engine: Engine, table: Any, *, samples: int = 64, seed: int = 0) -> 
     import pyarrow as pa
 
     positive(samples=samples)
-    blocks = engine.encode(read(table))
+    blocks = engine.encode(engine.contract.table(table))
     rows = np.arange(count(blocks))
     everything = engine.contract.missing(len(rows))  # every cell is asked for
     filling = Filling(engine, pa.table({"": rows}), rows, everything, draws=1, interval=None)

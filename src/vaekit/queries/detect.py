@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from vaekit.queries.base import observed_shares, read, register
+from vaekit.queries.base import observed_shares, register
 from vaekit.queries.conformal import SAMPLES, SEED, check_alpha, p_values
 from vaekit.queries.score import bounds
 
@@ -44,7 +44,7 @@ def detect(engine: Engine, table: Any, *, alpha: float = 0.01, attribution: bool
     import pyarrow as pa
 
     check_alpha(engine, "anomaly", alpha)
-    blocks = engine.encode(read(table))
+    blocks = engine.encode(engine.contract.table(table))
     bound, shares = bounds(engine, blocks, samples=SAMPLES, seed=SEED, attribution=attribution)
     resolved = engine.contract.resolution(blocks)
     anomaly = bound - sum(resolved.values())

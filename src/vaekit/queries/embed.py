@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vaekit.arrays import Array, Blocks, take
-from vaekit.queries.base import count, read, register
+from vaekit.queries.base import count, register
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -33,7 +33,7 @@ def embed(engine: Engine, table: Any) -> pa.Table:
     """
     import pyarrow as pa
 
-    blocks = engine.encode(read(table))
+    blocks = engine.encode(engine.contract.table(table))
     width = sum(engine.architecture.groups.values())
     found = np.empty((count(blocks), width), np.float32)
     for rows in engine.chunks(count(blocks), 1):

@@ -12,7 +12,7 @@ from vaekit.metrics.copula import Copula
 from vaekit.metrics.latent import active_units, mutual_information
 from vaekit.metrics.likelihood import log_mean_exp
 from vaekit.metrics.marginals import Marginals, by_field
-from vaekit.queries.base import count, model_specs, read, weigh
+from vaekit.queries.base import count, model_specs, weigh
 from vaekit.queries.embed import centre
 from vaekit.queries.reconstruct import reconstruct
 
@@ -50,7 +50,7 @@ def evaluate(engine: Engine, held_out: Any, train: Any, seed: int = 0) -> dict[s
     References:
         Burda et al. 2016 (bound, active units). Hoffman & Johnson 2016 (mutual information).
     """
-    held_out = some_rows(read(held_out), _ROWS, seed)
+    held_out = some_rows(engine.contract.table(held_out), _ROWS, seed)
     blocks = engine.encode(held_out)
     if count(blocks) == 0:
         return {}
@@ -58,7 +58,7 @@ def evaluate(engine: Engine, held_out: Any, train: Any, seed: int = 0) -> dict[s
     log_weight = np.concatenate([part.log_weight for part in passes], axis=1)  # shape: (K, B)
     bound = log_mean_exp(log_weight)
     figures: dict[str, Any] = {"rows": count(blocks), "elbo": float(log_weight.mean()), "iwae_64": float(bound.mean())}
-    compared, baseline = _baselines(engine, blocks, engine.encode(read(train)), -bound, seed)
+    compared, baseline = _baselines(engine, blocks, engine.encode(engine.contract.table(train)), -bound, seed)
     figures |= compared
     figures["fields"] = {
         name: {"nats": _percentiles(nats), "marginal_nats": float(baseline[name].mean())}
@@ -135,7 +135,7 @@ def _percentiles(values: Array) -> dict[str, float]:
 def _errors(engine: Engine, real: pa.Table, seen: pa.Table) -> dict[str, dict[str, float]]:
     """How far each reconstructed field is from the real one, over observed cells."""
     return {
-        name: engine.contract[name].error(real[name], seen[name])
+        name: engine.contract[name].error(engine.contract[name].clean(real[name]), seen[name])
         for name in seen.column_names
         if name in real.column_names
     }

@@ -8,7 +8,7 @@ import numpy as np
 
 from vaekit.arrays import Array, Block, Blocks, take
 from vaekit.errors import ConfigError
-from vaekit.queries.base import observed_shares, positive, read, register
+from vaekit.queries.base import observed_shares, positive, register
 from vaekit.queries.decoding import draw_values
 from vaekit.queries.filling import Filling
 from vaekit.queries.posterior import resampled
@@ -58,7 +58,7 @@ def impute(
         raise ConfigError(
             f"interval is a coverage between 0 and 1 and needs draws=1, got interval={interval}, draws={draws}"
         )
-    data = read(table)
+    data = engine.contract.table(table)
     blocks = engine.encode(data, partial=True)
     wanted = np.flatnonzero(_incomplete(engine, blocks))
     filling = Filling(engine, data, wanted, blocks, draws, interval)

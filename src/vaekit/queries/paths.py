@@ -8,7 +8,7 @@ import numpy as np
 
 from vaekit.arrays import Array, Blocks, take
 from vaekit.errors import ConfigError, QueryError
-from vaekit.queries.base import count, positive, read, register
+from vaekit.queries.base import count, positive, register
 from vaekit.queries.decoding import decode, point_values
 from vaekit.queries.embed import centre
 from vaekit.queries.tables import gathered
@@ -47,7 +47,7 @@ def interpolate(engine: Engine, a: Any, b: Any, *, steps: int = 8, path: str = "
     positive(steps=steps)
     if steps < 2 or path not in ("linear", "spherical"):
         raise ConfigError(f"need steps >= 2 and path linear or spherical, got steps={steps}, path={path!r}")
-    first, second = engine.encode(read(a)), engine.encode(read(b))
+    first, second = engine.encode(engine.contract.table(a)), engine.encode(engine.contract.table(b))
     if count(first) != count(second):
         raise QueryError(f"both tables need the same number of rows, got {count(first)} and {count(second)}")
     share = np.linspace(0.0, 1.0, steps)[:, None, None]
@@ -81,7 +81,7 @@ def traverse(engine: Engine, dim: int, *, at: Any = None, steps: int = 9, reach:
         raise ConfigError(f"dim is a whole number from 0 to {width - 1} and reach is above 0, got {dim!r} and {reach}")
     if at is None and engine.contract.names("condition"):
         raise ConfigError("a model with condition fields needs rows to start from; pass them as at=")
-    blocks = engine.contract.missing(1) if at is None else engine.encode(read(at))
+    blocks = engine.contract.missing(1) if at is None else engine.encode(engine.contract.table(at))
     start = _prior_centre(engine, blocks) if at is None else _centres(engine, blocks)
     values = np.linspace(-reach, reach, steps, dtype=np.float32)
     walk, offset = {}, 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from vaekit.arrays import Array, take
-from vaekit.queries.base import count, read, register
+from vaekit.queries.base import count, register
 from vaekit.queries.decoding import decode, point_values
 from vaekit.queries.embed import centre
 from vaekit.queries.tables import gathered
@@ -32,7 +32,7 @@ def reconstruct(engine: Engine, table: Any) -> pa.Table:
     Raises:
         ContractError: If the rows do not fit the contract.
     """
-    blocks = engine.encode(read(table))
+    blocks = engine.encode(engine.contract.table(table))
     parts: list[dict[str, Array]] = []
     for rows in engine.chunks(count(blocks), 1):
         part = take(blocks, rows)

@@ -9,7 +9,7 @@ import numpy as np
 from vaekit.arrays import Array, Blocks
 from vaekit.errors import QueryError
 from vaekit.metrics.likelihood import log_mean_exp, normalized_weights
-from vaekit.queries.base import count, model_specs, positive, read, register, weigh
+from vaekit.queries.base import count, model_specs, positive, register, weigh
 from vaekit.queries.conformal import SAMPLES, SEED, comparable, p_values
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def score(
     import pyarrow as pa
 
     positive(samples=samples)
-    blocks = engine.encode(read(table))
+    blocks = engine.encode(engine.contract.table(table))
     bound, shares = bounds(engine, blocks, samples=samples, seed=seed, attribution=attribution)
     p_value = p_values(engine, "score", bound) if comparable(samples, seed) else np.full(len(bound), np.nan)
     columns = {"score": bound, "p_value": pa.array(p_value, from_pandas=True)}

@@ -1,0 +1,110 @@
+"""CSV and TSV files: columns take the types of a contract where there is one, and codes keep their zeros where not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from vaekit.errors import ContractError
+from vaekit.fields.arrow_types import is_numeric, is_text, parse_type, value_type
+
+__all__ = ["read_text"]
+
+_GLANCE = 1 << 22  # bytes in which codes with leading zeros are looked for
+_CODE = r"^0[0-9]+$"
+
+
+def read_text(path: Path, delimiter: str, types: Mapping[str, str] | None = None) -> pa.Table:
+    """Read a file of delimited text with a header row.
+
+    Without types they are inferred from all rows; whole numbers with leading zeros stay text, for they are codes.
+
+    Args:
+        path: The file, compressed if its name says so.
+        delimiter: One character.
+        types: Column name to Arrow type as text, for the columns whose types are known.
+
+    Raises:
+        ContractError: A value is none of the type of its column; the first such row is named.
+    """
+    if types is None:
+        return _read(path, delimiter, dict.fromkeys(_codes(path, delimiter), pa.string()))
+    names = _names(path, delimiter)
+    wanted = {name: _plain(text) for name, text in types.items() if names.count(name) == 1}
+    try:
+        return _read(path, delimiter, wanted)
+    except pa.ArrowInvalid:
+        table = _read(path, delimiter, dict.fromkeys(wanted, pa.large_string()))
+    for index, name in enumerate(table.column_names):
+        if name in wanted:
+            table = table.set_column(index, name, _cast(name, table.column(index), wanted[name]))
+    return table
+
+
+def _plain(text: str) -> pa.DataType:
+    kind = value_type(parse_type(text))
+    return pa.large_string() if is_text(kind) else kind
+
+
+def _read(path: Path, delimiter: str, types: Mapping[str, pa.DataType]) -> pa.Table:
+    import pyarrow.csv as csv
+
+    return csv.read_csv(
+        path,
+        parse_options=csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+        convert_options=csv.ConvertOptions(strings_can_be_null=True, column_types=dict(types)),
+    )
+
+
+def _stream(path: Path, delimiter: str, **convert: Any) -> Any:
+    import pyarrow.csv as csv
+
+    return csv.open_csv(
+        path,
+        read_options=csv.ReadOptions(block_size=_GLANCE),
+        parse_options=csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+        convert_options=csv.ConvertOptions(strings_can_be_null=True, **convert),
+    )
+
+
+def _names(path: Path, delimiter: str) -> list[str]:
+    return list(_stream(path, delimiter).schema.names)
+
+
+def _codes(path: Path, delimiter: str) -> list[str]:
+    """Columns that begin like whole numbers, of which one has a leading zero."""
+    import pyarrow.compute as pc
+
+    reader = _stream(path, delimiter)
+    names = [column.name for column in reader.schema if pa.types.is_integer(column.type)]
+    names = [name for name in names if reader.schema.names.count(name) == 1]
+    if not names:
+        return []
+    kinds = dict.fromkeys(names, pa.string())
+    batch = next(iter(_stream(path, delimiter, column_types=kinds, include_columns=names)), None)
+    if batch is None:
+        return []
+    return [name for name in names if pc.any(pc.match_substring_regex(batch[name], _CODE)).as_py()]
+
+
+def _cast(name: str, column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    """A column of text as its type; whole numbers may also be written ``3.0``."""
+    for target in (kind, pa.float64()) if is_numeric(kind) else (kind,):
+        try:
+            return column.cast(target)
+        except pa.ArrowInvalid:
+            continue
+    row = next(index for index, value in enumerate(column) if value.is_valid and not _casts(value, kind))
+    got = repr(column[row].as_py())
+    raise ContractError("value has the wrong type", field=name, row=row, expected=str(kind), got=got)
+
+
+def _casts(value: pa.Scalar, kind: pa.DataType) -> bool:
+    try:
+        value.cast(pa.float64() if is_numeric(kind) else kind)
+    except pa.ArrowInvalid:
+        return False
+    return True

@@ -34,8 +34,10 @@ def evaluate(engine: Engine, held_out: Any, train: Any, seed: int = 0) -> dict[s
         seed: Seed of the scoring draw.
 
     Returns:
-        ``elbo`` and ``iwae_64`` (nats per row), ``marginal_nats`` (the baseline's mean -log p), ``fields`` {name:
-        figures}, ``active_units``, ``latent_width``, and ``mutual_information`` where the posterior is a diagonal
+        ``elbo`` and ``iwae_64`` (nats per row), ``marginal_nats`` (the baseline's mean -log p), ``marginal_gain`` (nats
+        per row that the model saves over the baseline, with the standard error of the paired difference), ``shift``
+        (nats by which the baseline does worse here than on its own rows: drift), ``fields`` {name: figures},
+        ``active_units``, ``latent_width``, and ``mutual_information`` where the posterior is a diagonal
         normal.
 
     References:
@@ -47,12 +49,17 @@ def evaluate(engine: Engine, held_out: Any, train: Any, seed: int = 0) -> dict[s
         return {}
     passes = list(weigh(engine, blocks, _SAMPLES, seed, shared=False))
     log_weight = np.concatenate([part.log_weight for part in passes], axis=1)  # shape: (K, B)
-    baseline = marginal_nats(engine.architecture.blocks, engine.encode(read(train)), blocks)
+    fitted = engine.encode(read(train))
+    baseline, at_home = (marginal_nats(engine.architecture.blocks, fitted, rows) for rows in (blocks, fitted))
+    alone, home = (np.sum(list(nats.values()), axis=0) for nats in (baseline, at_home))
+    bound = log_mean_exp(log_weight)
     figures: dict[str, Any] = {
         "rows": count(blocks),
         "elbo": float(log_weight.mean()),
-        "iwae_64": float(log_mean_exp(log_weight).mean()),
-        "marginal_nats": float(sum(nats.mean() for nats in baseline.values())),
+        "iwae_64": float(bound.mean()),
+        "marginal_nats": float(alone.mean()),
+        "marginal_gain": _mean_se(alone + bound),
+        "shift": {"nats": float(alone.mean() - home.mean()), "se": float(np.hypot(_se(alone), _se(home)))},
     }
     figures["fields"] = {
         name: {"nats": _percentiles(nats), "marginal_nats": float(baseline[name].mean())}
@@ -76,6 +83,15 @@ def _field_nats(engine: Engine, passes: list[Any]) -> dict[str, Array]:
         nats = -np.concatenate([part.log_px[spec.name].mean(0) for part in passes])  # shape: (B, F)
         found |= dict(zip(spec.fields, nats.T, strict=True))
     return {name: found[name] for name in engine.contract.names("model")}
+
+
+def _se(values: Array) -> float:
+    """Standard error of a mean over rows; 0 for a single row, which has no spread to tell it by."""
+    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
+
+
+def _mean_se(values: Array) -> dict[str, float]:
+    return {"nats": float(values.mean()), "se": _se(values)}
 
 
 def _percentiles(values: Array) -> dict[str, float]:

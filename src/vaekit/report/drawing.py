@@ -1,0 +1,125 @@
+"""Figures as inline SVG that belongs to its page: its colours, its font, no identifier twice, no address outside."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+__all__ = ["COLOURS", "PALETTE", "Pen", "plain"]
+
+# Colours that stand for those of the style sheet, which knows whether the page is light or dark.
+COLOURS = {
+    "ink": "#010101",
+    "muted": "#010102",
+    "grid": "#010103",
+    "real": "#010104",
+    "sampled": "#010105",
+    "bad": "#010106",
+}
+PALETTE = tuple(f"#0102{code:02x}" for code in range(8))
+_NAMES = {code: f"var(--{name})" for name, code in COLOURS.items()}
+_NAMES |= {code: f"var(--c{index})" for index, code in enumerate(PALETTE)}
+
+_STYLE = {
+    "svg.fonttype": "none",
+    "text.parse_math": False,  # a dollar sign in the name of a column is a dollar sign
+    "font.size": 9.0,
+    "axes.edgecolor": COLOURS["grid"],
+    "axes.labelcolor": COLOURS["muted"],
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.spines.left": False,
+    "axes.facecolor": "none",
+    "axes.unicode_minus": True,
+    "figure.facecolor": "none",
+    "text.color": COLOURS["ink"],
+    "xtick.color": COLOURS["muted"],
+    "ytick.color": COLOURS["muted"],
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "xtick.minor.size": 0,
+    "ytick.minor.size": 0,
+    "grid.color": COLOURS["grid"],
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    "lines.linewidth": 1.6,
+}
+
+
+class Pen:
+    """Draws the figures of one page.
+
+    Example:
+        >>> pen = Pen()
+        >>> with pen.figure(3.0, 2.0) as (figure, axes):
+        ...     _ = axes.plot([1, 2], [1, 2], color=COLOURS["real"])
+        >>> pen.svg(figure, "a line").startswith('<svg class="picture" role="img" aria-label="a line"')
+        True
+    """
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count()
+
+    @contextmanager
+    def figure(self, width: float, height: float, **grid: Any) -> Iterator[tuple[Any, Any]]:
+        """A figure of so many inches and its axes, in the style of the page; draw inside of the context."""
+        import matplotlib
+        from matplotlib.backends.backend_svg import FigureCanvasSVG
+        from matplotlib.figure import Figure
+
+        with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Glyph", category=UserWarning)  # the browser has more fonts
+            made = Figure(figsize=(width, height), layout="constrained")
+            FigureCanvasSVG(made)
+            yield made, made.subplots(**grid)
+            self._drawn = _saved(made)
+
+    def svg(self, figure: Any, label: str) -> str:
+        """The figure last drawn as an element for a page.
+
+        Args:
+            figure: The figure.
+            label: What it shows, for those who do not see it.
+        """
+        from html import escape
+
+        text = self._drawn
+        text = text[text.index("<svg") :]
+        text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text, flags=re.DOTALL)
+        text = re.sub(r'(<svg)[^>]*?(viewBox="[^"]*")[^>]*>', rf'\1 class="picture" role="img" @@ \2>', text, count=1)
+        text = text.replace("xlink:href", "href")
+        prefix = f"p{next(self._numbers)}-"
+        used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', text))
+        text = re.sub(r' id="([^"]*)"', lambda m: f' id="{prefix}{m[1]}"' if m[1] in used else "", text)
+        text = re.sub(r'(href="#|url\(#)', rf"\g<1>{prefix}", text)
+        text = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", text)
+        text = re.sub(r"#0102?[0-9a-f]{2,4}\b", lambda m: _NAMES.get(m[0], m[0]), text)
+        text = re.sub(r"\n\s*", " ", text)
+        size = figure.get_size_inches()
+        return text.replace("@@", f'aria-label="{escape(plain(label))}" style="max-width:{size[0] * 96:.0f}px"', 1)
+
+
+def _saved(figure: Any) -> str:
+    buffer = io.StringIO()
+    empty = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    figure.savefig(buffer, format="svg", metadata=empty, transparent=True)
+    return buffer.getvalue()
+
+
+def plain(text: object, most: int = 0) -> str:
+    """Any value as one line of text that XML and HTML can hold; cut to `most` characters if that is not zero.
+
+    Example:
+        >>> plain("a\\nb\\x00", 10), plain("much too long", 8)
+        ('a b\\ufffd', 'much to…')
+    """
+    line = " ".join(str(text).split())
+    line = "".join(c if c.isprintable() or c == " " else "\ufffd" for c in line)
+    return line if not most or len(line) <= most else line[: most - 1] + "…"

@@ -1,0 +1,351 @@
+"""The pictures of the page, each a figure of facts that were computed elsewhere."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from vaekit.arrays import Array
+from vaekit.report.columns import Seen
+from vaekit.report.compare import Pairs
+from vaekit.report.drawing import COLOURS, PALETTE, Pen, plain
+from vaekit.report.latent import LatentMap, Traversal
+from vaekit.report.quality import Alarm
+
+__all__ = ["alarms", "curves", "heat_maps", "kl_by_dimension", "marginal", "p_value_histogram", "scatter", "walk"]
+
+_WIDE, _SMALL = 4.6, 3.4
+_BARS, _BINS = 10, 26
+_POINTS = 1_000
+
+
+def curves(pen: Pen, history: Sequence[Mapping[str, Any]]) -> str:
+    """ELBO and its two parts on early-stopping rows, over seconds of training."""
+    seconds = [line["seconds"] for line in history]
+    with pen.figure(_WIDE, 3.0, nrows=2, sharex=True, gridspec_kw={"height_ratios": [2, 1]}) as (figure, (top, low)):
+        for axes, name, key, colour in (
+            (top, "ELBO", "elbo", "real"),
+            (top, "reconstruction", "reconstruction", "sampled"),
+            (low, "KL", "kl", "bad"),
+        ):
+            axes.plot(seconds, [line["valid"][key] for line in history], color=COLOURS[colour], label=name)
+            axes.grid(axis="y")
+            axes.set_ylabel("nats")
+        top.set_ylim(*_readable([line["valid"]["elbo"] for line in history], [line["valid"]["reconstruction"] for line in history]))
+        top.legend(loc="lower right")
+        low.set_ylim(bottom=0)
+        low.legend(loc="lower right")
+        low.set_xlabel("seconds of training")
+    return pen.svg(figure, "ELBO, reconstruction and KL over training")
+
+
+def _readable(*series: list[float]) -> tuple[float, float]:
+    """Limits that show where curves end well; their steep beginning may leave the picture."""
+    every = np.concatenate([np.asarray(one, np.float64) for one in series])
+    high = every.max()
+    late = np.concatenate([np.asarray(one, np.float64)[len(one) // 4 :] for one in series])
+    low = min(late.min(), high - 1e-6)
+    margin = 0.08 * (high - low)
+    return low - 2 * margin, high + margin
+
+
+def kl_by_dimension(pen: Pen, history: Sequence[Mapping[str, Any]]) -> str:
+    """KL of each latent dimension over training; the active ones stand out from those at zero."""
+    seconds = [line["seconds"] for line in history]
+    table = np.array([np.concatenate([*map(np.ravel, line["valid"]["kl_per_dimension"].values())]) for line in history])
+    order = np.argsort(-table[-1])
+    with pen.figure(_WIDE, 3.0) as (figure, axes):
+        for rank, dim in enumerate(order.tolist()):
+            near = rank < len(PALETTE)
+            colour = PALETTE[rank] if near else COLOURS["muted"]
+            label = f"z{dim}" if near else ("others" if rank == len(PALETTE) else None)
+            axes.plot(seconds, table[:, dim], color=colour, linewidth=1.4 if near else 0.7, label=label)
+        axes.set_ylim(bottom=0)
+        axes.grid(axis="y")
+        axes.set_ylabel("KL in nats")
+        axes.set_xlabel("seconds of training")
+        figure.legend(loc="outside right upper")
+    return pen.svg(figure, "KL of each latent dimension over training")
+
+
+def p_value_histogram(pen: Pen, p_values: Array) -> str:
+    """p-values of rows that were not used for calibration: flat if they are ordinary."""
+    bins = 20 if len(p_values) >= 400 else 10
+    expected = len(p_values) / bins
+    noise = 2.0 * np.sqrt(expected * (1 - 1 / bins))
+    with pen.figure(_SMALL, 2.3) as (figure, axes):
+        axes.hist(p_values, bins=np.linspace(0, 1, bins + 1), color=COLOURS["real"], alpha=0.75)
+        axes.axhspan(max(expected - noise, 0), expected + noise, color=COLOURS["muted"], alpha=0.25, linewidth=0)
+        axes.axhline(expected, color=COLOURS["ink"], linewidth=0.9)
+        axes.set_xlim(0, 1)
+        axes.set_xlabel("p-value")
+        axes.set_ylabel("rows")
+    return pen.svg(figure, "histogram of p-values")
+
+
+def alarms(pen: Pen, rates: Sequence[Alarm]) -> str:
+    """Promised against realised false-alarm rates, with two standard errors around the promise."""
+    promised = np.array([one.promised for one in rates])
+    spread = 2.0 * np.array([one.se for one in rates])
+    with pen.figure(_SMALL, 2.3) as (figure, axes):
+        axes.fill_between(promised, np.maximum(promised - spread, 0), promised + spread, color=COLOURS["muted"], alpha=0.25, linewidth=0)
+        axes.plot(promised, promised, color=COLOURS["ink"], linewidth=0.9)
+        axes.plot(promised, [one.realised for one in rates], "o-", color=COLOURS["real"], markersize=5)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(lambda value, _: f"{value:.0%}")
+        axes.set_xlim(left=0)
+        axes.set_ylim(bottom=0)
+        axes.grid(axis="y")
+        axes.set_xlabel("promised")
+        axes.set_ylabel("came out")
+    return pen.svg(figure, "promised and realised false-alarm rates")
+
+
+# ---------------------------------------------------------------------------------------------------------- marginals
+
+
+def marginal(pen: Pen, seen: Seen) -> str:
+    """One field in real rows (filled) and sampled rows (line)."""
+    return _MARGINALS[seen.shape](pen, seen)
+
+
+def _numbers(pen: Pen, seen: Seen) -> str:
+    real, sampled = (values[np.isfinite(values)] for values in (seen.real, seen.sampled))
+    values = np.unique(real)
+    if len(values) <= 16:
+        return _few_numbers(pen, seen, values, real, sampled)
+    edges, threshold = number_edges(real)
+    with pen.figure(_SMALL, 1.75) as (figure, axes):
+        _steps(axes, edges, real, sampled)
+        if threshold:
+            axes.set_xscale("symlog", linthresh=threshold)
+            ticks = _powers(edges[0], edges[-1], threshold)
+            axes.set_xticks(ticks, [_short(tick) for tick in ticks])
+            axes.minorticks_off()
+        else:
+            axes.xaxis.set_major_locator(_few_ticks())
+            axes.xaxis.set_major_formatter(lambda value, _: _short(value))
+    return pen.svg(figure, f"{seen.name} in real and sampled rows")
+
+
+def number_edges(real: Array) -> tuple[Array, float]:
+    """Edges of the bins of a histogram, and the linear part of a symmetric logarithmic axis, or 0 for a linear one.
+
+    The axis is logarithmic where a linear one would put nearly all rows into a few bins. Bins of values on a grid are
+    as wide as whole steps of it, so that none has more grid points than its neighbour.
+
+    Args:
+        real: Values, more than 16 different ones.
+    """
+    values = np.unique(real)
+    low, high = values[0], values[-1]
+    counts, _ = np.histogram(real, np.linspace(low, high, _BINS + 1))
+    if np.sort(counts)[::-1][:3].sum() > 0.8 * len(real) and high > low:
+        size = np.abs(values[values != 0])
+        threshold = float(max(np.quantile(np.abs(real[real != 0]), 0.1), size.max() * 1e-6))
+        ends = np.arcsinh(np.array([low, high]) / threshold)
+        return np.sinh(np.linspace(ends[0], ends[1], _BINS + 1)) * threshold, threshold
+    step = float(np.diff(values).min()) if len(values) < 0.5 * len(real) else 0.0
+    width = (high - low) / _BINS
+    if step > width / 20 and np.allclose(np.diff(values) / step, np.round(np.diff(values) / step), atol=1e-3):
+        width = max(1.0, np.round(width / step)) * step
+        return np.arange(low - step / 2, high + width, width), 0.0
+    return np.linspace(low, high, _BINS + 1), 0.0
+
+
+def _steps(axes: Any, edges: Array, real: Array, sampled: Array) -> None:
+    for values, colour, fill in ((real, "real", True), (sampled, "sampled", False)):
+        if len(values):
+            inside = np.clip(values, edges[0], edges[-1])
+            share = np.histogram(inside, edges)[0] / len(values)
+            style = {"alpha": 0.45, "linewidth": 0} if fill else {"linewidth": 1.6}
+            axes.stairs(share, edges, fill=fill, color=COLOURS[colour], **style)
+    axes.set_yticks([])
+    axes.set_ylim(bottom=0)
+    axes.margins(x=0.01)
+
+
+def _few_numbers(pen: Pen, seen: Seen, values: Array, real: Array, sampled: Array) -> str:
+    """A bar for each value."""
+    at = np.arange(len(values))
+    edges = (values[:-1] + values[1:]) / 2.0
+    with pen.figure(_SMALL, 1.75) as (figure, axes):
+        for column, side, colour in ((real, -0.2, "real"), (sampled, 0.2, "sampled")):
+            counts = np.bincount(np.searchsorted(edges, column, side="left"), minlength=len(values))
+            axes.bar(at + side, counts / max(len(column), 1), width=0.38, color=COLOURS[colour], alpha=0.8)
+        every = max(1, -(-len(values) // 8))
+        axes.set_xticks(at[::every], [_short(value) for value in values[::every]])
+        axes.set_yticks([])
+    return pen.svg(figure, f"{seen.name} in real and sampled rows")
+
+
+def _levels(pen: Pen, seen: Seen) -> str:
+    shown = min(len(seen.labels), _BARS)
+    at = np.arange(shown)
+    with pen.figure(_SMALL, max(1.0, 0.45 + 0.24 * shown)) as (figure, axes):
+        for codes, side, colour in ((seen.real, -0.2, "real"), (seen.sampled, 0.2, "sampled")):
+            held = codes[codes >= 0]
+            share = np.bincount(held, minlength=shown)[:shown] / max(len(held), 1)
+            axes.barh(at + side, share, height=0.38, color=COLOURS[colour], alpha=0.8)
+        axes.set_yticks(at, [plain(label, 16) for label in seen.labels[:shown]])
+        axes.invert_yaxis()
+        axes.xaxis.set_major_locator(_few_ticks(4))
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    return pen.svg(figure, f"{seen.name} in real and sampled rows")
+
+
+def _times(pen: Pen, seen: Seen) -> str:
+    real, sampled = (values[np.isfinite(values)] for values in (seen.real, seen.sampled))
+    edges = np.linspace(real.min(), max(real.max(), real.min() + 1.0), _BINS + 1)
+    with pen.figure(_SMALL, 1.75) as (figure, axes):
+        _steps(axes, edges, real, sampled)
+        ticks = np.linspace(edges[0], edges[-1], 3)
+        axes.set_xticks(ticks, [_instant(tick, edges[-1] - edges[0]) for tick in ticks])
+    return pen.svg(figure, f"{seen.name} in real and sampled rows")
+
+
+def _instant(seconds: float, span: float) -> str:
+    moment = datetime.datetime(1970, 1, 1) + datetime.timedelta(seconds=seconds)
+    return moment.strftime("%Y-%m-%d" if span > 3 * 86_400 else "%m-%d %H:%M")
+
+
+def _elements(pen: Pen, seen: Seen) -> str:
+    """The mean of each element, and where nine tenths of real values lie."""
+    with pen.figure(_SMALL, 1.75) as (figure, axes):
+        at = np.arange(seen.real.shape[1])
+        held = np.isfinite(seen.real).any(0)
+        real = np.where(held, seen.real, 0.0)
+        low, high = np.nanquantile(real, [0.05, 0.95], axis=0)
+        axes.fill_between(at, low, high, color=COLOURS["real"], alpha=0.25, linewidth=0)
+        axes.plot(at, np.nanmean(real, axis=0), color=COLOURS["real"])
+        if len(seen.sampled):
+            axes.plot(at, np.nanmean(seen.sampled, axis=0), color=COLOURS["sampled"])
+        axes.set_xlabel("element")
+        axes.yaxis.set_major_locator(_few_ticks(3))
+    return pen.svg(figure, f"elements of {seen.name} in real and sampled rows")
+
+
+# How a marginal of each shape is drawn.
+_MARGINALS = {"number": _numbers, "category": _levels, "time": _times, "vector": _elements}
+
+
+def _few_ticks(most: int = 4) -> Any:
+    from matplotlib.ticker import MaxNLocator
+
+    return MaxNLocator(most, min_n_ticks=2)
+
+
+def _powers(low: float, high: float, threshold: float) -> list[float]:
+    """Zero and powers of ten beyond the linear part of an axis, at most about seven of them."""
+    sides = []
+    for sign, end in ((-1.0, -low), (1.0, high)):
+        first, last = np.ceil(np.log10(threshold)), np.floor(np.log10(max(end, 1e-300)))
+        sides.append([sign * 10.0**power for power in np.arange(first, last + 1)] if end > threshold else [])
+    every = max(1, -(-max(map(len, sides)) // (2 if all(sides) else 4)))
+    ticks = [*sides[0][::-1][::every] , *([0.0] if low <= 0 <= high else []), *sides[1][::-1][::every]]
+    return sorted(ticks)
+
+
+def _short(value: float) -> str:
+    """A tick in few characters.
+
+    Example:
+        >>> _short(12000.0), _short(0.25), _short(2500000.0), _short(-1e-7)
+        ('12k', '0.25', '2.5M', '-1e-07')
+    """
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if abs(value) >= size:
+            return f"{value / (1e3 if letter == 'k' else size):.4g}{letter}"
+    return f"{value:.4g}"
+
+
+# ---------------------------------------------------------------------------------------------- pairs and latent space
+
+
+def heat_maps(pen: Pen, found: Pairs) -> tuple[str, str]:
+    """Association of each pair, in real rows and in sampled rows."""
+    return _heat_map(pen, found.names, found.real, "real rows"), _heat_map(pen, found.names, found.sampled, "sampled rows")
+
+
+def _heat_map(pen: Pen, names: Sequence[str], matrix: Array, label: str) -> str:
+    from matplotlib.colors import to_rgb
+
+    size = len(names)
+    image = np.zeros((size, size, 4))
+    image[..., :3] = to_rgb("#2f7fd1")
+    image[..., 3] = np.clip(matrix, 0.0, 1.0)  # fades into the page, light or dark
+    image[np.diag_indices(size)] = (*to_rgb("#888888"), 0.25)
+    room = max(2.4, min(4.6, 1.6 + 0.16 * size))
+    with pen.figure(room, room) as (figure, axes):
+        axes.imshow(np.rint(image * 255).astype(np.uint8), interpolation="none")
+        font = 8.5 if size <= 14 else 6.5
+        axes.set_xticks(range(size), [plain(name, 14) for name in names], rotation=90, fontsize=font)
+        axes.set_yticks(range(size), [plain(name, 14) for name in names], fontsize=font)
+        axes.spines[:].set_visible(False)
+        if size <= 9:
+            for row in range(size):
+                for column in range(row):
+                    axes.text(column, row, f"{matrix[row, column]:.2f}", ha="center", va="center", fontsize=7.5)
+    return pen.svg(figure, f"association of pairs of fields in {label}")
+
+
+def scatter(pen: Pen, found: LatentMap, seen: Seen) -> str:
+    """Rows in the latent space, coloured by the field that the map explains best."""
+    few = np.arange(len(found.points)) if len(found.points) <= _POINTS else np.linspace(0, len(found.points) - 1, _POINTS).astype(int)
+    points, values = found.points[few], seen.real[few]
+    with pen.figure(_WIDE, 3.4) as (figure, axes):
+        if seen.shape == "category":
+            groups = [(plain(label, 16), values == code) for code, label in enumerate(seen.labels[: len(PALETTE) - 1])]
+            rest = values >= len(groups)
+            groups += [("others", rest)] if rest.any() else []
+        else:
+            groups = _bands(values if seen.shape != "vector" else np.nanmean(values, axis=1))
+        for index, (label, chosen) in enumerate(groups):
+            axes.plot(*points[chosen].T, "o", markersize=3, alpha=0.7, markeredgewidth=0, color=PALETTE[index], label=label)
+        axes.set_xlabel(f"first direction ({found.explained[0]:.0%} of the spread)")
+        axes.set_ylabel(f"second ({found.explained[1]:.0%})")
+        axes.set_xticks([])
+        axes.set_yticks([])
+        figure.legend(loc="outside right upper", handletextpad=0.1, markerscale=1.8)
+    return pen.svg(figure, f"map of the latent space, coloured by {seen.name}")
+
+
+def _bands(values: Array) -> list[tuple[str, Array]]:
+    """Up to five ranges of a number, by quantiles, with their names."""
+    held = values[np.isfinite(values)]
+    edges = np.unique(np.quantile(held, [0.2, 0.4, 0.6, 0.8]))
+    codes = np.where(np.isfinite(values), np.searchsorted(edges, values, side="left"), -1)
+    bounds = [held.min(), *edges, held.max()]
+    found = []
+    for code in range(len(edges) + 1):
+        chosen = codes == code
+        if chosen.any():
+            ends = sorted({_short(values[chosen].min()), _short(values[chosen].max())}, key=float_of)
+            found.append((" to ".join(ends) if bounds else "", chosen))
+    return found
+
+
+def float_of(text: str) -> float:
+    """The number that `_short` wrote."""
+    sizes = {"k": 1e3, "M": 1e6, "G": 1e9}
+    return float(text[:-1]) * sizes[text[-1]] if text[-1] in sizes else float(text)
+
+
+def walk(pen: Pen, found: Traversal) -> str:
+    """Where the numbers of a traversal are among real values, while one latent dimension moves; empty without any."""
+    lines = [move for move in found.moves if move.places is not None]
+    if not lines:
+        return ""
+    with pen.figure(_SMALL, 2.1) as (figure, axes):
+        for index, move in enumerate(lines):
+            axes.plot(found.z, move.places or (), color=PALETTE[index], label=plain(move.field, 18))
+        axes.set_ylim(-0.03, 1.03)
+        axes.set_yticks([0, 0.5, 1], ["least", "median", "most"])
+        axes.set_xticks([-2, -1, 0, 1, 2])
+        axes.grid(axis="y")
+        axes.set_xlabel(f"z{found.dim}")
+        figure.legend(loc="outside lower center", ncols=2, columnspacing=1.0, handlelength=1.2)
+    return pen.svg(figure, f"fields that move with latent dimension {found.dim}")

@@ -121,14 +121,15 @@ def _terms(codes: Array, edges: list[tuple[int, int]]) -> Array:
 def _normal_scores(numbers: Array) -> Array:
     """Ranks as quantiles of the standard normal, 0 where missing; columns that are no numbers are all zero."""
     from scipy.special import ndtri
-    from scipy.stats import rankdata
 
     scores = np.zeros(numbers.shape)
     for column in np.flatnonzero(np.isfinite(numbers).sum(0) > 2):
         seen = np.isfinite(numbers[:, column])
         values = numbers[seen, column]
         if values.min() < values.max():
-            scores[seen, column] = ndtri(rankdata(values) / (len(values) + 1.0))
+            ordered = np.sort(values)
+            low, high = (np.searchsorted(ordered, values, side=side) for side in ("left", "right"))
+            scores[seen, column] = ndtri((low + high + 1.0) / 2.0 / (len(values) + 1.0))  # ties share their mean rank
     spread = scores.std(0)
     centred: Array = (scores - scores.mean(0) * (scores != 0)) / np.where(spread > 0, spread, 1.0)
     return centred

@@ -147,8 +147,12 @@ def _doubles(facts: TableFacts) -> list[Advice]:
         )
         found.append(Advice("check", "repeated rows", number, sentence))
     for name in facts.row_numbers:
-        sentence = "It counts rows and holds nothing else: give it the role ignore, or time if the order means something."
-        found.append(Advice("check", f"row number {name}", f"{facts.rows:,} different values in {facts.rows:,} rows", sentence))
+        sentence = (
+            "It counts rows and holds nothing else: give it the role ignore, or time if the order means something."
+        )
+        found.append(
+            Advice("check", f"row number {name}", f"{facts.rows:,} different values in {facts.rows:,} rows", sentence)
+        )
     return found
 
 
@@ -161,9 +165,7 @@ def _gain(figures: Mapping[str, Any]) -> list[Advice]:
         return []
     number = _figure(gain["nats"], gain["se"])
     if gain["nats"] <= 2.0 * gain["se"]:
-        sentence = (
-            "The model is not better than independent columns beyond noise: single histograms do the same job."
-        )
+        sentence = "The model is not better than independent columns beyond noise: single histograms do the same job."
         return [Advice("stop", "independence", number, sentence)]
     sentence = "The model beats independent columns on held-out rows: it learned how the columns hang together."
     return [Advice("fine", "gain", number, sentence)]

@@ -84,7 +84,9 @@ def _limits(facts: Facts) -> list[str]:
     else:
         found.append("Without calibration rows it promises no false-alarm rate.")
     if facts.bundle.run.get("rows", {}).get("split") == "time":
-        found.append("Rows were split by time; the promise weakens as the present moves away from the calibration rows.")
+        found.append(
+            "Rows were split by time; the promise weakens as the present moves away from the calibration rows."
+        )
     else:
         found.append("If later rows differ (drift), its promises end.")
     left = [name for name, _ in facts.bundle.contract.warnings if facts.bundle.contract[name].role == "ignore"]

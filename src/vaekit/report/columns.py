@@ -98,9 +98,7 @@ def codes_of(seen: Seen, bins: int = BINS) -> tuple[Array, Array]:
     values = np.unique(real[np.isfinite(real)])
     few = len(values) <= 2 * bins
     edges = values[:-1] if few else np.unique(np.quantile(real[np.isfinite(real)], np.arange(1, bins) / bins))
-    first, second = (
-        np.where(np.isfinite(v), np.searchsorted(edges, v, side="left"), -1) for v in (real, sampled)
-    )
+    first, second = (np.where(np.isfinite(v), np.searchsorted(edges, v, side="left"), -1) for v in (real, sampled))
     return first, second
 
 

@@ -6,11 +6,11 @@ import io
 import itertools
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["COLOURS", "PALETTE", "Pen", "plain"]
+__all__ = ["COLOURS", "PALETTE", "Pen", "plain", "room"]
 
 # Colours that stand for those of the style sheet, which knows whether the page is light or dark.
 COLOURS = {
@@ -68,16 +68,37 @@ class Pen:
         self._numbers = itertools.count()
 
     @contextmanager
-    def figure(self, width: float, height: float, **grid: Any) -> Iterator[tuple[Any, Any]]:
-        """A figure of so many inches and its axes, in the style of the page; draw inside of the context."""
+    def figure(
+        self,
+        width: float,
+        height: float,
+        *,
+        left: float = 0.1,
+        bottom: float = 0.25,
+        right: float = 0.1,
+        top: float = 0.08,
+        **grid: Any,
+    ) -> Iterator[tuple[Any, Any]]:
+        """A figure and its axes in the style of the page; draw inside of the context.
+
+        Args:
+            width: Width in inches.
+            height: Height in inches.
+            left: Room beside the axes in inches; measuring texts to find it out takes most of the time of a figure.
+            bottom: Room below.
+            right: Room beside.
+            top: Room above.
+            grid: For `matplotlib.figure.Figure.subplots`.
+        """
         import matplotlib
         from matplotlib.backends.backend_svg import FigureCanvasSVG
         from matplotlib.figure import Figure
 
         with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Glyph", category=UserWarning)  # the browser has more fonts
-            made = Figure(figsize=(width, height), layout="constrained")
+            made = Figure(figsize=(width, height))
             FigureCanvasSVG(made)
+            made.subplots_adjust(left / width, bottom / height, 1 - right / width, 1 - top / height, hspace=0.12)
             yield made, made.subplots(**grid)
             self._drawn = _saved(made)
 
@@ -93,7 +114,7 @@ class Pen:
         text = self._drawn
         text = text[text.index("<svg") :]
         text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text, flags=re.DOTALL)
-        text = re.sub(r'(<svg)[^>]*?(viewBox="[^"]*")[^>]*>', rf'\1 class="picture" role="img" @@ \2>', text, count=1)
+        text = re.sub(r'(<svg)[^>]*?(viewBox="[^"]*")[^>]*>', r'\1 class="picture" role="img" @@ \2>', text, count=1)
         text = text.replace("xlink:href", "href")
         prefix = f"p{next(self._numbers)}-"
         used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', text))
@@ -123,3 +144,13 @@ def plain(text: object, most: int = 0) -> str:
     line = " ".join(str(text).split())
     line = "".join(c if c.isprintable() or c == " " else "\ufffd" for c in line)
     return line if not most or len(line) <= most else line[: most - 1] + "…"
+
+
+def room(texts: Iterable[str], points: float = 9.0) -> float:
+    """Inches that the longest of some texts takes, about.
+
+    Example:
+        >>> room(["ab", "abcdefgh"]) > room(["ab"]) > 0.1
+        True
+    """
+    return 0.0078 * points * max((len(text) for text in texts), default=0) + 0.1

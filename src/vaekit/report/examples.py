@@ -114,7 +114,9 @@ def examples(engine: Engine, table: pa.Table, order: Ranked, numbers: Sequence[i
     if not np.isfinite(places).all():  # without calibration rows by their place among themselves
         places = 1.0 - np.argsort(np.argsort(order.score)) / max(len(order.score), 1)
     for sort, level in (("edge", EDGE), ("typical", 0.5)):
-        near = [row for row in np.argsort(np.abs(places - level), kind="stable").tolist() if row not in taken][:_TYPICAL]
+        near = [row for row in np.argsort(np.abs(places - level), kind="stable").tolist() if row not in taken][
+            :_TYPICAL
+        ]
         chosen += [(sort, row) for row in near]
         taken |= set(near)
     used = [name for name in table.column_names if name in engine.contract.names()]
@@ -151,7 +153,9 @@ def _reasons(engine: Engine, table: pa.Table, rows: list[int], order: Ranked) ->
     found: dict[int, tuple[Reason, ...]] = {}
     for at, (row, field) in enumerate(asked):
         name = order.fields[field]
-        ends = [filled[f"{name}.{e}"][at].as_py() if f"{name}.{e}" in filled.column_names else None for e in ("low", "high")]
+        ends = [
+            filled[f"{name}.{e}"][at].as_py() if f"{name}.{e}" in filled.column_names else None for e in ("low", "high")
+        ]
         one = Reason(
             name, float(order.excess[row, field]), part[name][at].as_py(), filled[name][at].as_py(), ends[0], ends[1]
         )

@@ -115,7 +115,9 @@ def gather(
     embedding = np.stack(query(engine, "embed", table)["embedding"].to_numpy())
     nobody = Ranked(np.zeros(0), np.zeros(0), np.zeros((0, 0)), ())
     order = tried("rows", lambda: ranked(engine, table), nobody)
-    p_values = order.p_value if rows.fresh is None else tried("calibration", lambda: _fresh(engine, rows, seed), np.zeros(0))
+    p_values = (
+        order.p_value if rows.fresh is None else tried("calibration", lambda: _fresh(engine, rows, seed), np.zeros(0))
+    )
     calibration = len(bundle.calibration.get("anomaly", ()))
     told: TableFacts = table_facts(table, bundle.contract, seed)
     weights = sum(int(np.prod(value.shape)) for value in bundle.weights.values())

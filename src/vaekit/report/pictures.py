@@ -11,7 +11,7 @@ import numpy as np
 from vaekit.arrays import Array
 from vaekit.report.columns import Seen
 from vaekit.report.compare import Pairs
-from vaekit.report.drawing import COLOURS, PALETTE, Pen, plain
+from vaekit.report.drawing import COLOURS, PALETTE, Pen, plain, room
 from vaekit.report.latent import LatentMap, Traversal
 from vaekit.report.quality import Alarm
 
@@ -25,7 +25,11 @@ _POINTS = 1_000
 def curves(pen: Pen, history: Sequence[Mapping[str, Any]]) -> str:
     """ELBO and its two parts on early-stopping rows, over seconds of training."""
     seconds = [line["seconds"] for line in history]
-    with pen.figure(_WIDE, 3.0, nrows=2, sharex=True, gridspec_kw={"height_ratios": [2, 1]}) as (figure, (top, low)):
+    ratios = {"height_ratios": [2, 1]}
+    with pen.figure(_WIDE, 3.2, left=0.55, bottom=0.45, top=0.3, nrows=2, sharex=True, gridspec_kw=ratios) as (
+        figure,
+        (top, low),
+    ):
         for axes, name, key, colour in (
             (top, "ELBO", "elbo", "real"),
             (top, "reconstruction", "reconstruction", "sampled"),
@@ -34,10 +38,9 @@ def curves(pen: Pen, history: Sequence[Mapping[str, Any]]) -> str:
             axes.plot(seconds, [line["valid"][key] for line in history], color=COLOURS[colour], label=name)
             axes.grid(axis="y")
             axes.set_ylabel("nats")
-        top.set_ylim(*_readable([line["valid"]["elbo"] for line in history], [line["valid"]["reconstruction"] for line in history]))
-        top.legend(loc="lower right")
+        top.set_ylim(*_readable(*([line["valid"][key] for line in history] for key in ("elbo", "reconstruction"))))
         low.set_ylim(bottom=0)
-        low.legend(loc="lower right")
+        figure.legend(loc="upper center", ncols=3, borderaxespad=0)
         low.set_xlabel("seconds of training")
     return pen.svg(figure, "ELBO, reconstruction and KL over training")
 
@@ -57,7 +60,7 @@ def kl_by_dimension(pen: Pen, history: Sequence[Mapping[str, Any]]) -> str:
     seconds = [line["seconds"] for line in history]
     table = np.array([np.concatenate([*map(np.ravel, line["valid"]["kl_per_dimension"].values())]) for line in history])
     order = np.argsort(-table[-1])
-    with pen.figure(_WIDE, 3.0) as (figure, axes):
+    with pen.figure(_WIDE, 3.2, left=0.5, bottom=0.45, right=0.75) as (figure, axes):
         for rank, dim in enumerate(order.tolist()):
             near = rank < len(PALETTE)
             colour = PALETTE[rank] if near else COLOURS["muted"]
@@ -67,7 +70,7 @@ def kl_by_dimension(pen: Pen, history: Sequence[Mapping[str, Any]]) -> str:
         axes.grid(axis="y")
         axes.set_ylabel("KL in nats")
         axes.set_xlabel("seconds of training")
-        figure.legend(loc="outside right upper")
+        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.02), handlelength=1.2)
     return pen.svg(figure, "KL of each latent dimension over training")
 
 
@@ -76,7 +79,7 @@ def p_value_histogram(pen: Pen, p_values: Array) -> str:
     bins = 20 if len(p_values) >= 400 else 10
     expected = len(p_values) / bins
     noise = 2.0 * np.sqrt(expected * (1 - 1 / bins))
-    with pen.figure(_SMALL, 2.3) as (figure, axes):
+    with pen.figure(_SMALL, 2.3, left=0.55, bottom=0.45, right=0.15) as (figure, axes):
         axes.hist(p_values, bins=np.linspace(0, 1, bins + 1), color=COLOURS["real"], alpha=0.75)
         axes.axhspan(max(expected - noise, 0), expected + noise, color=COLOURS["muted"], alpha=0.25, linewidth=0)
         axes.axhline(expected, color=COLOURS["ink"], linewidth=0.9)
@@ -90,8 +93,15 @@ def alarms(pen: Pen, rates: Sequence[Alarm]) -> str:
     """Promised against realised false-alarm rates, with two standard errors around the promise."""
     promised = np.array([one.promised for one in rates])
     spread = 2.0 * np.array([one.se for one in rates])
-    with pen.figure(_SMALL, 2.3) as (figure, axes):
-        axes.fill_between(promised, np.maximum(promised - spread, 0), promised + spread, color=COLOURS["muted"], alpha=0.25, linewidth=0)
+    with pen.figure(_SMALL, 2.3, left=0.55, bottom=0.45, right=0.15) as (figure, axes):
+        axes.fill_between(
+            promised,
+            np.maximum(promised - spread, 0),
+            promised + spread,
+            color=COLOURS["muted"],
+            alpha=0.25,
+            linewidth=0,
+        )
         axes.plot(promised, promised, color=COLOURS["ink"], linewidth=0.9)
         axes.plot(promised, [one.realised for one in rates], "o-", color=COLOURS["real"], markersize=5)
         for axis in (axes.xaxis, axes.yaxis):
@@ -185,12 +195,13 @@ def _few_numbers(pen: Pen, seen: Seen, values: Array, real: Array, sampled: Arra
 def _levels(pen: Pen, seen: Seen) -> str:
     shown = min(len(seen.labels), _BARS)
     at = np.arange(shown)
-    with pen.figure(_SMALL, max(1.0, 0.45 + 0.24 * shown)) as (figure, axes):
+    names = [plain(label, 16) for label in seen.labels[:shown]]
+    with pen.figure(_SMALL, 0.38 + 0.24 * max(shown, 2), left=room(names), right=0.2) as (figure, axes):
         for codes, side, colour in ((seen.real, -0.2, "real"), (seen.sampled, 0.2, "sampled")):
             held = codes[codes >= 0]
             share = np.bincount(held, minlength=shown)[:shown] / max(len(held), 1)
             axes.barh(at + side, share, height=0.38, color=COLOURS[colour], alpha=0.8)
-        axes.set_yticks(at, [plain(label, 16) for label in seen.labels[:shown]])
+        axes.set_yticks(at, names)
         axes.invert_yaxis()
         axes.xaxis.set_major_locator(_few_ticks(4))
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
@@ -214,7 +225,7 @@ def _instant(seconds: float, span: float) -> str:
 
 def _elements(pen: Pen, seen: Seen) -> str:
     """The mean of each element, and where nine tenths of real values lie."""
-    with pen.figure(_SMALL, 1.75) as (figure, axes):
+    with pen.figure(_SMALL, 1.75, left=0.5, bottom=0.45) as (figure, axes):
         at = np.arange(seen.real.shape[1])
         held = np.isfinite(seen.real).any(0)
         real = np.where(held, seen.real, 0.0)
@@ -245,7 +256,7 @@ def _powers(low: float, high: float, threshold: float) -> list[float]:
         first, last = np.ceil(np.log10(threshold)), np.floor(np.log10(max(end, 1e-300)))
         sides.append([sign * 10.0**power for power in np.arange(first, last + 1)] if end > threshold else [])
     every = max(1, -(-max(map(len, sides)) // (2 if all(sides) else 4)))
-    ticks = [*sides[0][::-1][::every] , *([0.0] if low <= 0 <= high else []), *sides[1][::-1][::every]]
+    ticks = [*sides[0][::-1][::every], *([0.0] if low <= 0 <= high else []), *sides[1][::-1][::every]]
     return sorted(ticks)
 
 
@@ -267,7 +278,9 @@ def _short(value: float) -> str:
 
 def heat_maps(pen: Pen, found: Pairs) -> tuple[str, str]:
     """Association of each pair, in real rows and in sampled rows."""
-    return _heat_map(pen, found.names, found.real, "real rows"), _heat_map(pen, found.names, found.sampled, "sampled rows")
+    return _heat_map(pen, found.names, found.real, "real rows"), _heat_map(
+        pen, found.names, found.sampled, "sampled rows"
+    )
 
 
 def _heat_map(pen: Pen, names: Sequence[str], matrix: Array, label: str) -> str:
@@ -278,12 +291,14 @@ def _heat_map(pen: Pen, names: Sequence[str], matrix: Array, label: str) -> str:
     image[..., :3] = to_rgb("#2f7fd1")
     image[..., 3] = np.clip(matrix, 0.0, 1.0)  # fades into the page, light or dark
     image[np.diag_indices(size)] = (*to_rgb("#888888"), 0.25)
-    room = max(2.4, min(4.6, 1.6 + 0.16 * size))
-    with pen.figure(room, room) as (figure, axes):
+    font = 8.5 if size <= 14 else 6.5
+    texts = [plain(name, 14) for name in names]
+    side = max(1.6, min(4.0, 0.26 * size))
+    edge = room(texts, font)
+    with pen.figure(side + edge + 0.1, side + edge + 0.1, left=edge, bottom=edge, top=0.1) as (figure, axes):
         axes.imshow(np.rint(image * 255).astype(np.uint8), interpolation="none")
-        font = 8.5 if size <= 14 else 6.5
-        axes.set_xticks(range(size), [plain(name, 14) for name in names], rotation=90, fontsize=font)
-        axes.set_yticks(range(size), [plain(name, 14) for name in names], fontsize=font)
+        axes.set_xticks(range(size), texts, rotation=90, fontsize=font)
+        axes.set_yticks(range(size), texts, fontsize=font)
         axes.spines[:].set_visible(False)
         if size <= 9:
             for row in range(size):
@@ -294,22 +309,24 @@ def _heat_map(pen: Pen, names: Sequence[str], matrix: Array, label: str) -> str:
 
 def scatter(pen: Pen, found: LatentMap, seen: Seen) -> str:
     """Rows in the latent space, coloured by the field that the map explains best."""
-    few = np.arange(len(found.points)) if len(found.points) <= _POINTS else np.linspace(0, len(found.points) - 1, _POINTS).astype(int)
+    few = np.linspace(0, len(found.points) - 1, min(_POINTS, len(found.points))).astype(int)
     points, values = found.points[few], seen.real[few]
-    with pen.figure(_WIDE, 3.4) as (figure, axes):
-        if seen.shape == "category":
-            groups = [(plain(label, 16), values == code) for code, label in enumerate(seen.labels[: len(PALETTE) - 1])]
-            rest = values >= len(groups)
-            groups += [("others", rest)] if rest.any() else []
-        else:
-            groups = _bands(values if seen.shape != "vector" else np.nanmean(values, axis=1))
+    if seen.shape == "category":
+        groups = [(plain(label, 16), values == code) for code, label in enumerate(seen.labels[: len(PALETTE) - 1])]
+        rest = values >= len(groups)
+        groups += [("others", rest)] if rest.any() else []
+    else:
+        groups = _bands(values if seen.shape != "vector" else np.nanmean(values, axis=1))
+    lines = -(-len(groups) // 3)
+    with pen.figure(_WIDE, 3.4 + 0.2 * lines, left=0.3, bottom=0.3, top=0.1 + 0.2 * lines) as (figure, axes):
         for index, (label, chosen) in enumerate(groups):
-            axes.plot(*points[chosen].T, "o", markersize=3, alpha=0.7, markeredgewidth=0, color=PALETTE[index], label=label)
+            colour = PALETTE[index]
+            axes.plot(*points[chosen].T, "o", ms=3, alpha=0.7, markeredgewidth=0, color=colour, label=label)
         axes.set_xlabel(f"first direction ({found.explained[0]:.0%} of the spread)")
         axes.set_ylabel(f"second ({found.explained[1]:.0%})")
         axes.set_xticks([])
         axes.set_yticks([])
-        figure.legend(loc="outside right upper", handletextpad=0.1, markerscale=1.8)
+        figure.legend(loc="upper center", ncols=3, borderaxespad=0.2, handletextpad=0.1, markerscale=1.8)
     return pen.svg(figure, f"map of the latent space, coloured by {seen.name}")
 
 
@@ -318,20 +335,13 @@ def _bands(values: Array) -> list[tuple[str, Array]]:
     held = values[np.isfinite(values)]
     edges = np.unique(np.quantile(held, [0.2, 0.4, 0.6, 0.8]))
     codes = np.where(np.isfinite(values), np.searchsorted(edges, values, side="left"), -1)
-    bounds = [held.min(), *edges, held.max()]
     found = []
     for code in range(len(edges) + 1):
         chosen = codes == code
         if chosen.any():
-            ends = sorted({_short(values[chosen].min()), _short(values[chosen].max())}, key=float_of)
-            found.append((" to ".join(ends) if bounds else "", chosen))
+            ends = dict.fromkeys(_short(end) for end in (values[chosen].min(), values[chosen].max()))
+            found.append((" to ".join(ends), chosen))
     return found
-
-
-def float_of(text: str) -> float:
-    """The number that `_short` wrote."""
-    sizes = {"k": 1e3, "M": 1e6, "G": 1e9}
-    return float(text[:-1]) * sizes[text[-1]] if text[-1] in sizes else float(text)
 
 
 def walk(pen: Pen, found: Traversal) -> str:
@@ -339,7 +349,8 @@ def walk(pen: Pen, found: Traversal) -> str:
     lines = [move for move in found.moves if move.places is not None]
     if not lines:
         return ""
-    with pen.figure(_SMALL, 2.1) as (figure, axes):
+    under = 0.19 * -(-len(lines) // 2)
+    with pen.figure(_SMALL, 1.95 + under, left=0.6, bottom=0.5 + under) as (figure, axes):
         for index, move in enumerate(lines):
             axes.plot(found.z, move.places or (), color=PALETTE[index], label=plain(move.field, 18))
         axes.set_ylim(-0.03, 1.03)
@@ -347,5 +358,5 @@ def walk(pen: Pen, found: Traversal) -> str:
         axes.set_xticks([-2, -1, 0, 1, 2])
         axes.grid(axis="y")
         axes.set_xlabel(f"z{found.dim}")
-        figure.legend(loc="outside lower center", ncols=2, columnspacing=1.0, handlelength=1.2)
+        figure.legend(loc="lower center", ncols=2, columnspacing=1.0, handlelength=1.2, borderaxespad=0.1)
     return pen.svg(figure, f"fields that move with latent dimension {found.dim}")

@@ -24,9 +24,7 @@ def report(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Where the page goes. Default: RUN/report.html.")
     ] = None,
-    rows: Annotated[
-        bool, typer.Option("--rows/--no-rows", help="Show example rows, as they came, on the page.")
-    ] = True,
+    rows: Annotated[bool, typer.Option("--rows/--no-rows", help="Show example rows as they came.")] = True,
     title: Annotated[str, typer.Option(help="Title of the page.")] = "",
     backend: BackendOption = Backend.auto,
 ) -> None:

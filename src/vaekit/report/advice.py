@@ -142,14 +142,12 @@ def _doubles(facts: TableFacts) -> list[Advice]:
     if facts.checked and facts.repeated >= max(2, 0.01 * facts.checked):
         number = f"{facts.repeated:,} of {facts.checked:,} rows"
         sentence = (
-            "They repeat an earlier row exactly, so held-out rows are not new and held-out figures are too good: remove "
-            "the repetitions, or keep them on one side of the split with an entity field."
+            "They repeat an earlier row exactly, so held-out rows are not new and held-out figures are too good: "
+            "remove the repetitions, or keep them on one side of the split with an entity field."
         )
         found.append(Advice("check", "repeated rows", number, sentence))
     for name in facts.row_numbers:
-        sentence = (
-            "It counts rows and holds nothing else: give it the role ignore, or time if the order means something."
-        )
+        sentence = "It counts rows and holds nothing else: give it the role ignore, or time if the order matters."
         found.append(
             Advice("check", f"row number {name}", f"{facts.rows:,} different values in {facts.rows:,} rows", sentence)
         )
@@ -181,8 +179,8 @@ def _copula(figures: Mapping[str, Any]) -> list[Advice]:
     number = _figure(gain["nats"], gain["se"])
     if gain["nats"] <= 2.0 * gain["se"]:
         sentence = (
-            "A Gaussian copula, which knows linear dependence only, is as good or better on held-out rows: prefer it, or "
-            "train longer and larger before trusting this model."
+            "A Gaussian copula, which knows linear dependence only, is as good or better on held-out rows: prefer it, "
+            "or train longer and larger before trusting this model."
         )
         return [Advice("stop", "linear is enough", number, sentence)]
     sentence = "The model beats a Gaussian copula: there is dependence that is not linear, and it was learned."
@@ -206,8 +204,8 @@ def _drift(figures: Mapping[str, Any], record: Mapping[str, Any]) -> list[Advice
     if shift["nats"] <= max(3.0 * shift["se"], 0.05):
         return []
     sentence = (
-        "Single columns of the later rows already look different from the training rows, so the false-alarm promise will "
-        "fade: train on recent rows, leave out what only grows with time, and watch for drift."
+        "Single columns of the later rows already look different from the training rows, so the false-alarm promise "
+        "will fade: train on recent rows, leave out what only grows with time, and watch for drift."
     )
     return [Advice("check", "drift over time", _figure(shift["nats"], shift["se"]), sentence)]
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["TableFacts", "table_facts"]
 
 _ROWS, _FIELDS, _DUPLICATE_ROWS = 5_000, 40, 50_000
+_TELLING = 50  # rows that it takes to say that two columns are one
 _CLASSES = 12  # a column with more values is no label
 _SAME = 0.95  # share of what is to know of the simpler of two columns that the other tells
 
@@ -79,7 +80,7 @@ def table_facts(table: pa.Table, contract: Contract, seed: int = 0) -> TableFact
     fields = [field for field in used if field.name not in numbered]
     rng = generator(seed, "table facts")
     if len(fields) > _FIELDS:  # categories first: there are fewer of them, and one may be a label
-        order = np.lexsort((rng.random(len(fields)), [field.kind != "category" for field in fields]))
+        order = np.lexsort((rng.random(len(fields)), np.array([field.kind != "category" for field in fields])))
         fields = [fields[at] for at in np.sort(order[:_FIELDS])]
     rows = np.sort(rng.choice(table.num_rows, min(_ROWS, table.num_rows), replace=False))
     part = table.select([field.name for field in fields]).take(rows)
@@ -121,7 +122,7 @@ def _counts_rows(column: pa.ChunkedArray) -> bool:
 
 def _twins(seen: list[Seen], codes: Array) -> tuple[tuple[str, str], ...]:
     """Pairs that share almost all that is to know about the simpler one, strongest first."""
-    if len(seen) < 2:
+    if len(seen) < 2 or len(codes) < _TELLING:
         return ()
     nats = information(codes).nats
     entropy = np.diag(nats)

@@ -48,8 +48,9 @@ def _data(facts: Facts) -> str:
     if not rows or not data:
         return "The bundle holds no record of what it was fitted on."
     how = {"rows": "at random", "time": "by time, the latest rows last", "entity": "by whole entities"}
+    split = how.get(rows.get("split", "rows"), "by its contract")
     return (
-        f"{data['rows']:,} rows with {data['columns']} columns, split {how.get(rows.get('split', 'rows'), 'by its contract')}: "
+        f"{data['rows']:,} rows with {data['columns']} columns, split {split}: "
         f"{rows['train']:,} rows for training, {rows['valid']:,} for early stopping, {rows['calibration']:,} for "
         "calibration and the figures on this page, which neither of the others saw."
     )
@@ -70,8 +71,8 @@ def _model(facts: Facts) -> str:
 
 def _purpose(facts: Facts) -> str:
     return (
-        "Scoring and flagging unusual rows, filling missing cells with their uncertainty, comparing and embedding rows, "
-        "and drawing new rows, for rows from the source that it was fitted on."
+        "Scoring and flagging unusual rows, filling missing cells with their uncertainty, comparing and embedding "
+        "rows, and drawing new rows, for rows from the source that it was fitted on."
     )
 
 
@@ -84,9 +85,7 @@ def _limits(facts: Facts) -> list[str]:
     else:
         found.append("Without calibration rows it promises no false-alarm rate.")
     if facts.bundle.run.get("rows", {}).get("split") == "time":
-        found.append(
-            "Rows were split by time; the promise weakens as the present moves away from the calibration rows."
-        )
+        found.append("Rows were split by time; the promise weakens as time passes after the calibration rows.")
     else:
         found.append("If later rows differ (drift), its promises end.")
     left = [name for name, _ in facts.bundle.contract.warnings if facts.bundle.contract[name].role == "ignore"]

@@ -91,7 +91,7 @@ def numbers_of(seen: Seen, values: Array) -> Array:
 
 
 def codes_of(seen: Seen, bins: int = BINS) -> tuple[Array, Array]:
-    """Bins of real and of sampled values: levels, few values one by one, or quantiles; -1 where missing. Shapes (B,)."""
+    """Bins of real and of sampled values: levels, few values one by one, or quantiles; -1 where missing. Shape (B,)."""
     if seen.shape == "category":
         return seen.real, seen.sampled
     real, sampled = (numbers_of(seen, values) for values in (seen.real, seen.sampled))

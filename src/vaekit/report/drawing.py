@@ -8,7 +8,7 @@ import re
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 __all__ = ["COLOURS", "PALETTE", "Pen", "plain", "room"]
 
@@ -25,7 +25,7 @@ PALETTE = tuple(f"#0102{code:02x}" for code in range(8))
 _NAMES = {code: f"var(--{name})" for name, code in COLOURS.items()}
 _NAMES |= {code: f"var(--c{index})" for index, code in enumerate(PALETTE)}
 
-_STYLE = {
+_STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
     "text.parse_math": False,  # a dollar sign in the name of a column is a dollar sign
     "font.size": 9.0,
@@ -94,7 +94,7 @@ class Pen:
         from matplotlib.backends.backend_svg import FigureCanvasSVG
         from matplotlib.figure import Figure
 
-        with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
+        with matplotlib.rc_context(cast(Any, _STYLE)), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Glyph", category=UserWarning)  # the browser has more fonts
             made = Figure(figsize=(width, height))
             FigureCanvasSVG(made)
@@ -135,11 +135,11 @@ def _saved(figure: Any) -> str:
 
 
 def plain(text: object, most: int = 0) -> str:
-    """Any value as one line of text that XML and HTML can hold; cut to `most` characters if that is not zero.
+    r"""Any value as one line of text that XML and HTML can hold; cut to `most` characters if that is not zero.
 
     Example:
-        >>> plain("a\\nb\\x00", 10), plain("much too long", 8)
-        ('a b\\ufffd', 'much to…')
+        >>> plain("a\nb\x00", 10), plain("much too long", 8)
+        ('a b�', 'much to…')
     """
     line = " ".join(str(text).split())
     line = "".join(c if c.isprintable() or c == " " else "\ufffd" for c in line)

@@ -87,7 +87,7 @@ def latent_map(embedding: Array, seen: Sequence[Seen]) -> LatentMap | None:
     if len(embedding) < 3 or not seen:
         return None
     centred = np.asarray(embedding, np.float64) - embedding.mean(0)
-    u, sizes, axes = np.linalg.svd(centred, full_matrices=False)
+    u, sizes, _ = np.linalg.svd(centred, full_matrices=False)
     points = np.zeros((len(centred), 2))
     width = min(2, len(sizes))
     points[:, :width] = u[:, :width] * sizes[:width]

@@ -54,6 +54,7 @@ def page(facts: Facts, *, rows: bool = True, title: str = "") -> str:
     """
     try:
         import jinja2
+        import markupsafe
         import matplotlib  # noqa: F401 - the pictures need it
     except ModuleNotFoundError as error:
         raise ConfigError(f"a report needs {error.name}, which is not installed; install vaekit[report]") from error
@@ -79,7 +80,7 @@ def page(facts: Facts, *, rows: bool = True, title: str = "") -> str:
         pictures=_pictures(facts),
         show_rows=rows,
         record=_record(facts),
-        style=jinja2.utils.markupsafe.Markup(home.joinpath("page.css").read_text(encoding="utf-8")),
+        style=markupsafe.Markup(home.joinpath("page.css").read_text(encoding="utf-8")),
         version=__version__,
     )
 

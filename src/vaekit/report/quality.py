@@ -76,7 +76,7 @@ def coverage(engine: Engine, table: pa.Table, names: Sequence[str], seed: int = 
     """Hide a fifth of the cells of each row, predict them from the others, and count which intervals hold the truth.
 
     With 39 draws from p(hidden | seen), the hidden value has one of 40 ranks among them, equal values at random. If the
-    predictive distribution is right all ranks are equally probable, so intervals between draws have their level exactly.
+    predictive distribution is right all ranks are equally probable, so intervals between draws have their level.
 
     Args:
         engine: The model.

@@ -25,7 +25,7 @@ def verdict(facts: Facts) -> tuple[str, str]:
     )
     alarm = next((one for one in facts.alarms if one.promised == 0.05), None)
     if alarm is not None:
-        told += f", and of ordinary rows it flags {alarm.realised:.1%} where 5 % are promised"
+        told += f", and of ordinary rows it flags {100 * alarm.realised:.1f}\u00a0% where 5\u00a0% are promised"
         if abs(alarm.realised - alarm.promised) > 3 * alarm.se:
             return "check", told + ", which is not what chance explains."
     return ("check" if worst == "check" else "fine"), told + "."

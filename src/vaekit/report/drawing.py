@@ -102,12 +102,13 @@ class Pen:
             yield made, made.subplots(**grid)
             self._drawn = _saved(made)
 
-    def svg(self, figure: Any, label: str) -> str:
+    def svg(self, figure: Any, label: str, least: int = 0) -> str:
         """The figure last drawn as an element for a page.
 
         Args:
             figure: The figure.
             label: What it shows, for those who do not see it.
+            least: Width in pixels below which it is scrolled, not shrunk.
         """
         from html import escape
 
@@ -124,7 +125,8 @@ class Pen:
         text = re.sub(r"#0102?[0-9a-f]{2,4}\b", lambda m: _NAMES.get(m[0], m[0]), text)
         text = re.sub(r"\n\s*", " ", text)
         size = figure.get_size_inches()
-        return text.replace("@@", f'aria-label="{escape(plain(label))}" style="max-width:{size[0] * 96:.0f}px"', 1)
+        style = f"max-width:{max(size[0] * 96, least):.0f}px" + (f";min-width:{least}px" if least else "")
+        return text.replace("@@", f'aria-label="{escape(plain(label))}" style="{style}"', 1)
 
 
 def _saved(figure: Any) -> str:

@@ -139,7 +139,7 @@ def gather(
         similarity={name: value for name, value in like.items() if value is not None},
         pairs=pairs(seen, seed),
         map=latent_map(embedding, seen),
-        traversals=tried("traversals", lambda: traversals(engine, table, embedding, fields), []),
+        traversals=tried("traversals", lambda: traversals(engine, table, embedding, _told(bundle, fields)), []),
         examples=tried("examples", lambda: examples(engine, table, order, numbers), []) if len(order.score) else [],
         skipped=skipped,
     )
@@ -165,6 +165,16 @@ def _informative(bundle: Bundle) -> list[str]:
     names = bundle.contract.names("model")
     gain = {name: known[name]["marginal_nats"] - known[name]["nats"]["mean"] for name in names if name in known}
     return sorted(names, key=lambda name: -gain.get(name, 0.0))
+
+
+def _told(bundle: Bundle, fields: Sequence[str]) -> dict[str, float]:
+    """Share of the nats of each field on its own that its reconstruction saves; all of them if nothing is known."""
+    known, found = bundle.evaluation.get("fields", {}), {}
+    for name in fields:
+        alone = known[name]["marginal_nats"] if name in known else 0.0
+        saved = alone - known[name]["nats"]["mean"] if name in known else 0.0
+        found[name] = min(max(saved / alone, 0.0), 1.0) if alone > 0 else 1.0
+    return found
 
 
 def _spread(seen: Sequence[Seen]) -> dict[str, dict[str, float]]:

@@ -115,14 +115,15 @@ def _explained(surface: Array, codes: Array) -> float:
     return float(1.0 - np.square(target - fitted).sum() / np.square(target - target.mean(0)).sum())
 
 
-def traversals(engine: Engine, table: pa.Table, embedding: Array, names: Sequence[str]) -> list[Traversal]:
+def traversals(engine: Engine, table: pa.Table, embedding: Array, told: Mapping[str, float]) -> list[Traversal]:
     """What the most active latent dimensions mean: which fields move, and from what to what.
 
     Args:
         engine: The model.
         table: Real rows; with condition fields the row nearest to the middle of the embeddings is where paths start.
         embedding: Posterior centres of these rows, shape (B, L).
-        names: Fields to look at.
+        told: Fields to look at, with the share of their nats that the latent code tells: the most probable category may
+            change though the code says next to nothing about it, so moves of categories are weighed by that share.
 
     Returns:
         At most six, most active first.
@@ -133,19 +134,19 @@ def traversals(engine: Engine, table: pa.Table, embedding: Array, names: Sequenc
     if engine.contract.names("condition"):
         middle = int(np.square(embedding - np.median(embedding, axis=0)).sum(1).argmin())
         at = table.slice(middle, 1)
-    real = {name: look(name, engine.contract[name].kind, table[name]) for name in names}
+    real = {name: look(name, engine.contract[name].kind, table[name]) for name in told}
     known = {name: seen for name, seen in real.items() if seen is not None}
     found = []
     for dim in dims:
         walked = query(engine, "traverse", dim, at=at, steps=STEPS, reach=REACH)
-        moves = [move for move in _moves(engine, known, walked) if move.size > 0.02]
+        moves = [move for move in _moves(engine, known, walked, told) if move.size > 0.02]
         z = tuple(float(value) for value in walked["z"].to_pylist())
         moves.sort(key=lambda move: -move.size)
         found.append(Traversal(dim, float(activity[dim]), z, tuple(moves[:_MOVES])))
     return found
 
 
-def _moves(engine: Engine, real: Mapping[str, Seen], walked: pa.Table) -> list[Move]:
+def _moves(engine: Engine, real: Mapping[str, Seen], walked: pa.Table, told: Mapping[str, float]) -> list[Move]:
     moves = []
     for name, seen in real.items():
         values = tuple(walked[name].to_pylist())
@@ -154,7 +155,7 @@ def _moves(engine: Engine, real: Mapping[str, Seen], walked: pa.Table) -> list[M
             shares = {label: float((seen.real == code).sum()) for code, label in enumerate(seen.labels)}
             total = sum(shares.values()) or 1.0
             size = 1.0 - shares.get(texts[0], 0.0) / total if len(set(texts)) > 1 else 0.0
-            moves.append(Move(name, seen.shape, values, None, size))
+            moves.append(Move(name, seen.shape, values, None, size * told[name]))
             continue
         there = look(name, engine.contract[name].kind, walked[name])
         if there is None:

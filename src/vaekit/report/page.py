@@ -124,10 +124,10 @@ def percent(value: float, digits: int = 1) -> str:
     """A share in percent.
 
     Example:
-        >>> percent(0.5), percent(1.0, 0)
-        ('50.0 %', '100 %')
+        >>> percent(0.5).split(), percent(1.0, 0).split()
+        (['50.0', '%'], ['100', '%'])
     """
-    return f"{100 * value:.{digits}f} %"
+    return f"{100 * value:.{digits}f}\N{NO-BREAK SPACE}%"
 
 
 def _title(facts: Facts) -> str:

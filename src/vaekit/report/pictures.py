@@ -144,38 +144,65 @@ def _numbers(pen: Pen, seen: Seen) -> str:
 def number_edges(real: Array) -> tuple[Array, float]:
     """Edges of the bins of a histogram, and the linear part of a symmetric logarithmic axis, or 0 for a linear one.
 
-    The axis is logarithmic where a linear one would put nearly all rows into a few bins. Bins of values on a grid are
-    as wide as whole steps of it, so that none has more grid points than its neighbour.
+    The axis is logarithmic where a linear one would put nearly all rows into a few bins, not counting the most frequent
+    value. Edges lie between the points of a grid, so that no bin has none of them.
 
     Args:
         real: Values, more than 16 different ones.
     """
-    values = np.unique(real)
+    values, times = np.unique(real, return_counts=True)
     low, high = values[0], values[-1]
-    counts, _ = np.histogram(real, np.linspace(low, high, _BINS + 1))
-    if np.sort(counts)[::-1][:3].sum() > 0.8 * len(real) and high > low:
-        size = np.abs(values[values != 0])
-        threshold = float(max(np.quantile(np.abs(real[real != 0]), 0.1), size.max() * 1e-6))
-        ends = np.arcsinh(np.array([low, high]) / threshold)
-        return np.sinh(np.linspace(ends[0], ends[1], _BINS + 1)) * threshold, threshold
-    step = float(np.diff(values).min()) if len(values) < 0.5 * len(real) else 0.0
+    step = _step(values, len(real))
+    common = values[times.argmax()]
+    others = real[real != common] if times.max() > 0.3 * len(real) else real
+    counts, _ = np.histogram(others, np.linspace(low, high, _BINS + 1))
+    if np.sort(counts)[::-1][:3].sum() > 0.8 * len(others):
+        size = np.abs(others[others != 0])
+        threshold = max(float(np.quantile(size, 0.1)), float(size.max()) * 1e-6, 2.0 * step)
+        ends = np.arcsinh(np.array([low - step / 2, high + step / 2]) / threshold)
+        edges = np.sinh(np.linspace(ends[0], ends[1], _BINS + 1)) * threshold
+        return (np.unique(np.round(edges / step - 0.5) * step + step / 2) if step else edges), threshold
     width = (high - low) / _BINS
-    if step > width / 20 and np.allclose(np.diff(values) / step, np.round(np.diff(values) / step), atol=1e-3):
+    if step > width / 20:
         width = max(1.0, np.round(width / step)) * step
         return np.arange(low - step / 2, high + width, width), 0.0
     return np.linspace(low, high, _BINS + 1), 0.0
 
 
+def _step(values: Array, rows: int) -> float:
+    """The step of the grid that different values lie on; 0 where most rows differ or there is none."""
+    step = float(np.diff(values).min())
+    steps = np.diff(values) / step
+    return step if len(values) < 0.5 * rows and np.allclose(steps, np.round(steps), atol=1e-3) else 0.0
+
+
 def _steps(axes: Any, edges: Array, real: Array, sampled: Array) -> None:
+    """Histograms of both; a single bin that dwarfs the others is cut off, and says how high it is."""
+    tallest = []
     for values, colour, fill in ((real, "real", True), (sampled, "sampled", False)):
         if len(values):
-            inside = np.clip(values, edges[0], edges[-1])
-            share = np.histogram(inside, edges)[0] / len(values)
+            share = np.histogram(np.clip(values, edges[0], edges[-1]), edges)[0] / len(values)
             style = {"alpha": 0.45, "linewidth": 0} if fill else {"linewidth": 1.6}
             axes.stairs(share, edges, fill=fill, color=COLOURS[colour], **style)
+            tallest.append(share)
     axes.set_yticks([])
-    axes.set_ylim(bottom=0)
     axes.margins(x=0.01)
+    bins = np.max(tallest, axis=0)
+    first, second = np.sort(bins)[::-1][:2]
+    axes.set_ylim(0, 1.05 * first)
+    if first > 5.0 * second > 0:
+        axes.set_ylim(0, 1.6 * second)
+        at = int(bins.argmax())
+        right = at > len(bins) / 2
+        axes.annotate(
+            f"{tallest[0][at]:.0%}",
+            (edges[at] if right else edges[at + 1], 1.6 * second),
+            xytext=(-4 if right else 4, -2),
+            textcoords="offset points",
+            ha="right" if right else "left",
+            va="top",
+            fontsize=8,
+        )
 
 
 def _few_numbers(pen: Pen, seen: Seen, values: Array, real: Array, sampled: Array) -> str:
@@ -304,7 +331,7 @@ def _heat_map(pen: Pen, names: Sequence[str], matrix: Array, label: str) -> str:
             for row in range(size):
                 for column in range(row):
                     axes.text(column, row, f"{matrix[row, column]:.2f}", ha="center", va="center", fontsize=7.5)
-    return pen.svg(figure, f"association of pairs of fields in {label}")
+    return pen.svg(figure, f"association of pairs of fields in {label}", least=60 + 16 * size)
 
 
 def scatter(pen: Pen, found: LatentMap, seen: Seen) -> str:

@@ -52,7 +52,7 @@ def _data(facts: Facts) -> str:
     return (
         f"{data['rows']:,} rows with {data['columns']} columns, split {split}: "
         f"{rows['train']:,} rows for training, {rows['valid']:,} for early stopping, {rows['calibration']:,} for "
-        "calibration and the figures on this page, which neither of the others saw."
+        "calibration and held-out figures, which neither of the others saw."
     )
 
 

@@ -155,4 +155,4 @@ def room(texts: Iterable[str], points: float = 9.0) -> float:
         >>> room(["ab", "abcdefgh"]) > room(["ab"]) > 0.1
         True
     """
-    return 0.0078 * points * max((len(text) for text in texts), default=0) + 0.1
+    return 0.0085 * points * max((len(text) for text in texts), default=0) + 0.16

@@ -135,6 +135,7 @@ def _numbers(pen: Pen, seen: Seen) -> str:
             ticks = _powers(edges[0], edges[-1], threshold)
             axes.set_xticks(ticks, [_short(tick) for tick in ticks])
             axes.minorticks_off()
+            axes.set_xlim(edges[0], edges[-1])
         else:
             axes.xaxis.set_major_locator(_few_ticks())
             axes.xaxis.set_major_formatter(lambda value, _: _short(value))

@@ -50,10 +50,10 @@ def test_baselines_are_compared_row_by_row(zoo, tables, figures):
     ours = np.mean([column(model.score(asked, seed=seed), "score") for seed in range(5)], axis=0)
     together = Copula.fit(specs, encode(train)).nats(encode(asked))
     for name, theirs in (("marginal", alone), ("copula", together)):
-        found, gap = figures["paired"][name], ours - theirs
-        assert found["mean"] == pytest.approx(-figures["iwae_64"] - figures[f"{name}_nats"])
-        assert found["standard_error"] == pytest.approx(gap.std(ddof=1) / np.sqrt(len(gap)), rel=0.35)
-    assert figures["paired"]["marginal"]["mean"] < -4 * figures["paired"]["marginal"]["standard_error"]
+        found, gap = figures[f"{name}_gain"], theirs - ours
+        assert found["nats"] == pytest.approx(figures["iwae_64"] + figures[f"{name}_nats"])
+        assert found["se"] == pytest.approx(gap.std(ddof=1) / np.sqrt(len(gap)), rel=0.35)
+    assert figures["marginal_gain"]["nats"] > 4 * figures["marginal_gain"]["se"]
 
 
 def test_wide_rows_have_no_copula_and_say_so(zoo, tables, monkeypatch):
@@ -61,7 +61,7 @@ def test_wide_rows_have_no_copula_and_say_so(zoo, tables, monkeypatch):
     figures = evaluate(zoo["pair"].torch.engine, *tables, seed=4)
     assert "2 scalar columns" in figures["copula_left_out"]
     assert "copula_nats" not in figures
-    assert set(figures["paired"]) == {"marginal"}
+    assert "copula_gain" not in figures
 
 
 def test_field_figures(zoo, tables, figures):

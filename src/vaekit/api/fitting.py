@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
 from vaekit.api.model import Model
+from vaekit.api.reporting import report_fit
 from vaekit.bundle import Architecture, Bundle
 from vaekit.errors import ConfigError
 from vaekit.fields.contract import Contract
@@ -39,6 +40,7 @@ def fit(
     out: str | Path | None = None,
     resume: bool = False,
     progress: bool = True,
+    report: bool | Literal["no-rows"] = True,
     **options: Any,
 ) -> Model:
     """Learn the joint distribution of the rows of a table.
@@ -57,9 +59,11 @@ def fit(
         epochs: Passes over the training rows; chosen by the size of the data if not given.
         max_seconds: Wall-clock budget of training.
         device: ``auto``, ``cpu``, ``cuda``…
-        out: Run folder: checkpoints, metrics.jsonl, contract.json, run.json and the bundle are written there.
+        out: Run folder: checkpoints, metrics.jsonl, contract.json, run.json, the bundle and report.html are written
+            there.
         resume: Go on with the run in `out`.
         progress: Show progress on standard error.
+        report: Write report.html into `out`; ``no-rows`` leaves example rows out of it.
         options: Any other option of `vaekit.training.TrainConfig` or `vaekit.nn.build.ModelConfig`, by name.
 
     Returns:
@@ -95,6 +99,8 @@ def fit(
     model = assemble(trained, rows, settings.seed)
     if folder is not None:
         model.save(folder / "bundle")
+        if report:
+            report_fit(model, trained, rows, folder / "report.html", show_rows=report != "no-rows")
     return model
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,6 +78,36 @@ class Model:
     ) -> pa.Table:
         """New rows. See `vaekit.queries.sample`."""
         return self.query("sample", n, given=given, temperature=temperature, seed=seed)
+
+    def report(
+        self,
+        table: Any,
+        path: str | Path | None = None,
+        *,
+        history: Sequence[Mapping[str, Any]] = (),
+        rows: bool = True,
+        title: str = "",
+    ) -> str:
+        """One page about the model and some real rows, as HTML that needs nothing else.
+
+        Args:
+            table: Real rows. Of the table that the model was fitted on, only rows that training did not see are used.
+            path: Where the page goes, atomically.
+            history: Metrics of training, one mapping per validation (lines of metrics.jsonl), for its curves.
+            rows: Show example rows, as they came; without, the page holds aggregates only.
+            title: Title of the page.
+
+        Returns:
+            The page.
+
+        Raises:
+            ContractError: If there are no rows, or they do not fit the contract.
+            ConfigError: If Jinja or matplotlib is not installed, or the page cannot be written.
+        """
+        from vaekit.api.reporting import make_report, rows_of
+
+        found = rows_of(self.bundle, table)
+        return make_report(self, found, path, history=history, show_rows=rows, title=title)
 
     def query(self, name: str, *args: Any, **options: Any) -> pa.Table:
         """Run a query by name: what every host calls."""

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from vaekit.cli import ask, fit, inspect, sample
+from vaekit.cli import ask, fit, inspect, report, sample
 
 __all__ = ["app"]
 
@@ -39,7 +39,7 @@ def root(
     A first session, on any Parquet, CSV or Arrow file:
 
       [bold]vae inspect flights.csv[/bold]                      what the columns are taken for
-      [bold]vae fit flights.csv --out run[/bold]                train; writes run/bundle
+      [bold]vae fit flights.csv --out run[/bold]                train; writes run/bundle, run/report.html
       [bold]vae detect run flights.csv --alpha 0.01[/bold]      find anomalies, 1 % false alarms
       [bold]vae impute run holes.csv --out full.parquet[/bold]  fill what is missing
       [bold]vae sample run --rows 1000 --out new.csv[/bold]     draw new rows
@@ -53,6 +53,7 @@ PREPARE, ASK = "Make a model", "Ask a model"
 
 app.command("inspect", rich_help_panel=PREPARE)(inspect.inspect)
 app.command("fit", rich_help_panel=PREPARE)(fit.fit)
+app.command("report", rich_help_panel=PREPARE)(report.report)
 app.command("score", rich_help_panel=ASK)(ask.score)
 app.command("detect", rich_help_panel=ASK)(ask.detect)
 app.command("embed", rich_help_panel=ASK)(ask.embed)

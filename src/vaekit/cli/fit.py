@@ -49,11 +49,13 @@ def fit(
     ] = None,
     resume: Annotated[bool, typer.Option(help="Go on where the run in RUN was stopped.")] = False,
     progress: Annotated[bool, typer.Option(help="Show progress on stderr.")] = True,
+    report: Annotated[bool, typer.Option("--report/--no-report", help="Write RUN/report.html.")] = True,
+    rows: Annotated[bool, typer.Option("--rows/--no-rows", help="Show example rows in the report.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print a summary for programs.")] = False,
 ) -> None:
     """Train a model on the rows of a file. Missing cells are welcome.
 
-    Writes RUN/contract.json, RUN/metrics.jsonl and RUN/bundle, which answers without torch.
+    Writes RUN/contract.json, RUN/metrics.jsonl, RUN/bundle, which answers without torch, and RUN/report.html.
     A run that was stopped, by Ctrl-C or a crash, goes on with --resume.
 
       [bold]vae fit flights.csv --out run[/bold]
@@ -73,7 +75,14 @@ def fit(
     start = time.perf_counter()
     try:
         model = train(
-            table, contract=asked, config=config, out=out, resume=resume, progress=progress, **merged(wanted, setting)
+            table,
+            contract=asked,
+            config=config,
+            out=out,
+            resume=resume,
+            progress=progress,
+            report=report and (rows or "no-rows"),
+            **merged(wanted, setting),
         )
     except KeyboardInterrupt:
         say(f"interrupted; the same command with --resume goes on where {out} was stopped")
@@ -82,6 +91,7 @@ def fit(
     bundle, figures = out / "bundle", model.evaluation
     if as_json:
         told = {"run": str(out), "bundle": str(bundle), "rows": table.num_rows, "seconds": seconds}
+        told["report"] = str(out / "report.html") if (out / "report.html").exists() else None
         print_json({**told, "evaluation": figures})
         return
     typer.echo(f"fit: {table.num_rows:,} rows -> {bundle}; seconds {cell(seconds)}")
@@ -90,6 +100,8 @@ def fit(
             f"on {figures['rows']:,} held-out rows: -log p at most {cell(-figures['iwae_64'])} nats per row "
             f"({cell(figures['marginal_nats'])} if the columns had nothing to do with each other)"
         )
+    if (out / "report.html").exists():
+        typer.echo(f"report: {out / 'report.html'}")
     typer.echo(f"next: vae score {out} {data} --attribution")
 
 
@@ -109,7 +121,7 @@ def merged(flags: Mapping[str, Any], settings: Sequence[str] | None) -> dict[str
     """
     options = dict(flags)
     for name, text in pairs(settings, "--set").items():
-        if name in ("table", "contract", "config", "out", "resume", "progress"):
+        if name in ("table", "contract", "config", "out", "resume", "progress", "report"):
             raise ConfigError(
                 f"--set {name}={text}: {name} is no option of the configuration; it has a flag of its own"
             )

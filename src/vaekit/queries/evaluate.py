@@ -41,11 +41,12 @@ def evaluate(engine: Engine, held_out: Any, train: Any, seed: int = 0) -> dict[s
     Returns:
         ``elbo`` and ``iwae_64`` (nats per row), ``marginal_nats`` and ``copula_nats`` (mean -log p of two baselines:
         independent marginals, and a Gaussian copula over the same marginals, which do not see conditions),
-        ``paired`` {baseline: {``mean``, ``standard_error``}} (-iwae_64 minus the baseline's nats, row by row),
-        ``fields`` {name: figures}, ``active_units``, ``latent_width``, and ``mutual_information`` where the posterior
-        is a diagonal normal. Above 150 scalar columns there is no copula, and ``copula_left_out`` says so. Of each
-        field: ``nats`` (given latents that saw it), ``marginal_nats`` (on its own) and ``conditional_nats`` (given the
-        rest of the row); the difference of the last two is the information that the model finds about the field.
+        ``marginal_gain`` and ``copula_gain`` (nats per row that the model saves over each, with the standard error
+        ``se`` of the paired difference), ``shift`` (nats by which independent marginals do worse here than on their own
+        rows: drift), ``fields`` {name: figures}, ``active_units``, ``latent_width``, and ``mutual_information`` where
+        the posterior is a diagonal normal. Above 150 scalar columns there is no copula, and ``copula_left_out`` says
+        so. Of each field: ``nats`` (given latents that saw it), ``marginal_nats`` (on its own) and ``conditional_nats``
+        (given the rest of the row); the difference of the last two is the information that the model finds about it.
 
     References:
         Burda et al. 2016 (bound, active units). Hoffman & Johnson 2016 (mutual information).
@@ -58,7 +59,7 @@ def evaluate(engine: Engine, held_out: Any, train: Any, seed: int = 0) -> dict[s
     log_weight = np.concatenate([part.log_weight for part in passes], axis=1)  # shape: (K, B)
     bound = log_mean_exp(log_weight)
     figures: dict[str, Any] = {"rows": count(blocks), "elbo": float(log_weight.mean()), "iwae_64": float(bound.mean())}
-    compared, baseline = _baselines(engine, blocks, engine.encode(engine.contract.table(train)), -bound, seed)
+    compared, baseline = _baselines(engine, blocks, engine.encode(engine.contract.table(train)), bound, seed)
     figures |= compared
     figures["fields"] = {
         name: {"nats": _percentiles(nats), "marginal_nats": float(baseline[name].mean())}
@@ -72,13 +73,14 @@ def evaluate(engine: Engine, held_out: Any, train: Any, seed: int = 0) -> dict[s
 
 
 def _baselines(
-    engine: Engine, blocks: Blocks, train: Blocks, nats: Array, seed: int
+    engine: Engine, blocks: Blocks, train: Blocks, bound: Array, seed: int
 ) -> tuple[dict[str, Any], dict[str, Array]]:
-    """Nats of the baselines, the model's nats (B,) minus theirs, and the marginals' nats of each field."""
+    """Nats of the baselines, what the model's bound (B,) saves over them, and the marginals' nats of each field."""
     specs = engine.architecture.blocks
     marginals = Marginals.fit(specs, train)
-    alone = by_field(marginals, marginals.cells(blocks))
-    rivals = {"marginal": np.sum(list(alone.values()), axis=0)}
+    alone, home = (by_field(marginals, marginals.cells(rows)) for rows in (blocks, train))
+    here, there = (np.sum(list(nats.values()), axis=0) for nats in (alone, home))
+    rivals = {"marginal": here}
     columns = len(marginals.fields)
     figures: dict[str, Any] = {}
     if columns <= _COPULA_COLUMNS:
@@ -87,14 +89,12 @@ def _baselines(
         rivals["copula"] = copula.nats(blocks, samples=int(np.clip(2_000 // columns, 16, 64)), seed=seed)
     else:
         figures["copula_left_out"] = f"{columns} scalar columns are more than the {_COPULA_COLUMNS} it is made for"
-    figures |= {f"{name}_nats": float(theirs.mean()) for name, theirs in rivals.items()}
-    if len(nats) > 1:
-        figures["paired"] = {name: _paired(nats - theirs) for name, theirs in rivals.items()}
+    for name, theirs in rivals.items():
+        gain = theirs + bound
+        figures[f"{name}_nats"] = float(theirs.mean())
+        figures[f"{name}_gain"] = {"nats": float(gain.mean()), "se": _se(gain)}
+    figures["shift"] = {"nats": float(here.mean() - there.mean()), "se": float(np.hypot(_se(here), _se(there)))}
     return figures, alone
-
-
-def _paired(gap: Array) -> dict[str, float]:
-    return {"mean": float(gap.mean()), "standard_error": float(gap.std(ddof=1) / np.sqrt(len(gap)))}
 
 
 def some_rows(table: pa.Table, most: int, seed: int) -> pa.Table:
@@ -125,6 +125,11 @@ def _information(engine: Engine, blocks: Blocks, baseline: dict[str, Array], see
         for name, nats in found.items():
             gains[name].append(baseline[name][some] - nats)
     return {name: float(np.concatenate(parts).mean()) for name, parts in gains.items()}
+
+
+def _se(values: Array) -> float:
+    """Standard error of a mean over rows; 0 for a single row, which has no spread to tell it by."""
+    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
 
 
 def _percentiles(values: Array) -> dict[str, float]:

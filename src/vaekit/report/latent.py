@@ -1,0 +1,172 @@
+"""What the latent space holds: a map of the rows, and what moves when one dimension moves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vaekit.arrays import Array
+from vaekit.queries.base import query
+from vaekit.report.columns import Seen, codes_of, look, numbers_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from vaekit.runtime.engine import Engine
+
+__all__ = ["LatentMap", "Move", "Traversal", "latent_map", "traversals"]
+
+REACH, STEPS = 2.0, 9
+_DIMENSIONS, _MOVES = 6, 5
+_ACTIVE = 0.01  # least variance of the posterior centre
+
+
+@dataclass(frozen=True)
+class LatentMap:
+    """Rows on the two directions of the latent space in which they differ most.
+
+    Args:
+        points: Shape (B, 2); the second column is zero with one latent dimension.
+        explained: Share of the variance of the embeddings on each of the two.
+        field: The field that the map explains best.
+        share: Share of the variance of its bins that a curved surface over the map explains.
+    """
+
+    points: Array
+    explained: tuple[float, float]
+    field: str
+    share: float
+
+
+@dataclass(frozen=True)
+class Move:
+    """How one field moves along a traversal.
+
+    Args:
+        field: Name of the field.
+        shape: What the field is, see `Seen`.
+        values: Decoded value at each step.
+        places: Where these are among real values, from 0 to 1; None for categories.
+        size: How far it moves, from 0 (not at all) to 1 (over all real values).
+    """
+
+    field: str
+    shape: str
+    values: tuple[Any, ...]
+    places: tuple[float, ...] | None
+    size: float
+
+
+@dataclass(frozen=True)
+class Traversal:
+    """What one latent dimension means.
+
+    Args:
+        dim: The dimension.
+        activity: Variance of its posterior centre over rows, 1 if it says as much as a dimension can.
+        z: Values of the dimension at the steps.
+        moves: The fields that move most, largest first.
+    """
+
+    dim: int
+    activity: float
+    z: tuple[float, ...]
+    moves: tuple[Move, ...]
+
+
+def latent_map(embedding: Array, seen: Sequence[Seen]) -> LatentMap | None:
+    """Principal components of embeddings, and the field that they explain best; None below three rows.
+
+    Args:
+        embedding: Posterior centres, shape (B, L).
+        seen: Fields of the same rows.
+    """
+    if len(embedding) < 3 or not seen:
+        return None
+    centred = np.asarray(embedding, np.float64) - embedding.mean(0)
+    u, sizes, _ = np.linalg.svd(centred, full_matrices=False)
+    points = np.zeros((len(centred), 2))
+    width = min(2, len(sizes))
+    points[:, :width] = u[:, :width] * sizes[:width]
+    shares = np.square(sizes) / max(float(np.square(sizes).sum()), 1e-12)
+    surface = _surface(points)
+    explained = {one.name: _explained(surface, codes_of(one)[0]) for one in seen}
+    best = max(explained, key=explained.__getitem__)
+    return LatentMap(points, (float(shares[0]), float(shares[1]) if width > 1 else 0.0), best, explained[best])
+
+
+def _surface(points: Array) -> Array:
+    scaled = points / np.maximum(points.std(0), 1e-9)
+    a, b = scaled.T
+    found: Array = np.stack([np.ones(len(a)), a, b, a * a, b * b, a * b], 1)
+    return found
+
+
+def _explained(surface: Array, codes: Array) -> float:
+    held = codes >= 0
+    classes = np.unique(codes[held])
+    if len(classes) < 2 or held.sum() < 20:
+        return 0.0
+    target = (codes[held, None] == classes).astype(np.float64)
+    fitted = surface[held] @ np.linalg.lstsq(surface[held], target, rcond=None)[0]
+    return float(1.0 - np.square(target - fitted).sum() / np.square(target - target.mean(0)).sum())
+
+
+def traversals(engine: Engine, table: pa.Table, embedding: Array, told: Mapping[str, float]) -> list[Traversal]:
+    """What the most active latent dimensions mean: which fields move, and from what to what.
+
+    Args:
+        engine: The model.
+        table: Real rows; with condition fields the row nearest to the middle of the embeddings is where paths start.
+        embedding: Posterior centres of these rows, shape (B, L).
+        told: Fields to look at, with the share of their nats that the latent code tells: the most probable category may
+            change though the code says next to nothing about it, so moves of categories are weighed by that share.
+
+    Returns:
+        At most six, most active first.
+    """
+    activity = np.var(embedding, axis=0)
+    dims = [int(dim) for dim in np.argsort(-activity)[:_DIMENSIONS] if activity[dim] > _ACTIVE]
+    at = None
+    if engine.contract.names("condition"):
+        middle = int(np.square(embedding - np.median(embedding, axis=0)).sum(1).argmin())
+        at = table.slice(middle, 1)
+    real = {name: look(name, engine.contract[name].kind, table[name]) for name in told}
+    known = {name: seen for name, seen in real.items() if seen is not None}
+    found = []
+    for dim in dims:
+        walked = query(engine, "traverse", dim, at=at, steps=STEPS, reach=REACH)
+        moves = [move for move in _moves(engine, known, walked, told) if move.size > 0.02]
+        z = tuple(float(value) for value in walked["z"].to_pylist())
+        moves.sort(key=lambda move: -move.size)
+        found.append(Traversal(dim, float(activity[dim]), z, tuple(moves[:_MOVES])))
+    return found
+
+
+def _moves(engine: Engine, real: Mapping[str, Seen], walked: pa.Table, told: Mapping[str, float]) -> list[Move]:
+    moves = []
+    for name, seen in real.items():
+        values = tuple(walked[name].to_pylist())
+        if seen.shape == "category":
+            texts = [str(value) for value in values]
+            shares = {label: float((seen.real == code).sum()) for code, label in enumerate(seen.labels)}
+            total = sum(shares.values()) or 1.0
+            size = 1.0 - shares.get(texts[0], 0.0) / total if len(set(texts)) > 1 else 0.0
+            moves.append(Move(name, seen.shape, values, None, size * told[name]))
+            continue
+        there = look(name, engine.contract[name].kind, walked[name])
+        if there is None:
+            continue
+        if seen.shape == "vector":
+            spread = np.nanstd(seen.real, axis=0) + 1e-9
+            reach = np.ptp(there.real, axis=0) / spread
+            moves.append(Move(name, seen.shape, values, None, float(min(1.0, np.nanmean(reach) / 4.0))))
+            continue
+        ordered = np.sort(numbers_of(seen, seen.real)[np.isfinite(seen.real)])
+        low, high = (np.searchsorted(ordered, there.real, side=side) for side in ("left", "right"))
+        places = (low + high) / 2.0 / len(ordered)
+        moves.append(Move(name, seen.shape, values, tuple(places.tolist()), float(np.ptp(places))))
+    return moves

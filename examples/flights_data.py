@@ -19,7 +19,7 @@ MONTHS = (
     "January", "February", "March", "April", "May", "June",
     "July", "August", "September", "October", "November", "December",
 )
-_FLIGHT = ("carrier", "flight", "tailnum", "origin", "dest", "distance", "hour", "minute")
+_FLIGHT = ("carrier", "flight", "tailnum", "origin", "dest", "distance")
 _OUTCOME = ("dep_delay", "arr_delay", "air_time")
 _WEATHER = ("temp", "dewp", "humid", "wind_dir", "wind_speed", "wind_gust", "precip", "pressure", "visib")
 _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -45,7 +45,7 @@ def load() -> pa.Table:
     report = weather.take(pc.index_in(_airport_hour(flights), value_set=_airport_hour(weather)))
     date = _date(flights)
     weekday = pa.array(_WEEKDAYS).take(pc.day_of_week(date))
-    columns = {"month": flights["month"], "date": date, "weekday": weekday}
+    columns = {"date": date, "weekday": weekday, "departs": _time_of_day(flights)}
     columns |= {name: flights[name] for name in (*_FLIGHT, *_OUTCOME)}
     columns |= {name: report[name] for name in _WEATHER}
     return pa.table(columns).combine_chunks()
@@ -53,14 +53,14 @@ def load() -> pa.Table:
 
 def split(year: pa.Table, seed: int, share: float = 0.1) -> Rows:
     """Hold out a random share of January to June."""
-    first_half = year.filter(pc.less_equal(year["month"], 6))
+    first_half = year.filter(pc.less_equal(pc.month(year["date"]), 6))
     held_out = np.random.default_rng(seed).random(first_half.num_rows) < share
     return Rows(first_half.filter(pa.array(~held_out)), first_half.filter(pa.array(held_out)), year)
 
 
 def month(table: pa.Table, number: int) -> pa.Table:
     """The rows of one month."""
-    return table.filter(pc.equal(table["month"], number))
+    return table.filter(pc.equal(pc.month(table["date"]), number))
 
 
 def some(table: pa.Table, most: int, seed: int) -> pa.Table:
@@ -80,6 +80,12 @@ def _folder() -> Path:
 
 def _airport_hour(table: pa.Table) -> pa.ChunkedArray:
     return pc.binary_join_element_wise(table["origin"], pc.cast(table["time_hour"], pa.string()), " ")
+
+
+def _time_of_day(flights: pa.Table) -> pa.Array:
+    """When a flight was to leave."""
+    seconds = 3600 * flights["hour"].to_numpy() + 60 * flights["minute"].to_numpy()
+    return pa.array(seconds % 86_400, pa.int32()).cast(pa.time32("s"))
 
 
 def _date(flights: pa.Table) -> pa.Array:

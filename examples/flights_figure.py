@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -50,7 +49,7 @@ STYLE: dict[Any, Any] = {
 }
 # What is compared: words, first edge, width and number of bins. Readings come in steps: 1.8 °F, 1.15 mph.
 COMPARED = {
-    "hour": ("scheduled hour", 4.5, 1, 19),
+    "departs": ("hour of departure", 4.5, 1, 19),
     "arr_delay": ("arrival delay, minutes", -60.5, 6, 32),
     "temp": ("temperature, °F", 10.04, 3.6, 23),
     "wind_speed": ("wind speed, mph", -0.57539, 1.15078, 30),
@@ -58,8 +57,7 @@ COMPARED = {
 MORE = {
     "distance": "farther",
     "air_time": "longer",
-    "hour": "later",
-    "minute": "past the hour",
+    "departs": "later",
     "dep_delay": "delayed",
     "arr_delay": "late",
     "temp": "warmer",
@@ -233,7 +231,7 @@ def _imputed(axes: Axes, page: Page) -> None:
 
 
 def _july(axes: Axes, page: Page) -> None:
-    day = pc.day(page.july["date"]).to_numpy() + _clock(page.july["hour"].to_numpy(), page.july["minute"].to_numpy())
+    day = pc.day(page.july["date"]).to_numpy() + _hours(page.july["departs"]) / 24
     score = page.found["anomaly_score"].to_numpy()
     flagged = page.found["anomaly"].to_numpy(zero_copy_only=False)
     axes.scatter(day[~flagged], score[~flagged], s=3, color=FAINT, lw=0)
@@ -252,7 +250,7 @@ def _july(axes: Axes, page: Page) -> None:
 
 def _labels(strange: Sequence[Strange], height: float, most: int = 7) -> Iterator[tuple[float, float, str, str, int]]:
     """Places and words for the strangest rows, as far as there is room: x, y, name, why, and the side of the point."""
-    times = [one.row["date"].day + _clock(one.row["hour"], one.row["minute"]) for one in strange]
+    times = [one.row["date"].day + (one.row["departs"].hour + one.row["departs"].minute / 60) / 24 for one in strange]
     marks = [(x, x, one.score) for x, one in zip(times[:8], strange, strict=False)]  # not to be written over
     taken: list[tuple[float, float, float]] = []
     named: list[float] = []
@@ -272,9 +270,9 @@ def _labels(strange: Sequence[Strange], height: float, most: int = 7) -> Iterato
                 break
 
 
-def _clock(hour: Any, minute: Any) -> Any:
-    """Share of the day that is over."""
-    return (hour + minute / 60) / 24
+def _hours(times: pa.ChunkedArray) -> np.ndarray:
+    """Times of the day in hours."""
+    return pc.cast(times, pa.int32()).to_numpy() / 3600
 
 
 # ---------------------------------------------------------------------------------------------------------- sampling
@@ -283,7 +281,8 @@ def _clock(hour: Any, minute: Any) -> Any:
 def _column(axes: Axes, page: Page, name: str, first: bool) -> None:
     label, start, width, count = COMPARED[name]
     bins = (start + width * np.arange(count + 1)).tolist()
-    real, sampled = (table[name].drop_null().to_numpy() for table in (page.held_out, page.sampled))
+    columns = [table[name].drop_null() for table in (page.held_out, page.sampled)]
+    real, sampled = (_hours(one) if name == "departs" else one.to_numpy() for one in columns)
     axes.hist(real, bins, density=True, color="#cdd3d8", lw=0)
     axes.hist(sampled, bins, density=True, histtype="step", color=BLUE, lw=1.7)
     axes.set(xlim=(bins[0], bins[-1]), yticks=[], xlabel=label)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from flights_data import MONTHS, Rows
+from flights_data import MONTHS, Rows, month
 from flights_tasks import ALPHAS, Fidelity, Hidden, Month, Nats, Strange
 from flights_text import UNITS, listing, say, show
 
@@ -88,7 +88,7 @@ def show_strangest(strange: Sequence[Strange]) -> None:
     """One line for each airport and hour, with its strangest flight."""
     lines = [
         (
-            f"{one.row['date']:%d %b} {one.row['hour']:02}:{one.row['minute']:02}",
+            f"{one.row['date']:%d %b} {one.row['departs']:%H:%M}",
             f"{one.row['carrier']} {one.row['origin']}→{one.row['dest']}",
             f"{one.score:.0f}",
             max(one.alike - 1, 0),
@@ -131,7 +131,7 @@ def _say_why(months: Sequence[Month], rows: Rows, holds: bool) -> None:
     """Why the promise fails where it fails, from the fields that moved most."""
     alpha = ALPHAS[0]
     worst = max(months[6:], key=lambda one: one.flagged[alpha])
-    own = rows.year.filter(pc.equal(rows.year["month"], worst.number))
+    own = month(rows.year, worst.number)
     names = [name for name, _ in worst.moved(6) if UNITS.get(name, "°") != "°"][:2]  # those that have a mean
     means = {name: [pc.mean(table[name]).as_py() for table in (own, rows.fit)] for name in names}
     moved = " and ".join(f"{name} (mean {new:.4g}, before {old:.4g})" for name, (new, old) in means.items())
@@ -178,7 +178,7 @@ def show_imputation(hidden: dict[str, list[Hidden]], july: pa.Table, examples: i
     cells: list[tuple[str, ...]] = []
     for at in np.linspace(0, july.num_rows - 1, examples + 2).astype(int)[1:-1]:
         row = july.slice(at, 1).to_pylist()[0]
-        name = f"{row['date']:%d %b} {row['hour']:02}:{row['minute']:02} {row['origin']}→{row['dest']}"
+        name = f"{row['date']:%d %b} {row['departs']:%H:%M} {row['origin']}→{row['dest']}"
         cells.append((name, *(_cell(one, at) for one in hidden["July"])))
     listing(("", *(one.field for one in hidden["July"])), cells)
 
@@ -212,7 +212,7 @@ def show_fidelity(found: Fidelity, sampled: pa.Table) -> None:
 
 
 def _flight(row: dict[str, Any]) -> str:
-    when, route = f"{row['weekday']} {row['hour']:02}:{row['minute']:02}", f"{row['origin']}→{row['dest']}"
+    when, route = f"{row['weekday']} {row['departs']:%H:%M}", f"{row['origin']}→{row['dest']}"
     flight = (
         f"{row['carrier']} {route}  {row['distance']:,} miles in {row['air_time']} min, {row['arr_delay']:+} min late"
     )
@@ -225,6 +225,7 @@ def _flight(row: dict[str, Any]) -> str:
 def show_files(out: Path) -> None:
     """What was written, and what to try next."""
     files = {
+        "run/report.html": "a page on the model: open it in a browser",
         "run/bundle": "the model: arrays and ONNX graphs, answers without torch",
         "july.parquet": "the flights of July with their weather",
         "holes.parquet": "a thousand of them in which gust, pressure and air time are hidden",

@@ -34,7 +34,6 @@ __all__ = [
 ]
 
 ALPHAS = (0.01, 0.05)
-CAUSE = ("date", "hour", "origin")  # flights of one hour at one airport share their weather
 SPARSE = 0.5  # columns with a larger share of nulls are left out when samples are compared
 BINS = 10
 
@@ -75,7 +74,8 @@ class Strange:
 
 def strangest(rows: pa.Table, found: pa.Table, most: int, fields: int = 3) -> list[Strange]:
     """The rows with the largest anomaly scores, one for each cause: the weather of an hour at an airport."""
-    causes = list(zip(*(rows[name].to_pylist() for name in CAUSE), strict=True))
+    hours = pc.hour(rows["departs"])  # flights of one hour at one airport share their weather
+    causes = list(zip(*(part.to_pylist() for part in (rows["date"], hours, rows["origin"])), strict=True))
     flagged = found["anomaly"].to_pylist()
     alike = Counter(one for one, is_flagged in zip(causes, flagged, strict=True) if is_flagged)
     chosen: dict[Any, int] = {}
@@ -119,7 +119,7 @@ def by_month(model: vk.Model, held_out: pa.Table, year: pa.Table, each: int, see
     usual = {name: values[: held_out.num_rows].mean() for name, values in excess.items()}
     months = []
     for number in range(1, 13):
-        own = rows["month"].to_numpy() == number
+        own = pc.month(rows["date"]).to_numpy() == number
         flagged = {alpha: float((p_value[own] <= alpha).mean()) for alpha in ALPHAS}
         mean = {name: float(values[own].mean() - usual[name]) for name, values in excess.items()}
         months.append(Month(number, int(own.sum()), float(score[own].mean()), flagged, mean))

@@ -11,6 +11,7 @@ __all__ = ["LINES", "Line", "Outcome", "Settings", "load_line"]
 
 LINES = {
     "A1": "benchmarks.lines.anomaly",
+    "BALANCE": "benchmarks.lines.balance",
     "COLUMNS": "benchmarks.lines.columns",
     "P1": "benchmarks.lines.throughput",
 }

@@ -106,14 +106,16 @@ def fitted(
     return model, model.score(test, samples=32)["score"].to_numpy()
 
 
-def information(model: vk.Model, train: pa.Table, test: pa.Table) -> dict[str, float]:
-    """Mean information of each column on the first thousand test rows, in nats."""
-    engine, test = model.engine, test.slice(0, 1_000)
+def information(
+    model: vk.Model, train: pa.Table, test: pa.Table, rows: int = 1_000, samples: int = SAMPLES
+) -> dict[str, float]:
+    """Mean information of each column on the first test rows, in nats."""
+    engine, test = model.engine, test.slice(0, rows)
     blocks, specs = engine.encode(test), engine.architecture.blocks
     alone = marginal_nats(specs, engine.encode(train), blocks)
     found = {name: 0.0 for name in alone}
-    for chunk in engine.chunks(test.num_rows, SAMPLES):
-        noise = engine.noise(chunk.start, SAMPLES, chunk.stop - chunk.start)
+    for chunk in engine.chunks(test.num_rows, samples):
+        noise = engine.noise(chunk.start, samples, chunk.stop - chunk.start)
         for name, nats in conditional_nats(engine.backend.run, specs, take(blocks, chunk), noise).items():
             found[name] += float((alone[name][chunk] - nats).sum()) / test.num_rows
     return found

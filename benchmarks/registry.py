@@ -12,6 +12,7 @@ __all__ = ["LINES", "Line", "Outcome", "Settings", "load_line"]
 LINES = {
     "A1": "benchmarks.lines.anomaly",
     "A6": "benchmarks.lines.imputation",
+    "BALANCE": "benchmarks.lines.balance",
     "COLUMNS": "benchmarks.lines.columns",
     "NATS": "benchmarks.lines.nats",
     "P1": "benchmarks.lines.throughput",

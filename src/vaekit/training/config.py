@@ -37,6 +37,9 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             missing.
         valid: Share of rows kept for early stopping.
         calibration: Share of rows kept for calibration.
+        balance: ``entropy`` gives fields with less than a nat of marginal entropy a larger weight (at most four times)
+            in the first half of training, fading to 1 over the second; ``none`` trains on the plain ELBO throughout.
+            Figures and early stopping are about the ELBO in any case.
         choose: Whether the likelihood of each column is chosen by short pilot fits before training; by default if the
             contract was inferred by the fit itself.
         threads: Processor threads of training; PyTorch's own choice if not given. Small models on a busy machine are
@@ -59,6 +62,7 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     mask: float = 0.3
     valid: float = 0.1
     calibration: float = 0.1
+    balance: Literal["entropy", "none"] = "none"
     choose: bool | None = None
     threads: int | None = None
 

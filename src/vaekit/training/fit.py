@@ -19,6 +19,7 @@ from vaekit.files import write_file
 from vaekit.nn.build import ModelConfig, build
 from vaekit.nn.vae import VAE
 from vaekit.training import checkpoint
+from vaekit.training.balance import balanced, field_weights
 from vaekit.training.batches import Resident
 from vaekit.training.choose import choose
 from vaekit.training.config import Config, TrainConfig
@@ -98,10 +99,9 @@ def train(
                 contract, record["choice"] = _chosen(
                     train_rows, contract, model, training, config.seed, device, shown.note, out if resume else None
                 )
-        seen, unseen = (
-            Resident(contract.encode(rows), device)
-            for rows in (train_rows, table.take(pa.array(splits.valid[:_VALID_ROWS])))
-        )
+        stopping = table.take(pa.array(splits.valid[:_VALID_ROWS]))
+        encoded = contract.encode(train_rows)
+        seen, unseen = Resident(encoded, device), Resident(contract.encode(stopping), device)
         vae = build(contract.blocks(), model, config.seed).to(device)
         fingerprint = {"contract": contract.hash, "data": record["data"]["sha256"], "model": msgspec.to_builtins(model)}
         meant = {name: value for name, value in msgspec.to_builtins(training).items() if name != "threads"}
@@ -119,8 +119,11 @@ def train(
         training = _left(training, record.get("choice"))
         loop = Loop(vae, seen, unseen, training, config.seed, fingerprint, folder, validated, shown.step)
         steps = -(-len(splits.train) // (training.batch_size or 1))
+        made = stages(training, steps)
+        if training.balance == "entropy":
+            made = balanced(made, field_weights(contract.blocks(), encoded), steps)
         with threads(training.threads):
-            loop.run(stages(training, steps), resume=resume)
+            loop.run(made, resume=resume)
     return Trained(vae.to("cpu"), contract, splits, model, history, record)
 
 

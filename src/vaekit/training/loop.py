@@ -173,9 +173,9 @@ class Loop:
     def _check_schedules(self, stage: Stage, total: int) -> None:
         """Say at the start if a schedule cannot finish."""
         for name, schedule in stage.schedules.items():
-            if schedule.steps > total:
+            if (steps := schedule.after + schedule.steps) > total:
                 warnings.warn(
-                    f"the schedule of {name!r} takes {schedule.steps} steps, stage {stage.name!r} has {total}: "
+                    f"the schedule of {name!r} takes {steps} steps, stage {stage.name!r} has {total}: "
                     f"it will end at {schedule(total):.3g}, not at {schedule.end:.3g}; train longer or shorten it",
                     stacklevel=2,
                 )

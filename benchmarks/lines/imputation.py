@@ -33,7 +33,6 @@ VERSION = 1  # of masks and rivals: part of the cache's key
 OURS: dict[str, Any] = {
     "objective": "iwae",
     "samples": 5,
-    "learning_rate": 4e-3,
     "calibration": 0.0,
     "device": "cpu",
     "threads": 1,

@@ -51,7 +51,7 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     batch_size: int | None = None
     objective: Literal["elbo", "iwae"] = "elbo"
     optimizer: Literal["adamw", "adam"] = "adamw"
-    learning_rate: float = 2e-3
+    learning_rate: float = 4e-3
     weight_decay: float = 1e-4
     clip: float = 10.0
     patience: int = 12

@@ -193,7 +193,7 @@ def _record(facts: Facts) -> list[tuple[str, str]]:
     if environment := record.get("environment"):
         packages = environment.get("packages", {})
         found += [(name, str(environment[name])) for name in ("vaekit", "python", "platform") if name in environment]
-        found += [(str(name), str(version)) for name, version in packages.items()]
+        found += [(str(name), str(version)) for name, version in sorted(packages.items())]
         if git := environment.get("git"):
             found.append(("git", f"{git.get('commit', '')}{' with changes' if git.get('dirty') else ''}"))
     if config := record.get("config"):

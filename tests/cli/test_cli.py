@@ -13,7 +13,7 @@ import pytest
 
 from vaekit.cli import main
 
-COMMANDS = ["inspect", "fit", "score", "detect", "embed", "reconstruct", "impute", "sample"]
+COMMANDS = ["inspect", "fit", "report", "score", "detect", "embed", "reconstruct", "impute", "sample"]
 
 
 @pytest.fixture

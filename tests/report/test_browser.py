@@ -4,10 +4,8 @@ import shutil
 
 import pytest
 
-import vaekit as vk
 from tests.report.test_page import hostile
 from tests.support import fit
-from vaekit.fields import to_arrow
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = ("no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking")
@@ -32,8 +30,8 @@ def pages(tmp_path_factory):
     from tests.support import flights
 
     folder = tmp_path_factory.mktemp("pages")
-    fit(flights(), vk.Contract.infer(flights()), out=folder / "flights", epochs=5)
-    fit(to_arrow(hostile()), out=folder / "hostile", epochs=2)
+    fit(flights(), epochs=5).report(flights(), folder / "flights.html")
+    fit(hostile(), epochs=2).report(hostile(), folder / "hostile.html")
     return folder
 
 
@@ -45,7 +43,7 @@ def test_it_fits_and_asks_for_nothing(browser, pages, name, width, scheme):
     page.on("request", lambda request: asked.append(request.url))
     page.on("console", lambda message: errors.append(message.text))
     page.on("dialog", lambda dialog: errors.append(dialog.message))
-    address = (pages / name / "report.html").as_uri()
+    address = (pages / f"{name}.html").as_uri()
     page.goto(address)
     assert asked[0] == address
     assert not [one for one in asked[1:] if not one.startswith("data:")]

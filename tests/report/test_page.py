@@ -47,7 +47,9 @@ def run(tmp_path_factory):
     frame["diagnosis"] = np.where(data.target == 0, "malignant", "benign")
     frame.loc[::9, "mean texture"] = np.nan
     pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), folder / "rows.parquet")
-    fit(folder / "rows.parquet", out=folder / "run", epochs=25)
+    with pytest.MonkeyPatch.context() as patch:  # a bundle without graphs, whose export takes long, answers on torch
+        patch.setattr(vk.Model, "save", lambda self, path: self.bundle.save(path))
+        fit(folder / "rows.parquet", out=folder / "run", epochs=25)
     return folder
 
 
@@ -83,13 +85,13 @@ def test_strange_rows_are_those_that_detect_finds(written, model, run):
     """The rows that the page names, scored by their numbers in the table of the fit."""
     table = pq.read_table(run / "rows.parquet")
     numbers = [int(row.replace(",", "")) for row in re.findall(r"Row ([\d,]+)", written.sections["rows"])]
-    assert len(numbers) == 14
+    assert len(numbers) == 9
     again = model.detect(table.take(numbers), alpha=0.05)
     assert written.values("score") == pytest.approx(again["anomaly_score"].to_pylist(), rel=1e-3)
     assert written.values("p_value") == pytest.approx(again["p_value"].to_pylist())
     calibration = model.bundle.calibration["anomaly"]
-    assert written.values("score")[:8] == pytest.approx(calibration[::-1][:8].tolist(), rel=1e-3)
-    edge, typical = written.values("p_value")[8:11], written.values("p_value")[11:]
+    assert written.values("score")[:3] == pytest.approx(calibration[::-1][:3].tolist(), rel=1e-3)
+    edge, typical = written.values("p_value")[3:6], written.values("p_value")[6:]
     assert max(abs(np.array(edge) - 0.05)) < 0.03
     assert max(abs(np.array(typical) - 0.5)) < 0.03
 
@@ -160,14 +162,20 @@ def test_a_run_says_where_its_report_is(run, capsys):
     assert "report.html" in capsys.readouterr().out
 
 
-def test_no_report_and_no_rows_when_asked(run, tmp_path):
+@pytest.fixture
+def no_graphs(monkeypatch):
+    """Bundles are saved without graphs, whose export takes far longer than a report; they answer on torch."""
+    monkeypatch.setattr(vk.Model, "save", lambda self, path: self.bundle.save(path))
+
+
+def test_no_report_and_no_rows_when_asked(run, tmp_path, no_graphs):
     fit(run / "rows.parquet", out=tmp_path / "a", epochs=1, report=False)
     assert not (tmp_path / "a" / "report.html").exists()
     fit(run / "rows.parquet", out=tmp_path / "b", epochs=1, report="no-rows")
     assert "made without example rows" in read((tmp_path / "b" / "report.html").read_text()).sections["rows"]
 
 
-def test_a_report_that_fails_costs_no_model(run, tmp_path, monkeypatch):
+def test_a_report_that_fails_costs_no_model(run, tmp_path, monkeypatch, no_graphs):
     monkeypatch.setattr("vaekit.report.page", None)
     with pytest.warns(UserWarning, match="the model is saved, but .*report.html could not be written"):
         fit(run / "rows.parquet", out=tmp_path / "run", epochs=1)
@@ -213,7 +221,7 @@ def hostile():
 
 def test_hostile_names_and_values_are_text():
     text = fit(hostile(), epochs=4).report(hostile(), title="</style><script>alert(0)</script>")
-    text = text.replace("http://example.com", "")  # an address in the data is text, not an address of the page
+    text = text.replace("http://exam", "")  # an address in the data is text, not an address of the page
     page = read(text)
     assert "<script>alert(1)</script>" in page.sections["contract"]
     assert "<script>alert(1)</script>" in page.sections["marginals"]
@@ -253,7 +261,7 @@ def small(rows, columns, seed=0):
         "holes",
     ],
 )
-def test_small_and_odd_tables(case, tmp_path, recwarn):
+def test_small_and_odd_tables(case, tmp_path, recwarn, no_graphs):
     table, options = case
     fit(table, out=tmp_path / "run", epochs=3, **options)
     page = read((tmp_path / "run" / "report.html").read_text())
@@ -330,7 +338,7 @@ def test_the_latent_map_is_coloured_by_what_it_explains():
     seen = [Seen("noise", "number", "number", noise, noise), Seen("first", "number", "number", points[:, 0], noise)]
     found = latent_map(points, seen)
     assert found.field == "first"
-    assert found.share > 0.3
+    assert found.share > 0.9
     assert found.explained == pytest.approx((points.var(0) / points.var(0).sum())[:2], abs=0.01)
     assert abs(np.corrcoef(found.points[:, 0], points[:, 0])[0, 1]) > 0.99
 

@@ -81,8 +81,8 @@ def numbers_of(seen: Seen, values: Array) -> Array:
     """
     if seen.shape == "category":
         return np.full(len(values), np.nan)
-    if seen.shape != "vector":
-        return values
+    if seen.shape != "vector" or len(values) == 0:
+        return values.reshape(-1)
     centre = np.nan_to_num(np.nanmean(np.where(np.isfinite(seen.real).any(0), seen.real, 0.0), axis=0))
     filled = np.where(np.isfinite(seen.real), seen.real - centre, 0.0)
     _, _, axes = np.linalg.svd(filled, full_matrices=False)

@@ -27,6 +27,7 @@ _NAMES |= {code: f"var(--c{index})" for index, code in enumerate(PALETTE)}
 
 _STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
+    "svg.hashsalt": "vaekit",  # the same facts make the same page
     "text.parse_math": False,  # a dollar sign in the name of a column is a dollar sign
     "font.size": 9.0,
     "axes.edgecolor": COLOURS["grid"],

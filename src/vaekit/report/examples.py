@@ -107,7 +107,8 @@ def examples(engine: Engine, table: pa.Table, order: Ranked, numbers: Sequence[i
         order: How strange they are.
         numbers: Numbers to call the rows by; their positions if not given.
     """
-    strangest = np.argsort(-order.score, kind="stable")[: min(_STRANGEST, table.num_rows)].tolist()
+    most = min(_STRANGEST, max(_TYPICAL, table.num_rows // 50))
+    strangest = np.argsort(-order.score, kind="stable")[:most].tolist()
     chosen = [("strange", row) for row in strangest]
     taken = set(strangest)
     places = order.p_value

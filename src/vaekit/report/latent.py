@@ -10,7 +10,7 @@ import numpy as np
 
 from vaekit.arrays import Array
 from vaekit.queries.base import query
-from vaekit.report.columns import Seen, codes_of, look, numbers_of
+from vaekit.report.columns import Seen, look, numbers_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,7 +32,8 @@ class LatentMap:
         points: Shape (B, 2); the second column is zero with one latent dimension.
         explained: Share of the variance of the embeddings on each of the two.
         field: The field that the map explains best.
-        share: Share of the variance of its bins that a curved surface over the map explains.
+        share: Share of the variance of its ranks, or of the indicators of its levels, that a curved surface over the
+            map explains.
     """
 
     points: Array
@@ -93,7 +94,7 @@ def latent_map(embedding: Array, seen: Sequence[Seen]) -> LatentMap | None:
     points[:, :width] = u[:, :width] * sizes[:width]
     shares = np.square(sizes) / max(float(np.square(sizes).sum()), 1e-12)
     surface = _surface(points)
-    explained = {one.name: _explained(surface, codes_of(one)[0]) for one in seen}
+    explained = {one.name: _explained(surface, _target(one)) for one in seen}
     best = max(explained, key=explained.__getitem__)
     return LatentMap(points, (float(shares[0]), float(shares[1]) if width > 1 else 0.0), best, explained[best])
 
@@ -105,14 +106,26 @@ def _surface(points: Array) -> Array:
     return found
 
 
-def _explained(surface: Array, codes: Array) -> float:
-    held = codes >= 0
-    classes = np.unique(codes[held])
-    if len(classes) < 2 or held.sum() < 20:
+def _target(seen: Seen) -> Array:
+    """What the map should explain: ranks of a number, indicators of levels; NaN where missing, shape (B, C)."""
+    if seen.shape == "category":
+        indicators: Array = np.where(
+            seen.real[:, None] < 0, np.nan, seen.real[:, None] == np.unique(seen.real[seen.real >= 0])
+        )
+        return indicators
+    values = numbers_of(seen, seen.real)
+    ranks = np.searchsorted(np.sort(values[np.isfinite(values)]), values, side="left").astype(np.float64)
+    return np.where(np.isfinite(values), ranks, np.nan)[:, None]
+
+
+def _explained(surface: Array, target: Array) -> float:
+    held = np.isfinite(target).all(1)
+    known = target[held]
+    spread = np.square(known - known.mean(0)).sum() if held.sum() >= 20 else 0.0
+    if spread <= 0.0:
         return 0.0
-    target = (codes[held, None] == classes).astype(np.float64)
-    fitted = surface[held] @ np.linalg.lstsq(surface[held], target, rcond=None)[0]
-    return float(1.0 - np.square(target - fitted).sum() / np.square(target - target.mean(0)).sum())
+    fitted = surface[held] @ np.linalg.lstsq(surface[held], known, rcond=None)[0]
+    return float(1.0 - np.square(known - fitted).sum() / spread)
 
 
 def traversals(engine: Engine, table: pa.Table, embedding: Array, told: Mapping[str, float]) -> list[Traversal]:

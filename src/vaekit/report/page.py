@@ -166,7 +166,8 @@ def _pictures(facts: Facts) -> Mapping[str, Any]:
     from vaekit.report.drawing import Pen
 
     pen, history = Pen(), facts.history
-    found: dict[str, Any] = {"marginals": [(seen, Markup(pictures.marginal(pen, seen))) for seen in facts.views]}
+    found: dict[str, Any] = dict.fromkeys(("curves", "kl", "p_values", "alarms", "pairs", "map"))
+    found |= {"marginals": [(seen, Markup(pictures.marginal(pen, seen))) for seen in facts.views]}
     if len(history) > 1:
         found["curves"] = Markup(pictures.curves(pen, history))
         if all(line["valid"].get("kl_per_dimension") for line in history):
@@ -192,7 +193,7 @@ def _record(facts: Facts) -> list[tuple[str, str]]:
     if environment := record.get("environment"):
         packages = environment.get("packages", {})
         found += [(name, str(environment[name])) for name in ("vaekit", "python", "platform") if name in environment]
-        found += [(str(name), str(version)) for name, version in packages.items()]
+        found += [(str(name), str(version)) for name, version in sorted(packages.items())]
         if git := environment.get("git"):
             found.append(("git", f"{git.get('commit', '')}{' with changes' if git.get('dirty') else ''}"))
     if config := record.get("config"):

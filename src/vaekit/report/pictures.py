@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from vaekit.arrays import Array
-from vaekit.report.columns import Seen
+from vaekit.report.columns import Seen, numbers_of
 from vaekit.report.compare import Pairs
 from vaekit.report.drawing import COLOURS, PALETTE, Pen, plain, room
 from vaekit.report.latent import LatentMap, Traversal
@@ -344,7 +344,7 @@ def scatter(pen: Pen, found: LatentMap, seen: Seen) -> str:
         rest = values >= len(groups)
         groups += [("others", rest)] if rest.any() else []
     else:
-        groups = _bands(values if seen.shape != "vector" else np.nanmean(values, axis=1))
+        groups = _bands(numbers_of(seen, seen.real)[few])
     lines = -(-len(groups) // 3)
     with pen.figure(_WIDE, 3.4 + 0.2 * lines, left=0.3, bottom=0.3, top=0.1 + 0.2 * lines) as (figure, axes):
         for index, (label, chosen) in enumerate(groups):

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 
 from vaekit.arrays import Array, Block, BlockSpec
 from vaekit.errors import ConfigError, ContractError
-from vaekit.fields.arrow_types import parse_type
+from vaekit.fields.arrow_types import is_number, parse_type
 from vaekit.fields.base import Codec, Column, Role
 from vaekit.fields.edit import AnyField, edited
 from vaekit.fields.infer import CHECK, infer_field, renamed
+from vaekit.fields.numeric import Numeric
 from vaekit.fields.show import show
 from vaekit.fields.tables import to_arrow
 from vaekit.files import write_file
@@ -262,6 +263,8 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         field = self[name]
         kind = parse_type(field.type)
         try:
+            if isinstance(field, Numeric) and not is_number(kind) and all(type(v) in (int, float) for v in values):
+                return field.write(np.array(values, dtype=np.float64))
             if pa.types.is_dictionary(kind):
                 return pa.array(values, type=kind.value_type).dictionary_encode().cast(kind)
             return pa.array(values, type=kind)

@@ -66,7 +66,9 @@ def test_a_marker_that_occurs_once_is_a_number():
 
 
 def test_markers_in_dictionaries_and_chunks():
-    column = pa.chunked_array([pa.array(["?", "a", None]).dictionary_encode(), pa.array(["b", " ? "]).dictionary_encode()])
+    column = pa.chunked_array(
+        [pa.array(["?", "a", None]).dictionary_encode(), pa.array(["b", " ? "]).dictionary_encode()]
+    )
     assert without(column, ("?",)).to_pylist() == [None, "a", None, "b", None]
     assert without(pa.chunked_array([[1, -9, None]]), (-9, "?")).to_pylist() == [1, None, None]
     assert without(pa.chunked_array([[True, False]]), (1,)).to_pylist() == [True, False]

@@ -25,7 +25,10 @@ WRITTEN = {
     "per cent": (lambda v: f"{v / 100:.1f}%", {"suffix": "%", "decimals": 1}),
     "spaces": (lambda v: f"{v:,.0f}".replace(",", " "), {"thousands": " ", "decimals": 0}),
     "apostrophes": (lambda v: f"{v:,.2f}".replace(",", "'"), {"thousands": "'", "decimals": 2}),
-    "books": (lambda v: f"({v:,.2f})" if v < 500 else f"{v:,.2f}", {"parentheses": True, "thousands": ",", "decimals": 2}),
+    "books": (
+        lambda v: f"({v:,.2f})" if v < 500 else f"{v:,.2f}",
+        {"parentheses": True, "thousands": ",", "decimals": 2},
+    ),
     "as short as can be": (lambda v: f"{v:g}", {}),
 }
 

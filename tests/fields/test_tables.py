@@ -238,7 +238,9 @@ def test_codes_keep_their_zeros(tmp_path):
 def test_files_are_read_with_the_types_of_the_contract(tmp_path):
     train, later, wrong = (tmp_path / f"{name}.csv" for name in ("train", "later", "wrong"))
     rng = np.random.default_rng(0)
-    lines = [f"{'A' if i % 3 else 'B'}{i % 5},{rng.normal():.3f},{i % 90},{i / 4 if i % 7 else '?'}" for i in range(100)]
+    lines = [
+        f"{'A' if i % 3 else 'B'}{i % 5},{rng.normal():.3f},{i % 90},{i / 4 if i % 7 else '?'}" for i in range(100)
+    ]
     train.write_text("\n".join(["code,x,n,t", *lines]))
     contract = Contract.infer(train)
     assert (contract["t"].markers, contract["t"].type) == (("?",), "string")

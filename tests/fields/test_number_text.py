@@ -53,7 +53,7 @@ def test_formats_are_found_and_kept(name):
     back = decoded(contract, table)["x"]
     assert back.type == pa.string()
     if name == "as short as can be":  # 4 significant digits to 6, continuous
-        read = [field.text.read(pa.chunked_array([column]))[0] for column in (back, pa.array(texts[:-1] + [None]))]
+        read = [field.text.read(pa.chunked_array([column]))[0] for column in (back, pa.array([*texts[:-1], None]))]
         np.testing.assert_allclose(*read, rtol=1e-5)
     else:
         assert back.to_pylist() == [*texts[:-1], None]

@@ -190,6 +190,7 @@ def test_a_duckdb_relation_or_result_is_a_table():
     contract = Contract.infer(relation)
     assert [field.kind for field in contract.fields] == ["number", "number", "number", "category"]
     answer = relation.to_arrow_table()
+    assert answer.num_rows == 40
     back = duckdb.sql("select max(d) from answer").fetchall()  # and out: DuckDB reads Arrow tables by name
     assert back == [(39 / 4,)]
 

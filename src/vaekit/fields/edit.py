@@ -68,7 +68,7 @@ def edited(field: Field, asked: Mapping[str, Any]) -> AnyField:
 
 
 def _reinterpret(field: Field, kind: str, *, written: bool) -> Field:
-    """The same column as another kind, not fitted yet; `written`: it is said how the numbers in its text are written."""
+    """The same column as another kind, not fitted yet; `written`: it is known how numbers in its text are written."""
     target = KINDS[kind]
     if target is Other:
         return Other(name=field.name, type=field.type, role="ignore", note="left out by request")

@@ -179,7 +179,7 @@ def _number_in_text(name: str, column: Column) -> Field | None:
     odd = no_numbers(texts[:_GLANCE])
     if 0 < len(odd) <= _SLIPS * len(texts[:_GLANCE]):
         field = _category(name, column)
-        told = f"numbers but for {', '.join(map(repr, odd[:3]))}: correct them, or name them in markers and give a text="
+        told = f"numbers but for {', '.join(map(repr, odd[:3]))}: correct them, or name them in markers, with text="
         return _with_note(field, CHECK + told, field.note)
     if odd:
         return None

@@ -122,6 +122,45 @@ def test_inspect_tells_the_contract_and_saves_it(vae, work, tmp_path):
     assert saved.hash == json.loads(vae("inspect", work.csv, "--contract", target, "--json").out)["hash"]
 
 
+def test_inspect_names_the_line_that_corrects_each_warning(vae, tmp_path):
+    import re
+    import shlex
+
+    from vaekit.fields import Contract
+
+    rng = np.random.default_rng(0)
+    lines = [
+        f'{i},{-999 if i % 9 == 0 else rng.normal():.2f},{i % 40},"{i % 50 + 10},125",{rng.normal():.3f}'
+        for i in range(200)
+    ]
+    path = tmp_path / "rows.csv"
+    path.write_text("\n".join(["no,depth,patient,amount,x", *lines]))
+    told = vae("inspect", path)
+    assert told.code == 0, told.err
+    marked = [line.split()[1] for line in told.out.splitlines() if line.startswith(("! ", "- ")) and "----" not in line]
+    assert marked == ["no", "depth", "patient", "amount"]
+    contract = Contract.infer(path)
+    lines = re.findall(r"^  contract\.replace\((.*)\)    (--.*)$", told.out, re.MULTILINE)
+    assert len(lines) == 4
+    for python, flags in lines:
+        changed = eval(f"contract.replace({python})").fit(path)
+        by_flag = json.loads(vae("inspect", path, *shlex.split(flags), "--json").out)
+        assert Contract.from_json(json.dumps(by_flag["contract"])).fit(path) == changed
+        assert changed != contract
+        changed.save(tmp_path / "edited.toml")  # and the file that one would have edited says the same
+        assert (
+            json.loads(vae("inspect", path, "--contract", tmp_path / "edited.toml", "--json").out)["hash"]
+            == changed.hash
+        )
+
+
+def test_any_option_of_a_field_is_a_flag(vae, work):
+    told = json.loads(vae("inspect", work.csv, "--field", "mean_radius=clip:false", "--json").out)
+    assert not next(field for field in told["contract"]["fields"] if field["name"] == "mean_radius")["clip"]
+    assert vae("inspect", work.csv, "--field", "mean_radius=clip").code == 2
+    assert "has no option 'colour'" in vae("inspect", work.csv, "--field", "mean_radius=colour:red").err
+
+
 def test_inspect_json_is_the_contract(vae, work):
     from vaekit.fields import Contract
 

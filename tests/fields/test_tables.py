@@ -1,5 +1,7 @@
 """Tables in and out: every dataframe and file gives the same rows, and files are whole or absent."""
 
+from decimal import Decimal
+
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -175,3 +177,89 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path):
         write(ARROW, tmp_path / "out.xlsx")
     with pytest.raises(ConfigError, match="does not exist"):
         write(ARROW, tmp_path / "no" / "out.csv")
+
+
+def test_a_duckdb_relation_or_result_is_a_table():
+    duckdb = pytest.importorskip("duckdb")
+    query = "select i as x, i / 4.0 as d, (i * 1.5)::decimal(9, 2) as m, 'ab'[1 + i % 2] as c from range(40) t(i)"
+    relation = duckdb.sql(query)
+    for data in (relation, duckdb.connect().execute(query)):
+        table = to_arrow(data)
+        assert table.column_names == ["x", "d", "m", "c"]
+        assert table["m"].to_pylist()[:2] == [Decimal("0.00"), Decimal("1.50")]
+    contract = Contract.infer(relation)
+    assert [field.kind for field in contract.fields] == ["number", "number", "number", "category"]
+    answer = relation.to_arrow_table()
+    assert answer.num_rows == 40
+    back = duckdb.sql("select max(d) from answer").fetchall()  # and out: DuckDB reads Arrow tables by name
+    assert back == [(39 / 4,)]
+
+
+def test_pandas_columns_of_every_kind():
+    frame = pd.DataFrame(
+        {
+            ("a", "x"): pd.arrays.SparseArray([0, 0, 1]),
+            ("a", ""): pd.period_range("2020-01", periods=3, freq="M"),
+            ("b", 1): pd.array([1, None, 3], dtype="Int8"),
+            ("b", 2): pd.array([1.5, None, 3], dtype="Float32"),
+            ("c", "text"): pd.array(["p", None, "q"], dtype="string[pyarrow]"),
+            ("c", "cat"): pd.Categorical([3, 1, None], [1, 2, 3], ordered=True),
+            ("c", "span"): pd.to_timedelta([1, None, 3], unit="s"),
+            ("d", "mixed"): [1, "two", 3.5],
+            ("d", "objects"): [object(), None, object()],
+            ("d", "complex"): [1j, 2j, 3j],
+            ("d", "lists"): [[1, 2], "no", [3]],
+            ("d", "whole"): [2**70, 1, None],
+        }
+    )
+    table = to_arrow(frame)
+    assert table.column_names[:4] == ["a.x", "a", "b.1", "b.2"]
+    assert table["a.x"].to_pylist() == [0, 0, 1]
+    assert pa.types.is_timestamp(table["a"].type)
+    assert table["d.mixed"].to_pylist() == ["1", "two", "3.5"]  # as a CSV file would have it
+    assert table["d.whole"].to_pylist() == [str(2**70), "1", None]
+    contract = Contract.infer(table)
+    for name in ("d.objects", "d.complex", "d.lists"):
+        assert "Python values of type" in contract[name].note
+    contract.encode(frame)
+
+
+def test_codes_keep_their_zeros(tmp_path):
+    path = tmp_path / "codes.csv"
+    rows = [f"{i % 30:05d},{i},{i / 8}" for i in range(90)]
+    path.write_text("\n".join(["code,n,x", *rows]))
+    table = to_arrow(path)
+    assert table.schema.types == [pa.string(), pa.int64(), pa.float64()]
+    assert table["code"][7].as_py() == "00007"
+    contract = Contract.infer(path)
+    assert contract["code"].kind == "category"
+    assert contract["code"].levels[7] == "00007"
+
+
+def test_files_are_read_with_the_types_of_the_contract(tmp_path):
+    train, later, wrong = (tmp_path / f"{name}.csv" for name in ("train", "later", "wrong"))
+    rng = np.random.default_rng(0)
+    lines = [
+        f"{'A' if i % 3 else 'B'}{i % 5},{rng.normal():.3f},{i % 90},{i / 4 if i % 7 else '?'}" for i in range(100)
+    ]
+    train.write_text("\n".join(["code,x,n,t", *lines]))
+    contract = Contract.infer(train)
+    assert (contract["t"].markers, contract["t"].type) == (("?",), "string")
+    later.write_text("extra,code,n,x,t\n9,B0,3.0,2,1.5\n9,A1,4.0,3,\n")  # no "?" here, whole numbers in x
+    table = contract.table(later)
+    assert table.schema.field("code").type == pa.large_string()
+    assert table.schema.field("t").type == pa.large_string()
+    assert table.schema.field("x").type == pa.float64()
+    assert contract.encode(later).keys() == contract.encode(train).keys()
+    wrong.write_text("code,x,n,t\nB0,1.0,3,1.5\nA1,much,4,1.5\n")
+    with pytest.raises(ContractError) as caught:
+        contract.encode(wrong)
+    assert (caught.value.field, caught.value.row, caught.value.got) == ("x", 1, "'much'")
+
+
+def test_codes_of_digits_stay_text_in_a_later_file(tmp_path):
+    contract = Contract.infer({"code": ["007", "010", "A12"] * 10, "x": np.arange(30.0) ** 2})
+    path = tmp_path / "later.csv"
+    path.write_text("code,x\n010,1\n007,4\n")
+    (block,) = (block for name, block in contract.encode(path).items() if "category" in name)
+    assert block.values[:, 0].tolist() == [1, 0]

@@ -379,6 +379,8 @@ def _chunk_codes(chunk: pa.Array, table: pa.Array) -> tuple[Codes, NDArray[np.bo
         return inner[indices], known[indices] & chunk.indices.is_valid().to_numpy(zero_copy_only=False)
     if chunk.type != table.type:
         chunk = chunk.cast(table.type, safe=False)
+    if pa.types.is_floating(chunk.type):
+        chunk = pc.add(chunk, 0.0)  # minus zero is zero
     codes = pc.index_in(chunk, value_set=table).fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
     valid = chunk.is_valid()
     if pa.types.is_floating(chunk.type):
@@ -399,4 +401,5 @@ def _levels_at(field: Category, kind: pa.DataType, codes: Codes, missing: NDArra
 
 def _written(levels: Sequence[Level], kind: pa.DataType) -> pa.Array:
     """Levels as an array of a type."""
-    return pa.array(levels, pa.float64()).cast(kind) if pa.types.is_decimal(kind) else pa.array(levels, type=kind)
+    through = pa.types.is_decimal(kind) or pa.types.is_floating(kind)
+    return pa.array(levels, pa.float64()).cast(kind, safe=False) if through else pa.array(levels, type=kind)

@@ -15,7 +15,7 @@ from vaekit.arrays import Block
 from vaekit.errors import ContractError
 from vaekit.fields import numeric
 from vaekit.fields.arrow_types import is_text, parse_type, value_type
-from vaekit.fields.base import Codec, Column, Float, Role
+from vaekit.fields.base import Codec, Column, Field, Float, Role
 from vaekit.fields.lattice import find_lattice
 from vaekit.fields.number import RESOLUTION, Number, NumberCodec
 from vaekit.fields.numeric import NumericCodec
@@ -161,7 +161,7 @@ class Datetime(Number, frozen=True, kw_only=True, tag="datetime"):
 
         kind = parse_type(self.type)
         if not is_datetime(kind) or not any(isinstance(value, str) for value in values):
-            return super().cells(values)
+            return Field.cells(self, values)
         moments = pa.array(values, pa.string()).cast(pa.timestamp("us"))
         zone = kind.tz if pa.types.is_timestamp(kind) else None
         return (moments if zone is None else pc.assume_timezone(moments, zone, ambiguous="earliest")).cast(kind)

@@ -218,8 +218,8 @@ def _number_in_text(name: str, column: Column) -> Field | None:
     odd = no_numbers(texts[:_GLANCE])
     if 0 < len(odd) <= _SLIPS * len(texts[:_GLANCE]):
         field = _category(name, column)
-        told = f"numbers but for {', '.join(map(repr, odd[:3]))}: correct them, or name them in markers= with text={{}}"
-        return _with_note(field, f"{CHECK}{told} and kind='number'", field.note)
+        told = f"numbers but for {', '.join(map(repr, odd[:3]))}: correct them, or name them in markers, with text="
+        return _with_note(field, CHECK + told, field.note)
     if odd:
         return None
     found = find_number_text(texts)
@@ -244,7 +244,8 @@ def _spelled(field: Category, column: Column, text: NumberText) -> Field | None:
     if len(levels) > MAX_LEVELS:
         return None
     family = natural_likelihood(len(levels), ordered=field.likelihood == "ordinal")
-    return msgspec.structs.replace(field, levels=levels, likelihood=family).fit(column, strict=False)
+    note = field.note.replace("kind='number'", "kind='number', text={}")
+    return msgspec.structs.replace(field, levels=levels, likelihood=family, note=note).fit(column, strict=False)
 
 
 TEXT_READINGS: tuple[Callable[[str, Column], Field | None], ...] = (

@@ -27,7 +27,7 @@ _CODE = frozenset({
     "product", "flag", "indicator", "nation", "province",
 })  # fmt: skip
 _ORDER = frozenset({
-    "rating", "ratings", "score", "stars", "star", "grade", "level", "lvl", "likert", "severity", "stage",
+    "rate", "rating", "ratings", "score", "stars", "star", "grade", "level", "lvl", "likert", "severity", "stage",
     "quality", "satisfaction", "agreement", "priority", "tier", "importance", "opinion", "pain",
     "educ", "religious", "happy", "exposure", "dose", "size", "age", "day", "days", "week", "weeks", "time", "visit",
     "wave", "period", "round", "trial", "session", "step", "frequency",

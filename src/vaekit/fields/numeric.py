@@ -87,6 +87,12 @@ class Numeric(Field, frozen=True, kw_only=True):
             raise ContractError("value is not a number", field=self.name, row=row, expected=expected, got=got)
         return values
 
+    def cells(self, values: Sequence[Any]) -> pa.Array:
+        """As in `Field`; plain numbers take the form of the column, be it text, decimals or durations."""
+        if not is_number(parse_type(self.type)) and all(type(value) in (int, float) for value in values):
+            return self.write(np.array(values, dtype=np.float64))
+        return super().cells(values)
+
     def aside(self, values: Float) -> pa.Array:
         """Ends of intervals (B,) as a column."""
         return pa.array(values)

@@ -68,6 +68,8 @@ def _changes(note: str) -> dict[str, object]:
     """The change that a note names; a format of numbers goes with kind and role."""
     if match := _SEPARATOR.search(note):
         return {"kind": "number", "role": "model", "text": {match["key"]: match["value"]}}
+    if "kind='number', text={}" in note:
+        return {"kind": "number", "role": "model", "text": {}}
     if match := _CHANGE.search(note):
         return {"markers": ()} if match["markers"] else {match["option"]: match["value"]}
     return {}

@@ -158,8 +158,9 @@ def _from_dataframe(data: Any) -> pa.Table:
 
     if nw.dependencies.is_pandas_dataframe(data):
         return _from_columns([(_label(name), data.iloc[:, index]) for index, name in enumerate(data.columns)])
-    if hasattr(data, "to_arrow_table"):  # a relation or a result of DuckDB
-        return data.to_arrow_table()
+    for method in ("to_arrow_table", "fetch_arrow_table"):  # relations and results of DuckDB
+        if hasattr(data, method):
+            return getattr(data, method)()
     try:
         frame: Any = nw.from_native(data)
     except TypeError as error:

@@ -58,11 +58,11 @@ def read_whole(name: str, profile: Profile, *, even: bool = False) -> Reading:
     cycle = says_cycle(name)
     if cycle and cycle[0] <= low and high <= cycle[1] and rows >= NAMED_PER_LEVEL * distinct:
         return Reading("categorical", "turns round like a clock, so taken as levels; kind='number' undoes it")
-    if says_code(name) and rows >= max(ROWS, NAMED_PER_LEVEL * distinct):
-        return Reading("categorical", "taken as codes because of the name; kind='number' if they are amounts")
     few = distinct <= FEW and high - low < 2 * distinct and rows >= max(ROWS, PER_LEVEL * distinct)
     if few and says_order(name):
         return Reading("ordinal", "taken as ordered levels because of the name; kind='number' if they are amounts")
+    if says_code(name) and rows >= max(ROWS, NAMED_PER_LEVEL * distinct):
+        return Reading("categorical", "taken as codes because of the name; kind='number' if they are amounts")
     if (not few or distinct >= COUNTED) and looks_like_count(profile):
         return Reading("count")
     if not few:

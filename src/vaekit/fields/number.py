@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Literal, Self
 
 import msgspec
@@ -13,8 +14,9 @@ from numpy.typing import NDArray
 from vaekit.arrays import Block
 from vaekit.errors import ConfigError, ContractError
 from vaekit.fields import numeric
+from vaekit.fields.arrow_types import value_type
 from vaekit.fields.base import Codec, Column, Float, Role
-from vaekit.fields.lattice import Lattice, find_lattice
+from vaekit.fields.lattice import Lattice
 from vaekit.fields.numeric import Numeric, NumericCodec
 from vaekit.fields.profile import Profile
 from vaekit.fields.quantile import fit_quantile
@@ -89,8 +91,7 @@ class Number(Numeric, frozen=True, kw_only=True, tag="number"):
     def infer(cls, name: str, kind: pa.DataType, profile: Profile) -> Self:
         """The field that suits the distinct values of a column: finds its grid and fits the transform."""
         whole = bool(pa.types.is_integer(kind))
-        precision = 0.0 if whole else {pa.float32(): 2e-7, pa.float16(): 1e-3}.get(kind, 1e-12)
-        lattice = find_lattice(profile.values, profile.count, whole=whole, precision=precision)
+        lattice = profile.lattice(whole=whole, precision=_precision(kind))
         field = cls(name=name, type=str(kind), role="model", likelihood="gaussian", lattice=lattice)
         return field.fitted(profile)
 
@@ -115,6 +116,10 @@ class Number(Numeric, frozen=True, kw_only=True, tag="number"):
     def point(self, draws: Float) -> Float:
         """The mean of draws (S, B), on the grid."""
         return self.snap(super().point(draws))
+
+    def tally(self, column: Column, *, strict: bool = True) -> Profile:
+        """The distinct values of a column with their counts."""
+        return replace(super().tally(column, strict=strict), precision=_precision(value_type(column.type)))
 
     def fitted(self, tally: Profile) -> Self:
         """The field with its transform fitted to the distinct values of the training rows; the grid stays.
@@ -217,6 +222,13 @@ class NumberCodec(NumericCodec):
         spread = np.log([RESOLUTION * field.spread for field in self.fields])
         nats: Float = np.asarray(block.observed) * np.where(half > 0, width, spread)
         return nats
+
+
+def _precision(kind: pa.DataType) -> float:
+    """Relative precision of the values of a type: integers are exact."""
+    if pa.types.is_integer(kind):
+        return 0.0
+    return {pa.float32(): 2e-7, pa.float16(): 1e-3}.get(kind, 1e-12)
 
 
 def _side(field: Number, side: int) -> float:

@@ -18,9 +18,11 @@ from vaekit.arrays import Array, Block, BlockSpec
 from vaekit.errors import ConfigError, ContractError
 from vaekit.fields.arrow_types import parse_type
 from vaekit.fields.base import Codec, Column, Role
+from vaekit.fields.batches import open_source
 from vaekit.fields.edit import AnyField, edited
-from vaekit.fields.infer import CHECK, infer_field
+from vaekit.fields.infer import CHECK
 from vaekit.fields.show import show
+from vaekit.fields.streams import fitted, inferred
 from vaekit.fields.tables import to_arrow
 from vaekit.files import write_file
 
@@ -68,8 +70,11 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def infer(cls, data: Any) -> Self:
         """The contract that a table suggests; it never fails on a column, it leaves it out and says why.
 
+        Files and other sources that are not in memory are read in batches, in memory that does not grow with them: a
+        look at a sample, then one pass over all rows. See `vaekit.fields.streams.inferred`.
+
         Args:
-            data: Anything that `to_arrow` takes, with at least one row.
+            data: Anything that `vaekit.fields.batches.open_source` takes, with at least one row.
 
         Returns:
             A fitted contract. Print it, and see `warnings`.
@@ -77,29 +82,26 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Raises:
             ContractError: The data is no table, or has no rows.
         """
-        table = to_arrow(data)
-        if table.num_rows == 0:
-            raise ContractError("the table has no rows; a contract is inferred from at least one")
-        columns = zip(table.column_names, table.columns, strict=True)
-        return cls(fields=tuple(infer_field(name, column) for name, column in columns))  # type: ignore[misc]
+        return cls(fields=inferred(open_source(data)))  # type: ignore[arg-type]
 
     def fit(self, data: Any) -> Self:
         """The contract with its transforms fitted to training rows; kinds, levels and grids stay.
 
+        Rows that are not in memory are read once, in batches. A transform of a column with more than 2¹⁷ distinct
+        values is then fitted to quantiles of bounded error, see `vaekit.fields.profile.Profile.merged`.
+
         Args:
-            data: Training rows only.
+            data: Training rows only; anything that `vaekit.fields.batches.open_source` takes.
 
         Raises:
             ContractError: A row breaks the contract, a column is missing, or holds nothing to fit to.
         """
-        table = to_arrow(data)
-        if table.num_rows == 0:
-            raise ContractError("the table has no rows to fit to")
-        fields = tuple(
-            field.fit(_column(table, field.name)) if field.role in ("model", "condition") else field
-            for field in self.fields
-        )
-        return msgspec.structs.replace(self, fields=fields)
+        source = open_source(data)
+        used = [field for field in self.fields if field.role in ("model", "condition")]
+        for field in used:
+            _column(source.schema.empty_table(), field.name)
+        fresh = {field.name: field for field in fitted(used, source)}
+        return msgspec.structs.replace(self, fields=tuple(fresh.get(field.name, field) for field in self.fields))
 
     def replace(self, name: str, /, **changes: Any) -> Self:
         """The contract with one field changed; `fit` it again before use if its kind or transform changed.

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import msgspec
-import numpy as np
 import pyarrow as pa
 
 from vaekit.fields.arrow_types import is_list, is_number, is_text, value_type
 from vaekit.fields.base import Column, Field
-from vaekit.fields.category import Category, levels_of, natural_likelihood, plain
+from vaekit.fields.category import Category, natural_likelihood
 from vaekit.fields.count import Count, looks_like_count
 from vaekit.fields.number import Number
 from vaekit.fields.other import Other, why_not
-from vaekit.fields.profile import HUGE, Profile
-from vaekit.fields.vector import Vector, constant_length, element_matrix
+from vaekit.fields.profile import Profile
+from vaekit.fields.survey import ElementSurvey, LevelSurvey
+from vaekit.fields.vector import Vector
 
-__all__ = ["CHECK", "MAX_LEVELS", "infer_field"]
+__all__ = ["CHECK", "MAX_LEVELS", "infer_field", "survey_of"]
+
+Survey = Callable[[Column], Any]
+Decision = Callable[[str, pa.DataType, Any], Field]
 
 MAX_LEVELS = 256
 CHECK = "check: "  # how notes begin that a user should look at
@@ -38,15 +44,12 @@ def infer_field(name: str, column: Column) -> Field:
         >>> infer_field("sold", pa.chunked_array([[True, False, None]])).kind
         'category'
     """
-    kind, rows = column.type, len(column)
-    if column.null_count == rows:
+    kind = column.type
+    if column.null_count == len(column):
         return _left_out(name, kind, "holds no values")
-    if is_number(kind):
-        return _number(name, column)
-    if Category.accepts(kind):
-        return _category(name, column)
-    if is_list(kind) and Vector.accepts(kind):
-        return _vector(name, column)
+    if (known := survey_of(kind)) is not None:
+        survey, decide = known
+        return decide(name, kind, survey(column))
     return _left_out(name, kind, why_not(value_type(kind)))
 
 
@@ -58,14 +61,23 @@ def _constant(name: str, kind: pa.DataType, value: object) -> Other:
     return _left_out(name, kind, f"constant: every value is {value!r}")
 
 
-def _number(name: str, column: Column) -> Field:
+def survey_of(kind: pa.DataType) -> tuple[Survey, Decision] | None:
+    """What to find out of columns of a type, part by part, and how to decide on it; None if there is nothing to."""
+    if is_number(kind):
+        return lambda column: Number.blank("", kind, "model").tally(column, strict=False), _number
+    if Category.accepts(kind):
+        return LevelSurvey.of, _category
+    if is_list(kind) and Vector.accepts(kind):
+        return ElementSurvey.of, _vector
+    return None
+
+
+def _number(name: str, kind: pa.DataType, profile: Profile) -> Field:
     """A number, a count, or a category if there are two whole values."""
-    kind = column.type
-    profile = Number.blank(name, kind, "model").tally(column, strict=False)
     values = profile.values
     if len(values) == 0:
         return _left_out(name, kind, "holds no finite values")
-    whole = bool(np.all(values == np.floor(values)))
+    whole = profile.whole
     if pa.types.is_integer(kind) and max(abs(values[0]), abs(values[-1])) > _EXACT:
         return _left_out(name, kind, "integers beyond 2**53: an identifier or a timestamp?")
     if len(values) == 1:
@@ -81,52 +93,41 @@ def _number(name: str, column: Column) -> Field:
 def _number_note(profile: Profile, *, whole: bool) -> str:
     if profile.infinite:
         return _infinite(profile.infinite)
-    values, rows = profile.values, profile.rows
-    if whole and rows > 50 and len(values) == rows and values[-1] - values[0] == rows - 1:
+    if whole and profile.rows > 50 and profile.consecutive:
         return f"{CHECK}looks like a row number; role='ignore' leaves it out"
     return ""
 
 
-def _category(name: str, column: Column) -> Field:
+def _category(name: str, kind: pa.DataType, found: LevelSurvey) -> Field:
     """A category; one with too many levels, or nearly as many as rows, is ignored until the user says otherwise."""
-    kind = column.type
-    ordered = bool(pa.types.is_dictionary(kind) and kind.ordered)
-    levels = levels_of(column)
-    used = len(levels_of(plain(column))) if ordered else len(levels)
+    used, rows = len(found.used), found.rows - found.nulls
     if used == 0:
         return _left_out(name, kind, "holds no values")
     if used == 1:
-        return _constant(name, kind, column.drop_null()[0].as_py())
-    rows = len(column) - column.null_count
+        return _constant(name, kind, found.used[0])
     distinct = is_text(value_type(kind)) and rows >= _FEW_ROWS and used >= _ALMOST_ALL * rows
-    if distinct or len(levels) > MAX_LEVELS:
-        note = f"{used} distinct values in {rows} rows: looks like an identifier or text; role='model' forces it"
+    if distinct or len(found.levels) > MAX_LEVELS:
+        many = f"{'more than ' if found.more else ''}{used} distinct values in {rows} rows"
+        note = f"{many}: looks like an identifier or text; role='model' forces it"
         return Category(name=name, type=str(kind), role="ignore", likelihood="categorical", note=note)
-    family = natural_likelihood(len(levels), ordered=ordered)
-    field = Category(name=name, type=str(kind), role="model", likelihood=family, levels=tuple(levels))
-    return field.fit(column, strict=False)
+    family = natural_likelihood(len(found.levels), ordered=found.ordered)
+    field = Category(name=name, type=str(kind), role="model", likelihood=family, levels=found.levels)
+    return field.fitted(found.tally)
 
 
-def _vector(name: str, column: Column) -> Field:
+def _vector(name: str, kind: pa.DataType, found: ElementSurvey) -> Field:
     """A vector; zeros and ones alone make it a vector of bits."""
-    kind = column.type
-    length = constant_length(column)
-    if not length:
+    if not found.lists:
+        return _left_out(name, kind, "holds no values")
+    if found.moments is None:
         return _left_out(name, kind, "lists of different lengths (or empty) are not modelled yet")
-    field = Vector.blank(name, kind, "model")
-    values = element_matrix(field, column, length)
-    usable = np.abs(values) < HUGE
-    if not usable.any():
+    if found.low > found.high:
         return _left_out(name, kind, "holds no finite values")
-    seen = values[usable]
-    if np.all(seen == seen[0]):
-        return _constant(name, kind, float(seen[0]))
-    bits = bool(np.all((seen == 0) | (seen == 1)))
-    fitted = Vector(name=name, type=str(kind), role="model", likelihood="bernoulli" if bits else "gaussian").fit(
-        column, strict=False
-    )
-    infinite = int((np.abs(values) >= HUGE).sum())
-    return _with_note(fitted, _infinite(infinite) if infinite else "")
+    if found.low == found.high:
+        return _constant(name, kind, found.low)
+    family = "bernoulli" if found.bits else "gaussian"
+    field = Vector(name=name, type=str(kind), role="model", likelihood=family).fitted(found.moments)
+    return _with_note(field, _infinite(found.infinite) if found.infinite else "")
 
 
 def _infinite(count: int) -> str:

@@ -100,7 +100,8 @@ class Profile:
             >>> one.merged(Profile.of_values(np.array([2.0, np.nan]))).counts.tolist()
             [1, 2]
         """
-        values, counts = _united(self, other)
+        one, two = self._small(), other._small()
+        values, counts = _united(one, two)
         both = replace(
             self,
             values=values,
@@ -111,34 +112,34 @@ class Profile:
             precision=max(self.precision, other.precision),
             summary=None,
         )
-        if self.summary is other.summary is None:
-            return both if len(values) <= EXACT else both._compressed(both._known())
-        if not self.count or not other.count:
-            return replace(both, summary=self.summary or other.summary)
-        return both._compressed(_added(self, other))
+        if one.exact and two.exact:
+            return both._small()
+        if not (one.count and two.count):
+            return replace(both, summary=one.summary or two.summary)
+        return replace(both, summary=_added(one, two))._small()
+
+    def _small(self) -> Profile:
+        """The profile itself, or one with fewer values if it has too many: light neighbours become their median."""
+        if len(self.values) <= EXACT:
+            return self
+        known = self.summary or self._known()
+        below = self.below
+        before = below - self.counts
+        number, width = _cells(0.5 * (below + before), float(self.count))
+        heavy = self.counts >= width
+        start = number[1:] > number[:-1]
+        start |= heavy[1:] | heavy[:-1]
+        first = np.concatenate([[0], np.flatnonzero(start) + 1])
+        under = before[first]
+        mass = np.diff(under, append=self.count)
+        at = np.searchsorted(below, under + 0.5 * mass, side="left")  # the weighted median of each group
+        moved = max(float((under + mass - below[at]).max()), float((before[at] - under).max()))
+        return replace(self, values=self.values[at], counts=mass, summary=replace(known, error=known.error + moved))
 
     def _known(self) -> _Summary:
         """What an exact profile says of itself."""
         squares = float(np.dot((self.values - self.mean) ** 2, self.counts))
         return _Summary(0.0, self.mean, squares, Grid.of(self.values, self.precision), Distinct.of(self.values))
-
-    def _compressed(self, known: _Summary) -> Profile:
-        """The profile with fewer values, if it has too many: a group of light neighbours becomes its median."""
-        if len(self.values) <= EXACT:
-            return replace(self, summary=known)
-        below, before = np.cumsum(self.counts), np.cumsum(self.counts) - self.counts
-        middle = 0.5 * (below + before)
-        number, width = _cells(middle, float(self.count))
-        heavy = self.counts >= width
-        start = np.concatenate([[True], (np.diff(number) > 0) | heavy[1:] | heavy[:-1]])
-        first = np.flatnonzero(start)
-        mass = np.add.reduceat(self.counts, first)
-        under = before[first]
-        at = np.searchsorted(below, under + 0.5 * mass, side="left")  # the weighted median of each group
-        moved = max(float((under + mass - below[at]).max()), float((before[at] - under).max()))
-        return replace(
-            self, values=self.values[at], counts=mass, summary=replace(known, error=known.error + moved)
-        )
 
     @property
     def exact(self) -> bool:
@@ -242,12 +243,11 @@ def _cells(rank: Float, total: float) -> tuple[Float, Float]:
 
     Cells are :math:`\min(r / TAILS, n / POINTS)` wide at r rows from the nearer end: k(r) counts them from there.
     """
-    end = np.minimum(rank, total - rank)
-    knee, flat = total * TAILS / POINTS, total / POINTS
-
-    def cells(r: Float) -> Float:
-        return TAILS * np.log(np.minimum(r, knee)) + np.maximum(r - knee, 0.0) / flat
-
-    number = cells(end)
-    whole = 2.0 * cells(np.array(0.5 * total))
-    return np.floor(np.where(rank <= 0.5 * total, number, whole - number)), np.minimum(end / TAILS, flat)
+    flat, knee = total / POINTS, total * TAILS / POINTS
+    low, high = np.searchsorted(rank, [knee, total - knee])
+    shift = TAILS * np.log(knee) - TAILS  # where both rules meet, so do the numbers
+    number, width = rank / flat + shift, np.full(len(rank), flat)
+    number[:low], width[:low] = TAILS * np.log(rank[:low]), rank[:low] / TAILS
+    beyond = total - rank[high:]
+    number[high:], width[high:] = POINTS + 2.0 * shift - TAILS * np.log(beyond), beyond / TAILS
+    return np.floor(number), width

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from vaekit.errors import ConfigError, ContractError
 
-__all__ = ["to_arrow", "write"]
+__all__ = ["csv_options", "replace_file", "to_arrow", "write"]
 
 _READABLE = ".parquet (file or folder), .csv, .csv.gz, .tsv, .tsv.gz, .arrow or .feather"
 
@@ -162,18 +162,23 @@ def _read_parquet(path: Path) -> pa.Table:
 def _read_text(path: Path, delimiter: str) -> pa.Table:
     import pyarrow.csv as csv
 
-    return csv.read_csv(
-        path,
-        parse_options=csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
-        convert_options=csv.ConvertOptions(strings_can_be_null=True),
-    )
+    parse, convert = csv_options(delimiter)
+    return csv.read_csv(path, parse_options=parse, convert_options=convert)
+
+
+def csv_options(delimiter: str) -> tuple[Any, Any]:
+    """How text files are parsed and converted, as a whole or in batches."""
+    import pyarrow.csv as csv
+
+    parse = csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
+    return parse, csv.ConvertOptions(strings_can_be_null=True)
 
 
 def _first_line(error: BaseException) -> str:
     return str(error).strip().split("\n", 1)[0]
 
 
-def _replace_file(path: str | Path, fill: Callable[[Path], None]) -> Path:
+def replace_file(path: str | Path, fill: Callable[[Path], None]) -> Path:
     """Write a file so that a reader sees the old one or the whole new one, never a part.
 
     Args:
@@ -229,7 +234,7 @@ def write(table: pa.Table, path: str | Path) -> Path:
     }
     for suffix, fill in writers.items():
         if name.endswith(suffix):
-            return _replace_file(path, fill)
+            return replace_file(path, fill)
     raise ConfigError(f"{path}: cannot tell the format; end the name with {', '.join(writers)}")
 
 

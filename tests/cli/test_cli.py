@@ -409,12 +409,12 @@ def test_an_output_that_cannot_be_written_is_refused_before_the_work(vae, work, 
 
 
 def test_an_output_that_fails_to_be_written_is_an_error(vae, work, tmp_path, monkeypatch):
-    import vaekit.fields.tables
+    import vaekit.fields.writing
 
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(vaekit.fields.tables, "write", full)
+    monkeypatch.setattr(vaekit.fields.writing, "write_batches", full)
     wrong(vae("embed", work.run, work.csv, "--out", tmp_path / "e.csv"), "e.csv", "No space left")
 
 

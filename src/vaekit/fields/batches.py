@@ -90,6 +90,8 @@ def open_source(data: Any) -> Source:
     Raises:
         ContractError: The data is no source of rows, or cannot be read.
     """
+    if isinstance(data, Source):
+        return data
     if isinstance(data, str | os.PathLike):
         return _file(Path(data))
     if isinstance(data, pa.RecordBatchReader):
@@ -154,7 +156,7 @@ def _plain(schema: pa.Schema) -> pa.Schema:
     return to_arrow(schema.empty_table()).schema
 
 
-# ----------------------------------------------------------------------------------------------------- one batch, the next
+# -------------------------------------------------------------------------------------------------- one batch, the next
 
 
 def _alike(parts: Iterable[Any], schema: pa.Schema) -> Iterator[pa.Table]:
@@ -210,7 +212,7 @@ def _joined(parts: list[pa.Table]) -> pa.Table:
     return table.unify_dictionaries().combine_chunks()
 
 
-# ------------------------------------------------------------------------------------------------------------------- files
+# ---------------------------------------------------------------------------------------------------------------- files
 
 
 @contextmanager
@@ -359,11 +361,13 @@ def _arrow(path: Path) -> Source:
         return Source(_plain(reader.schema), None, None, read, spread=spread)
 
 
-# -------------------------------------------------------------------------------------------------------------------- text
+# ----------------------------------------------------------------------------------------------------------------- text
 
 
 BLOCK = 2**22  # bytes of a text file that are parsed at a time
-_MISFIT = re.compile(r"In CSV column #(?P<column>\d+): .*?CSV conversion error to .*?: invalid value '(?P<value>.*)'", re.S)
+_MISFIT = re.compile(
+    r"In CSV column #(?P<column>\d+): .*?CSV conversion error to .*?: invalid value '(?P<value>.*)'", re.S
+)
 
 TextReader = Callable[[Mapping[str, pa.DataType]], Iterator[pa.RecordBatch]]
 
@@ -375,10 +379,9 @@ def _text(path: Path, delimiter: str) -> Source:
         parse, convert = csv_options(delimiter)
         convert.column_types = types
         block = csv.ReadOptions(block_size=BLOCK, use_threads=False)
-        with pa.input_stream(str(path), compression="detect") as file:
-            with csv.open_csv(file, block, parse, convert) as reader:
-                yield pa.RecordBatch.from_pylist([], schema=reader.schema)  # a file may hold a header only
-                yield from reader
+        with pa.input_stream(str(path), compression="detect") as file, csv.open_csv(file, block, parse, convert) as one:
+            yield pa.RecordBatch.from_pylist([], schema=one.schema)  # a file may hold a header only
+            yield from one
 
     with _reading(path):
         types, rows = _settled(read)

@@ -103,7 +103,7 @@ def find_lattice(values: NDArray[np.float64], rows: int, *, whole: bool, precisi
         return None
     grid = Grid.of(values, precision, most=0 if whole else MAX_DECIMALS)
     ends = (float(values[0]), float(values[-1]))
-    return grid and grid.claimed(ends, len(values), rows, whole=whole, precision=precision)
+    return None if grid is None else grid.claimed(ends, len(values), rows, whole=whole, precision=precision)
 
 
 @dataclass(frozen=True)

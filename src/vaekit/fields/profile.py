@@ -175,7 +175,7 @@ class Profile:
             return find_lattice(self.values, self.count, whole=whole, precision=precision)
         ends = (float(self.values[0]), float(self.values[-1]))
         grid = self.summary.grid
-        return grid and grid.claimed(ends, self.distinct, self.count, whole=whole, precision=precision)
+        return None if grid is None else grid.claimed(ends, self.distinct, self.count, whole=whole, precision=precision)
 
     @property
     def count(self) -> int:

@@ -66,7 +66,7 @@ class LevelSurvey:
             observed=self.observed + other.observed,
             more=self.more or other.more,
         )
-        if both.more or other.levels == self.levels and other.used == self.used:
+        if both.more or (other.levels == self.levels and other.used == self.used):
             return both
         order: Any = list if self.ordered else sorted
         levels = tuple(order(dict.fromkeys(self.levels + other.levels)))

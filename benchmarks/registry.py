@@ -13,6 +13,7 @@ LINES = {
     "A1": "benchmarks.lines.anomaly",
     "COLUMNS": "benchmarks.lines.columns",
     "P1": "benchmarks.lines.throughput",
+    "P7": "benchmarks.lines.growth",
 }
 
 

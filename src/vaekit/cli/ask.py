@@ -61,7 +61,7 @@ def _ask(
     """
     out = output_path(out)
     from vaekit.api import load
-    from vaekit.fields.batches import open_source
+    from vaekit.fields.sources import open_source
     from vaekit.queries.streaming import stream
 
     source = open_source(data)

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vaekit.errors import ConfigError
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from vaekit.fields import Contract
 
 __all__ = [
@@ -139,7 +137,7 @@ def output_path(out: Path | None) -> Path | None:
 
 
 def edited(
-    table: pa.Table,
+    data: Any,
     file: Path | None,
     roles: Sequence[str] | None,
     kinds: Sequence[str] | None,
@@ -148,7 +146,7 @@ def edited(
     """The contract that the options ask for: read or inferred, then edited, kinds first since they decide likelihoods.
 
     Args:
-        table: Rows to infer from when there is no file.
+        data: Rows to infer from when there is no file, in any form that a contract is inferred from.
         file: A saved contract.
         roles: Values of --role.
         kinds: Values of --kind.
@@ -160,11 +158,11 @@ def edited(
     """
     from vaekit.fields import Contract
 
-    contract = Contract.infer(table) if file is None else Contract.load(file)
+    contract = Contract.infer(data) if file is None else Contract.load(file)
     for name, kind in pairs(kinds, "--kind").items():
         contract = contract.replace(name, kind=kind)
     if kinds:
-        contract = contract.fit(table)
+        contract = contract.fit(data)
     for name, role in pairs(roles, "--role").items():
         contract = contract.replace(name, role=role)
     for name, family in pairs(families, "--likelihood").items():

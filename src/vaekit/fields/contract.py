@@ -18,10 +18,10 @@ from vaekit.arrays import Array, Block, BlockSpec
 from vaekit.errors import ConfigError, ContractError
 from vaekit.fields.arrow_types import parse_type
 from vaekit.fields.base import Codec, Column, Role
-from vaekit.fields.batches import open_source
 from vaekit.fields.edit import AnyField, edited
 from vaekit.fields.infer import CHECK
 from vaekit.fields.show import show
+from vaekit.fields.sources import open_source
 from vaekit.fields.streams import fitted, inferred
 from vaekit.fields.tables import to_arrow
 from vaekit.files import write_file
@@ -74,7 +74,7 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         look at a sample, then one pass over all rows. See `vaekit.fields.streams.inferred`.
 
         Args:
-            data: Anything that `vaekit.fields.batches.open_source` takes, with at least one row.
+            data: Anything that `vaekit.fields.sources.open_source` takes, with at least one row.
 
         Returns:
             A fitted contract. Print it, and see `warnings`.
@@ -91,7 +91,7 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         values is then fitted to quantiles of bounded error, see `vaekit.fields.profile.Profile.merged`.
 
         Args:
-            data: Training rows only; anything that `vaekit.fields.batches.open_source` takes.
+            data: Training rows only; anything that `vaekit.fields.sources.open_source` takes.
 
         Raises:
             ContractError: A row breaks the contract, a column is missing, or holds nothing to fit to.

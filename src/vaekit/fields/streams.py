@@ -154,14 +154,14 @@ def _some(table: pa.Table | None) -> pa.Table:
     return table
 
 
-def sampled(source: Source, rows: int, seed: int) -> tuple[pa.Table, int]:
+def sampled(source: Source, rows: int | Callable[[float], int], seed: int) -> tuple[pa.Table, int]:
     """A uniform sample without replacement, in the order of the source, from one pass.
 
     Every row gets a random key; the rows with the smallest keys are the sample.
 
     Args:
         source: The rows.
-        rows: Most rows of the sample.
+        rows: Most rows of the sample, or what tells it from the bytes of a row.
         seed: The seed: the same source and seed give the same rows.
 
     Returns:
@@ -172,16 +172,19 @@ def sampled(source: Source, rows: int, seed: int) -> tuple[pa.Table, int]:
     """
     tables, total = [source.schema.empty_table()], 0
     keys, limit = np.zeros(0), np.inf
+    most = rows if isinstance(rows, int) else 0
     for batch in source.batches():
+        if not isinstance(rows, int) and not most:
+            most = rows(batch.nbytes / batch.num_rows)
         key = generator(seed, "sample", total).random(batch.num_rows)
         total += batch.num_rows
         near = np.flatnonzero(key < limit)
         tables.append(batch.take(near) if len(near) < batch.num_rows else batch)
         keys = np.concatenate([keys, key[near]])
-        if len(keys) > 2 * rows:
-            tables, keys, limit = _nearest(tables, keys, rows)
-    if len(keys) > rows:
-        tables, keys, limit = _nearest(tables, keys, rows)
+        if len(keys) > 2 * most:
+            tables, keys, limit = _nearest(tables, keys, most)
+    if len(keys) > most:
+        tables, keys, limit = _nearest(tables, keys, most)
     return pa.concat_tables(tables).unify_dictionaries().combine_chunks(), total
 
 

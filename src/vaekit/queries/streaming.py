@@ -42,7 +42,7 @@ def stream(engine: Engine, name: str, data: Any, *, rows: int | None = None, **o
     Args:
         engine: The model.
         name: Name of a query that takes a table and answers row by row.
-        data: Anything that `vaekit.fields.batches.open_source` takes.
+        data: Anything that `vaekit.fields.sources.open_source` takes.
         rows: Most rows of a batch; 65,536 if not given.
         options: Options of the query.
 
@@ -53,7 +53,8 @@ def stream(engine: Engine, name: str, data: Any, *, rows: int | None = None, **o
         QueryError: If there is no such query, or it does not answer row by row.
         ContractError: If the rows do not fit the contract; the row is counted from the start of the source.
     """
-    from vaekit.fields.batches import ROWS, open_source
+    from vaekit.fields.batches import ROWS
+    from vaekit.fields.sources import open_source
 
     able = {known: set(inspect.signature(one).parameters) for known, one in QUERIES.items()}
     if "table" not in able.get(name, {"table"}):

@@ -53,6 +53,7 @@ def train(
     out: Path | None = None,
     resume: bool = False,
     progress: bool = True,
+    total: int | None = None,
     stages: Callable[[TrainConfig, int], list[Stage]] = default_stages,
 ) -> Trained:
     """Train a VAE on a table.
@@ -64,6 +65,7 @@ def train(
         out: Run folder for checkpoints and metrics.
         resume: Go on from the checkpoint in `out`.
         progress: Show progress on standard error.
+        total: Rows that the table is a sample of, if it is one; for the record.
         stages: Makes the stages from the sized configuration and the steps per epoch.
 
     Returns:
@@ -90,7 +92,7 @@ def train(
     vae = build(contract.blocks(), model, config.seed).to(device)
     record = {
         "config": msgspec.to_builtins(config) | {"training": msgspec.to_builtins(training)},
-        "data": data_record(table),
+        "data": data_record(table) | ({} if total in (None, table.num_rows) else {"sampled_from": total}),
         "environment": environment(),
         "rows": splits.sizes() | {"split": splits.by},
     }

@@ -41,13 +41,14 @@ class Source:
     once: bool = False
     spread: Callable[[int], pa.Table] | None = None
 
-    def batches(self, rows: int = ROWS, size: int = BYTES) -> Iterator[pa.Table]:
-        """The rows in order, at most so many of them and about so many bytes at a time.
+    def batches(self, rows: int | None = None, size: int | None = None) -> Iterator[pa.Table]:
+        """The rows in order, at most so many of them (2¹⁶) and about so many bytes (32 MiB) at a time.
 
         Raises:
             ContractError: The source cannot be read, or its parts have different columns.
         """
-        return _regrouped(_alike(self.reader(rows), self.schema), rows, size)
+        rows = rows or ROWS
+        return _regrouped(_alike(self.reader(rows), self.schema), rows, size or BYTES)
 
     def whole(self) -> Iterator[pa.Table]:
         """The rows as they are if they are in memory, else in batches that are large enough to be tallied quickly."""

@@ -21,13 +21,13 @@ __all__ = ["batches", "open_source"]
 PLACES = 16  # from which rows all over a file are taken
 
 
-def batches(data: Any, rows: int = ROWS, size: int = BYTES) -> Iterator[pa.Table]:
+def batches(data: Any, rows: int | None = None, size: int | None = None) -> Iterator[pa.Table]:
     """Any source of rows in batches of bounded size; small pieces are put together and large ones cut.
 
     Args:
         data: Anything that `open_source` takes.
-        rows: Most rows of a batch.
-        size: Bytes of a batch, about.
+        rows: Most rows of a batch; 2¹⁶ if not given.
+        size: Bytes of a batch, about; 32 MiB if not given.
 
     Example:
         >>> parts = ({"x": [start, start + 1]} for start in (0, 2, 4))

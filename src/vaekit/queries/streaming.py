@@ -53,7 +53,6 @@ def stream(engine: Engine, name: str, data: Any, *, rows: int | None = None, **o
         QueryError: If there is no such query, or it does not answer row by row.
         ContractError: If the rows do not fit the contract; the row is counted from the start of the source.
     """
-    from vaekit.fields.batches import ROWS
     from vaekit.fields.sources import open_source
 
     able = {known: set(inspect.signature(one).parameters) for known, one in QUERIES.items()}
@@ -62,7 +61,7 @@ def stream(engine: Engine, name: str, data: Any, *, rows: int | None = None, **o
         raise QueryError(f"query {name!r} does not answer row by row; those that do: {streamable}")
     source = open_source(data)
     first, schema = 0, _schema(engine, name, source, options)
-    for batch in source.batches(rows or ROWS):
+    for batch in source.batches(rows):
         place = {"first": first + options.get("first", 0)} if "first" in able[name] else {}
         try:
             answer = query(engine, name, batch, **options | place)

@@ -75,7 +75,7 @@ def page(facts: Facts, *, rows: bool = True, title: str = "") -> str:
         sentence=sentence,
         card=card(facts),
         fits=fits,
-        largest=max((fit.alone - fit.nats for fit in fits), default=0.0),
+        largest=max([0.0, *(fit.alone - fit.nats for fit in fits)]),
         levels=LEVELS,
         pictures=_pictures(facts),
         show_rows=rows,

@@ -144,6 +144,7 @@ def _of_text(guess: Number | Count, kind: pa.DataType, profile: Profile) -> Fiel
 def _of_levels(guess: Field, kind: pa.DataType, found: Counted) -> Field:
     """A category with its levels from all rows, in the order that the sample gave them."""
     known = guess.levels if isinstance(guess, Category) else ()
+    known = () if list(known) == sorted(known) else known  # numbers in text have an order of their own
     place = {level: index for index, level in enumerate(known)}
     pairs = sorted(found.counts.items(), key=lambda pair: (place.get(pair[0], len(place)), pair[0]))
     levels, counts = [level for level, _ in pairs], np.array([count for _, count in pairs], np.int64)

@@ -14,7 +14,8 @@ import pytest
 from tests.notorch.alike import differences
 from vaekit.cli import main
 
-COMMANDS = ["inspect", "fit", "report", "score", "detect", "embed", "reconstruct", "impute", "sample"]
+COMMANDS = ["inspect", "fit", "report", "score", "detect", "embed", "reconstruct", "denoise", "impute", "sample"]
+COMMANDS += ["interpolate", "traverse"]
 
 
 @pytest.fixture
@@ -298,6 +299,31 @@ def test_reconstruct_follows_the_rows(vae, work, tmp_path):
     rebuilt = pq.read_table(tmp_path / "r.parquet").to_pandas()
     for name in ("mean_radius", "worst_area"):
         assert np.corrcoef(rebuilt[name], work.frame[name])[0, 1] > 0.7
+
+
+def test_denoise_averages_and_fills(vae, work, tmp_path):
+    import vaekit
+
+    assert vae("denoise", work.run, work.holes, "--samples", 8, "--out", tmp_path / "d.parquet").code == 0
+    written = pq.read_table(tmp_path / "d.parquet")
+    assert written.equals(vaekit.load(work.run / "bundle").denoise(work.holes, samples=8))
+    assert sum(written[name].null_count for name in written.column_names) == 0
+
+
+def test_paths_are_those_of_the_queries(vae, work, tmp_path):
+    import vaekit
+
+    model, few = vaekit.load(work.run / "bundle"), pq.read_table(work.parquet).slice(0, 3)
+    pq.write_table(few, tmp_path / "a.parquet")
+    pq.write_table(few.take([2, 1, 0]), tmp_path / "b.parquet")
+    ends = [tmp_path / "a.parquet", tmp_path / "b.parquet"]
+    told = vae("interpolate", work.run, *ends, "--steps", 4, "--path", "spherical", "--out", tmp_path / "i.parquet")
+    assert told.code == 0, told.err
+    assert pq.read_table(tmp_path / "i.parquet").equals(model.interpolate(*ends, steps=4, path="spherical"))
+    told = vae("traverse", work.run, 1, "--at", ends[0], "--steps", 3, "--reach", 2, "--out", tmp_path / "t.parquet")
+    assert told.code == 0, told.err
+    assert pq.read_table(tmp_path / "t.parquet").equals(model.traverse(1, at=ends[0], steps=3, reach=2.0))
+    assert vae("traverse", work.run, 99).code == 2
 
 
 def test_impute_fills_holes_and_keeps_the_rest(vae, work, tmp_path):

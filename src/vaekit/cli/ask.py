@@ -1,4 +1,4 @@
-"""`vae score`, `detect`, `embed`, `reconstruct` and `impute`: one question each, put to every row of a file."""
+"""`vae score`, `detect`, `embed`, `reconstruct`, `denoise`, `impute`: one question each, put to every row of a file."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from vaekit.cli.output import Advance, deliver
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["detect", "embed", "impute", "reconstruct", "score"]
+__all__ = ["denoise", "detect", "embed", "impute", "reconstruct", "score"]
 
 Attribution = Annotated[bool, typer.Option("--attribution", help="Add a column per field: its part of the score.")]
 Samples = Annotated[int | None, typer.Option(min=1, help="Importance samples per row: more is tighter and slower.")]
@@ -177,6 +177,24 @@ def reconstruct(
     Next: compare with the rows; [bold]vae score --attribution[/bold] says which differences matter.
     """
     _ask("reconstruct", bundle, data, {}, backend=backend, out=out, as_json=as_json)
+
+
+def denoise(
+    bundle: BundleArgument,
+    data: DataArgument,
+    out: Out = None,
+    samples: Samples = None,
+    seed: Seed = 0,
+    backend: BackendOption = Backend.auto,
+    as_json: AsJson = False,
+) -> None:
+    """Each row with its noise averaged away: what a field shares with the others is kept.
+
+      [bold]vae denoise run sensors.parquet --out clean.parquet[/bold]
+
+    Next: plot both; where they part for long, [bold]vae detect[/bold] says whether that is odd.
+    """
+    _ask("denoise", bundle, data, {"samples": samples, "seed": seed}, backend=backend, out=out, as_json=as_json)
 
 
 def impute(

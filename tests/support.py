@@ -203,6 +203,7 @@ MODELS: dict[str, Spec] = {
         {
             "received": {"likelihood": "gaussian"},
             "stored": {"likelihood": "student_t"},
+            "noted": {"likelihood": "mixture"},
             "issued": {"role": "condition"},
         },
         given={"issued": dt.datetime(2013, 7, 4)},

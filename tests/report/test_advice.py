@@ -72,7 +72,8 @@ def test_digits_have_a_label():
 
 
 def test_flights_have_no_label():
-    assert not [topic for topic in advice(flights()) if topic.startswith("label")]
+    told = advice(flights().drop_columns("evening"))  # which is a matter of the hour
+    assert not [topic for topic in told if topic.startswith("label")]
 
 
 def test_twins():
@@ -97,7 +98,10 @@ def test_row_numbers():
     frame = cancer()
     assert not [topic for topic in advice(frame) if topic.startswith("row number")]
     frame["id"] = np.random.default_rng(0).permutation(len(frame)) + 1000
-    assert "569 different values in 569 rows" in advice(frame)["row number id"].number
+    assert not [topic for topic in advice(frame) if topic.startswith("row number")]  # it is left out by itself
+    kept = vk.Contract.infer(frame).replace("id", role="model").fit(frame)
+    told = {one.topic: one for one in advise_table(table_facts(to_arrow(frame), kept))}
+    assert "569 different values in 569 rows" in told["row number id"].number
 
 
 def test_the_same_rows_get_the_same_advice():

@@ -2,6 +2,7 @@
 
 import json
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -285,11 +286,12 @@ def test_a_kind_that_the_report_does_not_know_is_looked_at_by_its_type():
     from vaekit.report.columns import look
 
     stamps = pa.chunked_array([pa.array([0, 86_400, None], pa.timestamp("s"))])
-    seen = look("when", "a kind of tomorrow", stamps)
+    tomorrow = SimpleNamespace(name="when", kind="a kind of tomorrow", clean=lambda column: column)
+    seen = look(tomorrow, stamps)
     assert seen.shape == "time"
     assert seen.real[:2].tolist() == [0.0, 86_400.0]
     assert np.isnan(seen.real[2])
-    assert look("when", "a kind of tomorrow", pa.chunked_array([[b"bytes"]])) is None
+    assert look(tomorrow, pa.chunked_array([[b"bytes"]])) is None
 
 
 # ----------------------------------------------------------------------------------------------------- what is computed

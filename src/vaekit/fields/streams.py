@@ -37,18 +37,16 @@ class Folded:
     """Tallies of batches as they come, merged like with like: errors and work grow with the logarithm of their number.
 
     Args:
-            tally: Tells of a column what is wanted.
-            told: Gives the answer, from the tally of all rows.
+        tally: Tells of a column what is wanted.
+        told: Gives the answer, from the tally of all rows.
 
     Example:
-            >>> from vaekit.fields.number import Number
-    from vaekit.fields.other import Other
-            >>> field = Number.blank("x", pa.float64(), "model")
-            >>> folded = Folded(field.tally, field.fitted)
-            >>> for start in (0.0, 2.0, 4.0):
-            ...     folded.add(pa.chunked_array([[start, start + 1.0]]))
-            >>> folded.result().bounds
-            (0.0, 5.0)
+        >>> field = Number.blank("x", pa.float64(), "model")
+        >>> folded = Folded(field.tally, field.fitted)
+        >>> for start in (0.0, 2.0, 4.0):
+        ...     folded.add(pa.chunked_array([[start, start + 1.0]]))
+        >>> folded.result().bounds
+        (0.0, 5.0)
     """
 
     def __init__(self, tally: Callable[[Column], Any], told: Callable[[Any], Any]) -> None:

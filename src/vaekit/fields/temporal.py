@@ -12,10 +12,10 @@ from vaekit.fields.base import Column, Field, Float, wrong_type
 from vaekit.fields.category import plain
 from vaekit.fields.lattice import Lattice
 
-__all__ = ["DAY", "FORMATS", "WEEK", "find_format", "is_datetime", "read_seconds", "write_seconds"]
+__all__ = ["DAY", "EPOCH", "FORMATS", "WEEK", "find_format", "is_datetime", "read_seconds", "write_seconds"]
 
 DAY, WEEK = 86_400, 604_800
-_MONDAY = 4 * DAY  # seconds count from Monday, 5 January 1970, so that weeks and days are plain quotients
+EPOCH = 4 * DAY  # seconds count from Monday, 5 January 1970, so that weeks and days are plain quotients
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _DATES = ("%Y-%m-%d", "%m/%d/%Y", "%d/%m/%Y", "%Y/%m/%d", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y", "%m/%d/%y", "%d/%m/%y")
 _WORDS = ("%d-%b-%Y", "%d-%b-%y", "%d %b %Y", "%b %d, %Y", "%d %B %Y", "%B %d, %Y", "%Y-%b-%d")
@@ -72,7 +72,7 @@ def read_seconds(field: Field, column: Column, written: str) -> Float:
     elif not is_datetime(kind):
         raise wrong_type(field, f"dates or timestamps ({field.type})", column.type)
     ticks, per_second = _ticks(column)
-    whole, rest = np.divmod(ticks - _MONDAY * per_second, per_second)
+    whole, rest = np.divmod(ticks - EPOCH * per_second, per_second)
     seconds: Float = np.where(column.is_valid().to_numpy(), whole + rest / per_second, np.nan)
     return seconds
 
@@ -84,7 +84,7 @@ def write_seconds(seconds: Float, kind: pa.DataType, written: str, lattice: Latt
     missing = np.isnan(seconds)
     mask = missing if missing.any() else None
     if pa.types.is_date(kind):
-        days = np.floor(np.where(missing, 0.0, seconds) / DAY).astype(np.int64) + _MONDAY // DAY
+        days = np.floor(np.where(missing, 0.0, seconds) / DAY).astype(np.int64) + EPOCH // DAY
         plain = pa.array(days.astype(np.int32), mask=mask).cast(pa.date32())
         return plain.cast(kind)
     unit = kind.unit if pa.types.is_timestamp(kind) else written if written in _PER_SECOND else "us"
@@ -205,9 +205,9 @@ def _whole_ticks(seconds: Float, per_second: int, lattice: Lattice | None) -> ND
     """Seconds as whole units since 1970."""
     if lattice is not None and per_second % 10**lattice.decimals == 0:
         units: NDArray[np.int64] = lattice.origin + lattice.index(seconds).astype(np.int64) * lattice.step
-        exact: NDArray[np.int64] = units * (per_second // 10**lattice.decimals) + _MONDAY * per_second
+        exact: NDArray[np.int64] = units * (per_second // 10**lattice.decimals) + EPOCH * per_second
         return exact
     whole = np.floor(seconds)
     rest = np.rint((seconds - whole) * per_second).astype(np.int64)
-    found: NDArray[np.int64] = (whole.astype(np.int64) + _MONDAY) * per_second + rest
+    found: NDArray[np.int64] = (whole.astype(np.int64) + EPOCH) * per_second + rest
     return found

@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from vaekit.arrays import Array
+from vaekit.fields.numeric import Numeric
+from vaekit.fields.temporal import EPOCH
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from vaekit.fields.base import Field
 
 __all__ = ["BINS", "SHAPES", "Seen", "codes_of", "look", "numbers_of"]
 
@@ -42,12 +46,11 @@ class Seen:
     labels: tuple[str, ...] = ()
 
 
-def look(name: str, kind: str, real: pa.ChunkedArray, sampled: pa.ChunkedArray | None = None) -> Seen | None:
+def look(field: Field, real: pa.ChunkedArray, sampled: pa.ChunkedArray | None = None) -> Seen | None:
     """A column as the report looks at it: by the kind of its field if that is known, else by its Arrow type.
 
     Args:
-        name: Name of the field.
-        kind: Kind of the field.
+        field: The field.
         real: Values of real rows.
         sampled: Values of sampled rows.
 
@@ -56,9 +59,12 @@ def look(name: str, kind: str, real: pa.ChunkedArray, sampled: pa.ChunkedArray |
 
     Example:
         >>> import pyarrow as pa
-        >>> look("origin", "category", pa.chunked_array([["JFK", None, "EWR", "JFK"]])).real.tolist()
+        >>> from vaekit.fields import Contract
+        >>> table = pa.table({"origin": ["JFK", None, "EWR", "JFK"]})
+        >>> look(Contract.infer(table)["origin"], table["origin"]).real.tolist()
         [0, -1, 1, 0]
     """
+    name, kind, real = field.name, field.kind, field.clean(real)
     shape = SHAPES.get(kind) or _by_type(real.type)
     if shape is None or len(real) == real.null_count:
         return None
@@ -66,12 +72,19 @@ def look(name: str, kind: str, real: pa.ChunkedArray, sampled: pa.ChunkedArray |
     if shape == "category":
         labels, first, second = _levels(real, there)
         return Seen(name, kind, shape, first, second, labels)
-    first, second = (_READ[shape](column) for column in (real, there))
+    read = _numeric(field) if isinstance(field, Numeric) else _READ[shape]
+    first, second = (read(column) for column in (real, there))
     return Seen(name, kind, shape, first, second) if np.isfinite(first).any() else None
 
 
 # What each kind of field is; a kind that is not here is looked at by the Arrow type of its column.
-SHAPES: dict[str, Shape] = {"number": "number", "count": "number", "category": "category", "vector": "vector"}
+SHAPES: dict[str, Shape] = {
+    "number": "number",
+    "count": "number",
+    "category": "category",
+    "vector": "vector",
+    "datetime": "time",
+}
 
 
 def numbers_of(seen: Seen, values: Array) -> Array:
@@ -111,6 +124,17 @@ def _by_type(kind: pa.DataType) -> Shape | None:
         return "number"
     text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_boolean(kind)
     return "category" if text or pa.types.is_dictionary(kind) else None
+
+
+def _numeric(field: Numeric) -> Callable[[pa.ChunkedArray], Array]:
+    """How the columns of a field become numbers: its own reading, with points in time in seconds since 1970."""
+    start = EPOCH if field.kind == "datetime" else 0.0
+
+    def read(column: pa.ChunkedArray) -> Array:
+        values = field.read(column) + start
+        return np.where(np.isfinite(values), values, np.nan)
+
+    return read
 
 
 def _floats(column: pa.ChunkedArray) -> Array:

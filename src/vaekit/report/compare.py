@@ -43,7 +43,7 @@ class Pairs:
 
 def views(contract: Contract, names: Sequence[str], real: pa.Table, sampled: pa.Table) -> list[Seen]:
     """The fields as pictures need them; fields without a picture are left out."""
-    found = (look(name, contract[name].kind, real[name], sampled[name]) for name in names)
+    found = (look(contract[name], real[name], sampled[name]) for name in names)
     return [seen for seen in found if seen is not None]
 
 

@@ -40,10 +40,10 @@ def read_whole(name: str, profile: Profile, *, even: bool = False, floats: bool 
     """What a column of whole numbers is.
 
     Levels are only those that the training rows hold, and any other value breaks the contract; so amounts must not be
-    taken for levels. Few neighbouring values are levels if the name says so, in an order if the name says that. Without a
-    telling name they are amounts if their histogram has one peak, as amounts and ratings have; else they are
-    codes, without an order, since such levels can take any shape and ordered ones cannot. Floats without holes were
-    meant as amounts.
+    taken for levels. Few neighbouring values are levels if the name says so, in an order if the name says that. Without
+    a telling name they are amounts if their histogram has one peak, as amounts and ratings have; else they are codes,
+    without an order, since such levels can take any shape and ordered ones cannot. Floats without holes were meant as
+    amounts.
 
     Args:
         name: Name of the column.

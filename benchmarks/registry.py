@@ -17,6 +17,7 @@ LINES = {
     "NATS": "benchmarks.lines.nats",
     "P1": "benchmarks.lines.throughput",
     "TABLES": "benchmarks.lines.tables",
+    "P7": "benchmarks.lines.growth",
 }
 
 

@@ -26,6 +26,7 @@ GOAL = "lowest mean squared error at 50 % missing at random on every set; 90 % i
 QUICK_SETS = ("breast_cancer", "concrete")
 MASKS = 5  # for cells missing completely at random; the other mechanisms get FEWER
 FEWER = 1
+FIRST = 100  # number of the first mask; the options of ours were chosen on masks 0 and 1
 SHARE = 0.5
 COVERAGE = 0.9
 DOWNSTREAM = "concrete"
@@ -50,18 +51,19 @@ def run(settings: Settings) -> Outcome:
     absent = miwae_missing()
     methods = ["ours", *(name for name in IMPUTERS if name != "MIWAE" or not absent)]
     sets, masks = (QUICK_SETS, {"mcar": 1}) if settings.quick else (HOLED, {"mcar": MASKS, "mar": FEWER, "mnar": FEWER})
+    first = FIRST + settings.seed
     found = _Found(dict.fromkeys(methods, 0.0))
     for mechanism, count in masks.items():
         for name in sets:
             rows, target = complete(settings.data, name)
             truth = np.stack([column.to_numpy().astype(np.float64) for column in rows.columns], axis=1)
-            for seed in range(settings.seed, settings.seed + count):
+            for seed in range(first, first + count):
                 gone = holes(truth, mechanism, SHARE, seed)
                 for method in methods:
-                    if method == "MIWAE" and (mechanism, seed) != ("mcar", settings.seed):
+                    if method == "MIWAE" and (mechanism, seed) != ("mcar", first):
                         continue
                     filled = _fill(found, method, (mechanism, name), rows, truth, gone, seed, quick=settings.quick)
-                    if name == DOWNSTREAM and seed == settings.seed and target is not None:
+                    if name == DOWNSTREAM and seed == first and target is not None:
                         found.predicted[mechanism, method] = round(_predicts(filled, target, seed), 3)
             asked = [method for method in methods if (mechanism, name, method) in found.errors]
             shown = " ".join(f"{method} {found.error(mechanism, name, method):.4f}" for method in asked)
@@ -112,7 +114,8 @@ def _notes(masks: dict[str, int], absent: str) -> list[str]:
         + ", ".join(f"{mechanism} {count}" for mechanism, count in masks.items()),
         "rivals work on columns standardised with their observed cells; kNN 10 neighbours; iterative: BayesianRidge 10 "
         "rounds, 30 ExtraTrees 5 rounds, a forest of 20 trees 3 rounds; seconds are those of their first run",
-        f"ours: fitted on the table with its holes, every column a number; options {OURS}",
+        f"ours: fitted on the table with its holes, every column a number; options {OURS}, "
+        "of which objective, samples and learning rate were chosen on other masks of the same sets",
         f"R2: {DOWNSTREAM}, five-fold cross-validated 100 ExtraTrees on the completed features, first mask",
         f"MIWAE of hyperimpute did not run: {absent}"
         if absent

@@ -49,7 +49,7 @@ class ContractError(VaekitError):
         expected: str | None = None,
         got: str | None = None,
     ) -> None:
-        self.field, self.row, self.expected, self.got = field, row, expected, got
+        self.message, self.field, self.row, self.expected, self.got = message, field, row, expected, got
         place = [f"field {field!r}"] if field is not None else []
         place += [f"row {row}"] if row is not None else []
         detail = [f"expected {expected}"] if expected is not None else []
@@ -58,6 +58,16 @@ class ContractError(VaekitError):
         text += f" ({', '.join(place)})" if place else ""
         text += f": {', '.join(detail)}" if detail else ""
         super().__init__(text)
+
+    def after(self, rows: int) -> ContractError:
+        """The same error in a table of which so many rows came earlier.
+
+        Example:
+            >>> print(ContractError("value is infinite", field="x", row=3).after(1000))
+            value is infinite (field 'x', row 1003)
+        """
+        row = None if self.row is None else self.row + rows
+        return ContractError(self.message, field=self.field, row=row, expected=self.expected, got=self.got)
 
 
 class BundleError(VaekitError):

@@ -11,9 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.notorch.alike import differences
 from vaekit.cli import main
 
-COMMANDS = ["inspect", "fit", "report", "score", "detect", "embed", "reconstruct", "impute", "sample"]
+COMMANDS = ["inspect", "fit", "report", "score", "detect", "embed", "reconstruct", "denoise", "impute", "sample"]
+COMMANDS += ["interpolate", "traverse"]
 
 
 @pytest.fixture
@@ -299,6 +301,31 @@ def test_reconstruct_follows_the_rows(vae, work, tmp_path):
         assert np.corrcoef(rebuilt[name], work.frame[name])[0, 1] > 0.7
 
 
+def test_denoise_averages_and_fills(vae, work, tmp_path):
+    import vaekit
+
+    assert vae("denoise", work.run, work.holes, "--samples", 8, "--out", tmp_path / "d.parquet").code == 0
+    written = pq.read_table(tmp_path / "d.parquet")
+    assert written.equals(vaekit.load(work.run / "bundle").denoise(work.holes, samples=8))
+    assert sum(written[name].null_count for name in written.column_names) == 0
+
+
+def test_paths_are_those_of_the_queries(vae, work, tmp_path):
+    import vaekit
+
+    model, few = vaekit.load(work.run / "bundle"), pq.read_table(work.parquet).slice(0, 3)
+    pq.write_table(few, tmp_path / "a.parquet")
+    pq.write_table(few.take([2, 1, 0]), tmp_path / "b.parquet")
+    ends = [tmp_path / "a.parquet", tmp_path / "b.parquet"]
+    told = vae("interpolate", work.run, *ends, "--steps", 4, "--path", "spherical", "--out", tmp_path / "i.parquet")
+    assert told.code == 0, told.err
+    assert pq.read_table(tmp_path / "i.parquet").equals(model.interpolate(*ends, steps=4, path="spherical"))
+    told = vae("traverse", work.run, 1, "--at", ends[0], "--steps", 3, "--reach", 2, "--out", tmp_path / "t.parquet")
+    assert told.code == 0, told.err
+    assert pq.read_table(tmp_path / "t.parquet").equals(model.traverse(1, at=ends[0], steps=3, reach=2.0))
+    assert vae("traverse", work.run, 99).code == 2
+
+
 def test_impute_fills_holes_and_keeps_the_rest(vae, work, tmp_path):
     told = vae("impute", work.run, work.holes, "--out", tmp_path / "full.parquet", "--json")
     assert told.code == 0, told.err
@@ -448,12 +475,12 @@ def test_an_output_that_cannot_be_written_is_refused_before_the_work(vae, work, 
 
 
 def test_an_output_that_fails_to_be_written_is_an_error(vae, work, tmp_path, monkeypatch):
-    import vaekit.fields.tables
+    import vaekit.fields.writing
 
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(vaekit.fields.tables, "write", full)
+    monkeypatch.setattr(vaekit.fields.writing, "write_batches", full)
     wrong(vae("embed", work.run, work.csv, "--out", tmp_path / "e.csv"), "e.csv", "No space left")
 
 
@@ -538,3 +565,74 @@ def test_interrupt_elsewhere_exits_130(vae, work, monkeypatch):
     monkeypatch.setattr(vaekit.api, "load", stopped)
     told = vae("score", work.run, work.csv)
     assert (told.code, told.out) == (130, "")
+
+
+# -------------------------------------------------------------------------------------------- more rows than fit memory
+
+
+@pytest.fixture
+def batched(monkeypatch, work, tmp_path):
+    """The rows as a folder of files, read sixty rows at a time."""
+    import vaekit.fields.batches
+
+    monkeypatch.setattr(vaekit.fields.batches, "ROWS", 60)
+    table = pq.read_table(work.holes)
+    (tmp_path / "parts").mkdir()
+    for index, start in enumerate(range(0, table.num_rows, 150)):
+        pq.write_table(table.slice(start, 150), tmp_path / "parts" / f"{index}.parquet")
+    return tmp_path / "parts"
+
+
+@pytest.mark.parametrize(
+    ("query", "options"),
+    [
+        ("score", ["--attribution"]),
+        ("detect", ["--alpha", "0.1"]),
+        ("embed", []),
+        ("reconstruct", []),
+        ("impute", ["--interval", "0.8"]),
+    ],
+)
+def test_a_folder_in_batches_gives_the_file_that_its_rows_give_at_once(vae, work, batched, query, options, monkeypatch):
+    import vaekit.fields.batches
+
+    outs = [batched.parent / "batches.parquet", batched.parent / "whole.parquet"]
+    told = [json.loads(vae(query, work.run, batched, "--out", outs[0], "--json", *options).out)]
+    monkeypatch.setattr(vaekit.fields.batches, "ROWS", 2**16)
+    told.append(json.loads(vae(query, work.run, work.holes, "--out", outs[1], "--json", *options).out))
+    assert pq.ParquetFile(outs[0]).num_row_groups == 10
+    assert differences(pq.read_table(outs[0]), pq.read_table(outs[1])) == []
+    for one in told:
+        del one["seconds"], one["out"]
+    assert told[0].pop("mean_score", 0.0) == pytest.approx(told[1].pop("mean_score", 0.0), rel=1e-6)
+    assert told[0] == told[1]
+
+
+def test_a_long_pass_says_on_stderr_how_far_it_is(vae, work, batched, monkeypatch):
+    import vaekit.cli.output
+
+    monkeypatch.setattr(vaekit.cli.output, "EVERY", 0.0)
+    told = vae("embed", work.run, batched, "--out", batched.parent / "e.parquet")
+    lines = told.err.splitlines()
+    assert len(lines) == 10
+    assert lines[4].startswith("embed: 300 of 569 rows, ")
+    assert told.out.startswith("embed: 569 rows, 1 columns -> ")
+
+
+def test_a_late_row_that_does_not_fit_is_named_and_leaves_no_file(vae, work, batched):
+    last = batched / "9.parquet"
+    table = pq.read_table(work.holes).slice(0, 5)
+    diagnosis = pa.array(["benign", "benign", "unheard of", "benign", "benign"])
+    pq.write_table(table.set_column(table.schema.get_field_index("diagnosis"), "diagnosis", diagnosis), last)
+    wrong(vae("score", work.run, batched, "--out", batched.parent / "s.parquet"), "diagnosis", "row 571", "unheard of")
+    assert [path.name for path in batched.parent.iterdir()] == ["parts"]
+
+
+def test_a_fit_on_a_sample_says_so(vae, work, tmp_path):
+    told = vae("fit", work.parquet, "--out", tmp_path / "r", "--max-rows", 200, "--epochs", 1)
+    assert told.code == 0, told.err
+    assert "training on 200 of 569 rows, a uniform sample" in told.err
+    assert told.out.startswith("fit: 200 rows -> ")
+    record = json.loads((tmp_path / "r" / "run.json").read_text())
+    assert (record["data"]["rows"], record["data"]["sampled_from"]) == (200, 569)
+    assert sum(record["rows"][part] for part in ("train", "valid", "calibration")) == 200

@@ -385,3 +385,17 @@ def test_inspect_prints_advice(tmp_path, capsys):
     advice = json.loads(capsys.readouterr().out)["advice"]
     assert advice[0]["verdict"] == "stop"
     assert advice[0]["topic"] == "dependence"
+
+
+def test_a_field_that_saves_nothing_has_no_bar(zoo):
+    import dataclasses
+
+    from vaekit.report import page
+
+    kept = zoo["pair"].torch
+    fields = {
+        name: one | {"marginal_nats": one["nats"]["mean"] - 1.0} for name, one in kept.evaluation["fields"].items()
+    }
+    worse = dataclasses.replace(kept.bundle, evaluation=kept.evaluation | {"fields": fields})
+    text = page(gather(worse, kept.engine, Rows(zoo["pair"].table.slice(0, 60))))
+    assert [named["style"] for tag, named in read(text).tags if named.get("class") == "bar"] == ["width:0.0%"] * 2

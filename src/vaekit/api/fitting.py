@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -9,10 +10,11 @@ import msgspec
 
 from vaekit.api.model import Model
 from vaekit.api.reporting import report_fit
+from vaekit.api.resident import resident
 from vaekit.bundle import Architecture, Bundle
 from vaekit.errors import ConfigError
 from vaekit.fields.contract import Contract
-from vaekit.fields.tables import to_arrow
+from vaekit.fields.sources import open_source
 from vaekit.queries.calibrate import calibrate
 from vaekit.queries.evaluate import evaluate, some_rows
 from vaekit.runtime import Engine
@@ -37,6 +39,7 @@ def fit(
     epochs: int | None = None,
     max_seconds: float | None = None,
     device: str | None = None,
+    max_rows: int | None = None,
     out: str | Path | None = None,
     resume: bool = False,
     progress: bool = True,
@@ -51,14 +54,18 @@ def fit(
     likelihood of every number and count first; ``choose=False`` switches that off.
 
     Args:
-        table: pandas, Polars, Arrow, a dict of arrays, a 2-D array, or a path to Parquet or CSV.
-        contract: Fields with kinds and roles, or a file that holds them; inferred from the table if not given.
+        table: pandas, Polars, Arrow, a dict of arrays, a 2-D array, a path to Parquet (file or folder), CSV or Arrow,
+            or anything else that `vaekit.fields.sources.open_source` takes. What does not fit into memory is sampled.
+        contract: Fields with kinds and roles, or a file that holds them; inferred from all rows if not given, also
+            from those that are not in the sample.
         config: A TOML file or a mapping; options given here by name come on top.
         preset: ``auto``, ``small``, ``medium`` or ``large``.
         seed: The one seed: the same seed, data and machine give the same model.
         epochs: Passes over the training rows; chosen by the size of the data if not given.
         max_seconds: Wall-clock budget of training.
         device: ``auto``, ``cpu``, ``cuda``…
+        max_rows: Most rows to train on; of more, a uniform sample is taken, and the record says so. If not given, as
+            many as fit into half of the free memory with all copies that training makes.
         out: Run folder: checkpoints, metrics.jsonl, contract.json, run.json, the bundle and report.html are written
             there.
         resume: Go on with the run in `out`.
@@ -91,11 +98,15 @@ def fit(
     )
     if isinstance(contract, str | Path):
         contract = Contract.load(contract)
-    rows = to_arrow(table) if contract is None else contract.table(table)
     folder = Path(out) if out is not None else None
-    asked = contract or Contract.infer(rows)
+    source = open_source(table) if contract is None else contract.source(table)
+    rows, total = resident(source, max_rows, settings.seed)
+    sampled = rows.num_rows < total
+    if sampled and progress:
+        print(f"training on {rows.num_rows:,} of {total:,} rows, a uniform sample", file=sys.stderr)
     inferred = contract is None
-    trained = train(rows, asked, settings, out=folder, resume=resume, progress=progress, inferred=inferred)
+    asked = contract or Contract.infer(source if sampled and not source.once else rows)
+    trained = train(rows, asked, settings, out=folder, resume=resume, progress=progress, inferred=inferred, total=total)
     model = assemble(trained, rows, settings.seed)
     if folder is not None:
         model.save(folder / "bundle")

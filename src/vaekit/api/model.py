@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vaekit.bundle import Bundle
 from vaekit.fields.contract import Contract
-from vaekit.queries import query
+from vaekit.queries import query, stream
 from vaekit.runtime import Backend, Engine
 
 if TYPE_CHECKING:
@@ -112,6 +112,23 @@ class Model:
     def query(self, name: str, *args: Any, **options: Any) -> pa.Table:
         """Run a query by name: what every host calls."""
         return query(self.engine, name, *args, **options)
+
+    def stream(self, name: str, data: Any, *, rows: int | None = None, **options: Any) -> Iterator[pa.Table]:
+        """Answers to a query about more rows than memory holds, batch by batch.
+
+        Row by row they are those of the query asked about all rows at once. See `vaekit.queries.streaming.stream`.
+
+        Args:
+            name: ``score``, ``detect``, ``embed``, ``reconstruct``, ``denoise`` or ``impute``.
+            data: A path to Parquet (file or folder), CSV or Arrow, a dataset, a reader, an iterable of tables, …
+            rows: Most rows of a batch; 65,536 if not given.
+            options: Options of the query.
+
+        Yields:
+            One table per batch, in order, all of one schema.
+        """
+        for piece in stream(self.engine, name, data, rows=rows, **options):
+            yield piece.answer
 
     def save(self, path: str | Path) -> Path:
         """Write the bundle atomically, with its graphs exported.

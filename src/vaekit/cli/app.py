@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from vaekit.cli import ask, fit, inspect, report, sample
+from vaekit.cli import ask, fit, inspect, paths, report, sample
 
 __all__ = ["app"]
 
@@ -58,5 +58,8 @@ app.command("score", rich_help_panel=ASK)(ask.score)
 app.command("detect", rich_help_panel=ASK)(ask.detect)
 app.command("embed", rich_help_panel=ASK)(ask.embed)
 app.command("reconstruct", rich_help_panel=ASK)(ask.reconstruct)
+app.command("denoise", rich_help_panel=ASK)(ask.denoise)
 app.command("impute", rich_help_panel=ASK)(ask.impute)
 app.command("sample", rich_help_panel=ASK)(sample.sample)
+app.command("interpolate", rich_help_panel=ASK)(paths.interpolate)
+app.command("traverse", rich_help_panel=ASK)(paths.traverse)

@@ -1,9 +1,10 @@
-"""`vae score`, `detect`, `embed`, `reconstruct` and `impute`: one question each, put to every row of a file."""
+"""`vae score`, `detect`, `embed`, `reconstruct`, `denoise`, `impute`: one question each, put to every row of a file."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,12 +21,12 @@ from vaekit.cli.options import (
     bundle_path,
     output_path,
 )
-from vaekit.cli.output import deliver
+from vaekit.cli.output import Advance, deliver
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["detect", "embed", "impute", "reconstruct", "score"]
+__all__ = ["denoise", "detect", "embed", "impute", "reconstruct", "score"]
 
 Attribution = Annotated[bool, typer.Option("--attribution", help="Add a column per field: its part of the score.")]
 Samples = Annotated[int | None, typer.Option(min=1, help="Importance samples per row: more is tighter and slower.")]
@@ -41,12 +42,13 @@ def _ask(
     out: Path | None,
     as_json: bool,
     strangest: str | None = None,
-    told: Callable[[pa.Table, pa.Table], dict[str, Any]] | None = None,
+    counted: Callable[[pa.Table, pa.Table], dict[str, float]] | None = None,
+    told: Callable[[Counter[str]], dict[str, Any]] = dict,
 ) -> None:
-    """Load, ask, deliver.
+    """Load, ask batch by batch, deliver.
 
     Args:
-        query: Name of the query, which is a method of the model.
+        query: Name of the query.
         bundle: Bundle or run.
         data: File with the rows.
         options: Options of the query; those that are None keep the query's own default.
@@ -54,19 +56,30 @@ def _ask(
         out: Where the result goes.
         as_json: Print for programs.
         strangest: Column that ranks the preview.
-        told: From the rows and the answer, what to tell about it.
+        counted: From rows and the answer, what to add up over batches.
+        told: From the sums, and the number of rows as ``rows``, what to tell about the answer.
     """
     out = output_path(out)
     from vaekit.api import load
+    from vaekit.queries.streaming import stream
 
     model = load(bundle_path(bundle), backend=backend.value)
-    table = model.contract.table(data)
+    source = model.contract.source(data)
     start = time.perf_counter()
     given = {name: value for name, value in options.items() if value is not None}
-    result = getattr(model, query)(table, **given)
-    seconds = round(time.perf_counter() - start, 3)
-    facts = {**(told(table, result) if told else {}), "seconds": seconds}
-    deliver(result, facts, query=query, options=given, out=out, as_json=as_json, strangest=strangest)
+    sums: Counter[str] = Counter()
+    advance = Advance(query, source.rows)
+
+    def answers() -> Iterator[pa.Table]:
+        for _, asked, answer in stream(model.engine, query, source, **given):
+            sums.update({"rows": asked.num_rows} | (counted(asked, answer) if counted else {}))
+            yield answer
+            advance.at(sums["rows"])
+
+    def facts() -> dict[str, Any]:
+        return {**(told(sums) if counted else {}), "seconds": round(time.perf_counter() - start, 3)}
+
+    deliver(answers(), facts, query=query, options=given, out=out, as_json=as_json, strangest=strangest)
 
 
 def score(
@@ -97,7 +110,8 @@ def score(
         out=out,
         as_json=as_json,
         strangest="score",
-        told=lambda _, result: {"mean_score": _mean(result, "score")},
+        counted=lambda _, answer: {"score": float(answer["score"].to_numpy().sum())},
+        told=lambda sums: {"mean_score": sums["score"] / sums["rows"] if sums["rows"] else None},
     )
 
 
@@ -128,7 +142,8 @@ def detect(
         out=out,
         as_json=as_json,
         strangest="anomaly_score",
-        told=lambda _, result: {"anomalies": sum(result["anomaly"].to_pylist()), "alpha": alpha},
+        counted=lambda _, answer: {"anomalies": int(answer["anomaly"].to_numpy().sum())},
+        told=lambda sums: {"anomalies": int(sums["anomalies"]), "alpha": alpha},
     )
 
 
@@ -164,6 +179,24 @@ def reconstruct(
     _ask("reconstruct", bundle, data, {}, backend=backend, out=out, as_json=as_json)
 
 
+def denoise(
+    bundle: BundleArgument,
+    data: DataArgument,
+    out: Out = None,
+    samples: Samples = None,
+    seed: Seed = 0,
+    backend: BackendOption = Backend.auto,
+    as_json: AsJson = False,
+) -> None:
+    """Each row with its noise averaged away: what a field shares with the others is kept.
+
+      [bold]vae denoise run sensors.parquet --out clean.parquet[/bold]
+
+    Next: plot both; where they part for long, [bold]vae detect[/bold] says whether that is odd.
+    """
+    _ask("denoise", bundle, data, {"samples": samples, "seed": seed}, backend=backend, out=out, as_json=as_json)
+
+
 def impute(
     bundle: BundleArgument,
     data: DataArgument,
@@ -192,19 +225,14 @@ def impute(
         backend=backend,
         out=out,
         as_json=as_json,
-        told=_filled,
+        counted=_holes,
+        told=lambda sums: {"missing": int(sums["missing"]), "still_missing": int(sums["still_missing"])},
     )
 
 
-def _mean(result: pa.Table, column: str) -> float | None:
-    """Mean over the rows; None when there are none."""
-    values = result[column].to_numpy()
-    return float(values.mean()) if len(values) else None
-
-
-def _filled(table: pa.Table, result: pa.Table) -> dict[str, int]:
+def _holes(asked: pa.Table, answer: pa.Table) -> dict[str, float]:
     """How many cells were missing, and how many still are (those of fields that are not modelled)."""
-    shared = [name for name in table.column_names if name in result.column_names]
-    before = sum(table[name].null_count for name in shared)
-    after = sum(result[name].null_count for name in shared)
+    shared = [name for name in asked.column_names if name in answer.column_names]
+    before = sum(asked[name].null_count for name in shared)
+    after = sum(answer[name].null_count for name in shared)
     return {"missing": before, "still_missing": after}

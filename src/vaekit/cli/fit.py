@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from vaekit.cli.options import ContractFile, DataArgument, FieldOptions, Kinds, Likelihoods, Roles, edited, pairs, read
+from vaekit.cli.options import ContractFile, DataArgument, FieldOptions, Kinds, Likelihoods, Roles, edited, pairs
 from vaekit.cli.output import cell, print_json, say
 from vaekit.errors import ConfigError
 
@@ -40,6 +40,9 @@ def fit(
         int | None, typer.Option(help="Passes over the rows at most. Default: until it stops helping.")
     ] = None,
     max_seconds: Annotated[float | None, typer.Option(help="Time for training at most.")] = None,
+    max_rows: Annotated[
+        int | None, typer.Option(min=1, help="Rows to train on at most, a uniform sample. Default: what fits memory.")
+    ] = None,
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda, cuda:1, … or auto: the best there is. Default: auto.")
     ] = None,
@@ -66,18 +69,18 @@ def fit(
     """
     from vaekit.api import fit as train
 
-    table = read(data, contract)
     asked = None
     if contract or role or kind or likelihood or field:
-        asked = edited(table, contract, role, kind, likelihood, field)
+        asked = edited(data, contract, role, kind, likelihood, field)
     flags = {"preset": preset, "seed": seed, "epochs": epochs, "max_seconds": max_seconds, "device": device}
     wanted = {name: value for name, value in flags.items() if value is not None}
     start = time.perf_counter()
     try:
         model = train(
-            table,
+            data,
             contract=asked,
             config=config,
+            max_rows=max_rows,
             out=out,
             resume=resume,
             progress=progress,
@@ -88,13 +91,13 @@ def fit(
         say(f"interrupted; the same command with --resume goes on where {out} was stopped")
         raise typer.Exit(130) from None
     seconds = round(time.perf_counter() - start, 3)
-    bundle, figures = out / "bundle", model.evaluation
+    bundle, figures, count = out / "bundle", model.evaluation, model.bundle.run["data"]["rows"]
     if as_json:
-        told = {"run": str(out), "bundle": str(bundle), "rows": table.num_rows, "seconds": seconds}
+        told = {"run": str(out), "bundle": str(bundle), "rows": count, "seconds": seconds}
         told["report"] = str(out / "report.html") if (out / "report.html").exists() else None
         print_json({**told, "evaluation": figures})
         return
-    typer.echo(f"fit: {table.num_rows:,} rows -> {bundle}; seconds {cell(seconds)}")
+    typer.echo(f"fit: {count:,} rows -> {bundle}; seconds {cell(seconds)}")
     if figures:
         typer.echo(
             f"on {figures['rows']:,} held-out rows: -log p at most {cell(-figures['iwae_64'])} nats per row "
@@ -121,7 +124,7 @@ def merged(flags: Mapping[str, Any], settings: Sequence[str] | None) -> dict[str
     """
     options = dict(flags)
     for name, text in pairs(settings, "--set").items():
-        if name in ("table", "contract", "config", "out", "resume", "progress", "report"):
+        if name in ("table", "contract", "config", "max_rows", "out", "resume", "progress", "report"):
             raise ConfigError(
                 f"--set {name}={text}: {name} is no option of the configuration; it has a flag of its own"
             )

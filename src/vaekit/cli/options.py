@@ -157,7 +157,7 @@ def read(data: Path, contract: Path | None) -> pa.Table:
 
 
 def edited(
-    table: pa.Table,
+    data: Any,
     file: Path | None,
     roles: Sequence[str] | None,
     kinds: Sequence[str] | None,
@@ -167,7 +167,7 @@ def edited(
     """The contract that the options ask for: read or inferred, then edited, and fitted where an edit asks for it.
 
     Args:
-        table: Rows to infer from when there is no file.
+        data: Rows to infer from when there is no file, in any form that a contract is inferred from.
         file: A saved contract.
         roles: Values of --role.
         kinds: Values of --kind.
@@ -180,7 +180,7 @@ def edited(
     """
     from vaekit.fields import Contract
 
-    contract = Contract.infer(table) if file is None else Contract.load(file)
+    contract = Contract.infer(data) if file is None else Contract.load(file)
     asked: dict[str, dict[str, Any]] = {}
     for name, kind in pairs(kinds, "--kind").items():
         asked.setdefault(name, {})["kind"] = kind
@@ -193,7 +193,7 @@ def edited(
             asked.setdefault(name, {})[key] = value
     for name, changes in asked.items():
         contract = contract.replace(name, **changes)
-    return contract.fit(table) if fresh else contract
+    return contract.fit(data) if fresh else contract
 
 
 def _option(item: str) -> tuple[str, str, Any]:

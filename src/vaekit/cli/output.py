@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,12 +16,13 @@ from vaekit.errors import ConfigError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["deliver", "preview", "print_json", "say"]
+__all__ = ["Advance", "deliver", "preview", "print_json", "say"]
 
 ROWS = 10
 WIDTH = 120  # of a preview that goes to no terminal
 GAP = 2
 PARTS = 3
+EVERY = 5.0  # seconds between two lines of progress
 PREFIXES = ("score.", "excess.")  # columns that say what part a field has in a score
 
 
@@ -37,8 +39,8 @@ def print_json(value: Any) -> None:
 
 
 def deliver(
-    result: pa.Table,
-    facts: Mapping[str, Any],
+    tables: Iterable[pa.Table],
+    facts: Callable[[], Mapping[str, Any]],
     *,
     query: str,
     options: Mapping[str, Any],
@@ -46,11 +48,11 @@ def deliver(
     as_json: bool,
     strangest: str | None = None,
 ) -> None:
-    """Write a result to its file, or print it.
+    """Write a result to its file as it comes, or print it.
 
     Args:
-        result: What a query returned.
-        facts: What is worth telling about the answer, in that order.
+        tables: What a query returned, part by part.
+        facts: What is worth telling about the answer, in that order, once all parts have come.
         query: Name of the query.
         options: What the query was asked for; told to programs only.
         out: File to write to; None prints the rows.
@@ -60,23 +62,62 @@ def deliver(
     Raises:
         ConfigError: The file cannot be written.
     """
+    import pyarrow as pa
+
+    size = _Size()
     if out is not None:
-        from vaekit.fields.tables import write
+        from vaekit.fields.writing import write_batches
 
         try:
-            write(result, out)
+            write_batches(size.counted(tables), out)
         except OSError as error:
             raise ConfigError(f"--out {out}: cannot be written ({error.strerror or error})") from error
+        where: dict[str, Any] = {"out": str(out)}
+    else:
+        result = pa.concat_tables(size.counted(tables))
+        where = {"data": result.to_pylist()} if as_json else {}
     if as_json:
-        where = {"out": str(out)} if out is not None else {"data": result.to_pylist()}
-        told = {"query": query, "options": options, "rows": result.num_rows, "columns": result.column_names, **facts}
+        told = {"query": query, "options": options, "rows": size.rows, "columns": size.columns, **facts()}
         print_json(told | where)
         return
     if out is None:
         preview(result, strangest)
-    size = f"{result.num_rows:,} rows, {result.num_columns} columns"
-    rest = "".join(f"; {name.replace('_', ' ')} {cell(value)}" for name, value in facts.items())
-    typer.echo(f"{query}: {size}{f' -> {out}' if out is not None else ''}{rest}")
+    shape = f"{size.rows:,} rows, {len(size.columns)} columns"
+    rest = "".join(f"; {name.replace('_', ' ')} {cell(value)}" for name, value in facts().items())
+    typer.echo(f"{query}: {shape}{f' -> {out}' if out is not None else ''}{rest}")
+
+
+class _Size:
+    """Rows and columns of tables that pass by."""
+
+    def __init__(self) -> None:
+        self.rows, self.columns = 0, list[str]()
+
+    def counted(self, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+        for table in tables:
+            self.rows, self.columns = self.rows + table.num_rows, table.column_names
+            yield table
+
+
+class Advance:
+    """How far a long pass over rows has come: a line on stderr every few seconds, none if it is over before the first.
+
+    Args:
+        what: Name of the pass.
+        total: Rows in all, if known.
+    """
+
+    def __init__(self, what: str, total: int | None) -> None:
+        self._what, self._total = what, total
+        self._began = self._told = time.monotonic()
+
+    def at(self, rows: int) -> None:
+        """So many rows are done."""
+        now = time.monotonic()
+        if now - self._told >= EVERY:
+            self._told = now
+            of = f" of {self._total:,}" if self._total else ""
+            say(f"{self._what}: {rows:,}{of} rows, {rows / (now - self._began):,.0f} rows/s")
 
 
 def preview(table: pa.Table, strangest: str | None = None) -> None:

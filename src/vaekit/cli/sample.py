@@ -60,7 +60,7 @@ def sample(
     result = model.sample(rows, given=values, temperature=temperature, seed=seed)
     facts = {"seconds": round(time.perf_counter() - start, 3)}
     options = {"given": values, "temperature": temperature, "seed": seed}
-    deliver(result, facts, query="sample", options=options, out=out, as_json=as_json)
+    deliver([result], lambda: facts, query="sample", options=options, out=out, as_json=as_json)
 
 
 def typed(named: Mapping[str, str], contract: Contract) -> dict[str, Any]:
@@ -80,6 +80,9 @@ def typed(named: Mapping[str, str], contract: Contract) -> dict[str, Any]:
 
     values: dict[str, Any] = {}
     for name, text in named.items():
+        if contract[name].kind == "datetime":
+            values[name] = text
+            continue
         kind = value_type(parse_type(contract[name].type))
         try:
             values[name] = msgspec.json.decode(text) if is_list(kind) else pa.scalar(text).cast(kind).as_py()

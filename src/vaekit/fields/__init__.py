@@ -8,9 +8,10 @@ from vaekit.fields.edit import AnyField
 from vaekit.fields.lattice import Lattice
 from vaekit.fields.number import Number
 from vaekit.fields.other import Other
-from vaekit.fields.tables import to_arrow, write
+from vaekit.fields.tables import to_arrow
 from vaekit.fields.transforms import Monotone
 from vaekit.fields.vector import Vector
+from vaekit.fields.writing import write
 
 __all__ = [
     "AnyField",

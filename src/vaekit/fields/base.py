@@ -86,6 +86,10 @@ class Field(
         """A column as the field reads it: null where it holds one of the `markers`."""
         return without(column, self.markers) if self.markers else column
 
+    def seen(self, column: Column) -> Column:
+        """A column for pictures and comparisons: as `clean`, with numbers plain, however they are written."""
+        return self.clean(column)
+
     @classmethod
     def accepts(cls, kind: pa.DataType) -> bool:
         """Whether a column of this Arrow type can be a field of this kind."""

@@ -17,9 +17,12 @@ from numpy.typing import NDArray
 from vaekit.arrays import Array, Block, BlockSpec
 from vaekit.errors import ConfigError, ContractError
 from vaekit.fields.base import Codec, Column, Role
+from vaekit.fields.batches import Source
 from vaekit.fields.edit import AnyField, edited
-from vaekit.fields.infer import CHECK, infer_field, renamed
+from vaekit.fields.infer import CHECK
 from vaekit.fields.show import show
+from vaekit.fields.sources import open_source
+from vaekit.fields.streams import fitted, inferred
 from vaekit.fields.tables import to_arrow
 from vaekit.files import write_file
 
@@ -67,8 +70,11 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def infer(cls, data: Any) -> Self:
         """The contract that a table suggests; it never fails on a column, it leaves it out and says why.
 
+        Files and other sources that are not in memory are read in batches, in memory that does not grow with them: a
+        look at a sample, then one pass over all rows. See `vaekit.fields.streams.inferred`.
+
         Args:
-            data: Anything that `to_arrow` takes, with at least one row.
+            data: Anything that `vaekit.fields.sources.open_source` takes, with at least one row.
 
         Returns:
             A fitted contract. Print it, and see `warnings`.
@@ -76,12 +82,12 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Raises:
             ContractError: The data is no table, or has no rows.
         """
-        table = to_arrow(data)
-        if table.num_rows == 0:
-            raise ContractError("the table has no rows; a contract is inferred from at least one")
-        columns = zip(table.column_names, table.columns, strict=True)
-        fields = [infer_field(name, column) for name, column in columns]
-        return cls(fields=tuple(renamed(field, table.schema) for field in fields))  # type: ignore[misc]
+        return cls(fields=inferred(open_source(data)))  # type: ignore[arg-type]
+
+    @property
+    def types(self) -> dict[str, str]:
+        """The Arrow types of the columns, as text, as far as values of them can be held."""
+        return {field.name: field.type for field in self.fields if field.kind != "other"}
 
     def table(self, data: Any) -> pa.Table:
         """Any table as a `pyarrow.Table`; the columns of a text file have the types of the fields.
@@ -92,24 +98,37 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Raises:
             ContractError: The data is no table, or a value in a file is none of the type of its field.
         """
-        return to_arrow(data, {field.name: field.type for field in self.fields if field.kind != "other"})
+        return to_arrow(data, self.types)
+
+    def source(self, data: Any) -> Source:
+        """Any source of rows, without reading them all; the columns of a text file have the types of the fields.
+
+        Args:
+            data: Anything that `vaekit.fields.sources.open_source` takes.
+
+        Raises:
+            ContractError: The data is no source of rows.
+        """
+        return open_source(data, self.types)
 
     def fit(self, data: Any) -> Self:
         """The contract with its transforms fitted to training rows; kinds, levels and grids stay.
 
+        Rows that are not in memory are read once, in batches. A transform of a column with more than 2¹⁷ distinct
+        values is then fitted to quantiles of bounded error, see `vaekit.fields.profile.Profile.merged`.
+
         Args:
-            data: Training rows only.
+            data: Training rows only; anything that `vaekit.fields.sources.open_source` takes.
 
         Raises:
             ContractError: A row breaks the contract, a column is missing, or holds nothing to fit to.
         """
-        table = self.table(data)
-        if table.num_rows == 0:
-            raise ContractError("the table has no rows to fit to")
-        fields = tuple(
-            field.fit(_column(table, field)) if field.role in ("model", "condition") else field for field in self.fields
-        )
-        return msgspec.structs.replace(self, fields=fields)
+        source = self.source(data)
+        used = [field for field in self.fields if field.role in ("model", "condition")]
+        for field in used:
+            _column(source.schema.empty_table(), field)
+        fresh = {field.name: field for field in fitted(used, source)}
+        return msgspec.structs.replace(self, fields=tuple(fresh.get(field.name, field) for field in self.fields))
 
     def replace(self, name: str, /, **changes: Any) -> Self:
         """The contract with one field changed; `fit` it again before use if its kind or transform changed.

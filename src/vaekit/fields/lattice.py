@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from fractions import Fraction
 
 import msgspec
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from vaekit.errors import ConfigError
 
-__all__ = ["Lattice", "find_lattice"]
+__all__ = ["Grid", "Lattice", "find_lattice", "merged_grid"]
 
 MAX_DECIMALS = 6  # finer readings are as good as continuous
 OCCUPIED = 1e-4  # on a sparser grid, floats count as continuous: values that repeat are then atoms
@@ -100,19 +101,87 @@ def find_lattice(values: NDArray[np.float64], rows: int, *, whole: bool, precisi
     """
     if len(values) < 2 or not (whole or len(values) < TIES * rows):
         return None
-    largest = float(np.abs(values).max())
-    for decimals in range(1 if whole else MAX_DECIMALS + 1):
-        scaled = values * 10.0**decimals
-        if largest * 10.0**decimals * precision > 0.01 or largest * 10.0**decimals >= 2.0**53:
+    grid = Grid.of(values, precision, most=0 if whole else MAX_DECIMALS)
+    ends = (float(values[0]), float(values[-1]))
+    return None if grid is None else grid.claimed(ends, len(values), rows, whole=whole, precision=precision)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The coarsest decimal grid that holds some values; of two sets of values, the grids give that of both.
+
+    Args:
+        decimals: Smallest number of decimals with which all values are whole.
+        origin: One of the values, in units of the last decimal.
+        step: Greatest common divisor of the differences of the values; 0 if there is only one.
+
+    Example:
+        >>> merged_grid(Grid.of(np.array([0.5, 2.0]), 1e-12), Grid.of(np.array([0.25]), 1e-12))
+        Grid(decimals=2, origin=50, step=25)
+    """
+
+    decimals: int
+    origin: int
+    step: int
+
+    @classmethod
+    def of(cls, values: NDArray[np.float64], precision: float, most: int = MAX_DECIMALS) -> Grid | None:
+        """The grid of distinct values, ascending; None if they need more decimals, or lie too far out to tell."""
+        largest = float(np.abs(values).max(initial=0.0))
+        for decimals in range(most + 1):
+            if _too_fine(largest, decimals, precision):
+                return None
+            if _are_whole(values[:: 1 + len(values) // 64], decimals, precision) is None:
+                continue  # most columns are told apart by a few values
+            integers = _are_whole(values, decimals, precision)
+            if integers is not None:
+                gaps = np.diff(integers)
+                if np.any(gaps == 0):
+                    return None
+                return cls(decimals, int(integers[0]), int(np.gcd.reduce(gaps)) if len(gaps) else 0)
+        return None
+
+    def claimed(
+        self, ends: tuple[float, float], distinct: int, rows: int, *, whole: bool, precision: float
+    ) -> Lattice | None:
+        """The lattice of this grid, if the values look rounded to it; see `find_lattice`.
+
+        Args:
+            ends: Smallest and largest value.
+            distinct: Number of distinct values.
+            rows: Number of values with repeats.
+            whole: The column holds integers.
+            precision: Relative precision of the column's type.
+        """
+        largest = max(abs(ends[0]), abs(ends[1]))
+        if self.step < 1 or (whole and self.decimals) or _too_fine(largest, self.decimals, precision):
             return None
-        rounded = np.rint(scaled)
-        if np.all(np.abs(scaled - rounded) <= precision * np.maximum(np.abs(rounded), 1.0)):
-            integers = rounded.astype(np.int64)
-            gaps = np.diff(integers)
-            if np.any(gaps == 0):
-                return None
-            step = int(np.gcd.reduce(gaps))
-            if not whole and len(values) < OCCUPIED * (integers[-1] - integers[0]) / step:
-                return None
-            return Lattice(step=step, origin=int(integers[0]) % step, decimals=decimals)
+        points = (ends[1] - ends[0]) * 10.0**self.decimals / self.step
+        if not whole and (distinct >= TIES * rows or distinct < OCCUPIED * points):
+            return None
+        return Lattice(step=self.step, origin=self.origin % self.step, decimals=self.decimals)
+
+
+def merged_grid(one: Grid | None, two: Grid | None) -> Grid | None:
+    """The grid of the values of both; None if those of either lie on none."""
+    if one is None or two is None:
+        return None
+    decimals = max(one.decimals, two.decimals)
+    a, b = 10 ** (decimals - one.decimals), 10 ** (decimals - two.decimals)
+    step = math.gcd(one.step * a, two.step * b, one.origin * a - two.origin * b)
+    return Grid(decimals, one.origin * a, step)
+
+
+def _too_fine(largest: float, decimals: int, precision: float) -> bool:
+    """Whether numbers of this size hold no such decimals."""
+    scaled = largest * 10.0**decimals
+    return scaled * precision > 0.01 or scaled >= 2.0**53
+
+
+def _are_whole(values: NDArray[np.float64], decimals: int, precision: float) -> NDArray[np.int64] | None:
+    """Values in units of a decimal, if they are whole there."""
+    scaled = values * 10.0**decimals
+    rounded = np.rint(scaled)
+    if np.all(np.abs(scaled - rounded) <= precision * np.maximum(np.abs(rounded), 1.0)):
+        return rounded.astype(np.int64)
     return None

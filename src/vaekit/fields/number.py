@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Literal, Self
 
 import msgspec
@@ -99,15 +100,14 @@ class Number(Numeric, frozen=True, kw_only=True, tag="number"):
     def infer(cls, name: str, kind: pa.DataType, profile: Profile, text: NumberText | None = None) -> Self:
         """The field that suits the distinct values of a column: finds its grid and fits the transform."""
         decimals = text.decimals if text is not None else decimals_of(kind)
-        if decimals is None and profile.count >= WHOLE_ROWS and np.all(profile.values == np.floor(profile.values)):
+        if decimals is None and profile.count >= WHOLE_ROWS and profile.whole:
             decimals = 0  # whole numbers that became floats, as where some are missing
-        if decimals is not None and decimals <= FINEST_GRID:
+        if not profile.exact or decimals is None or decimals > FINEST_GRID:
+            lattice = profile.lattice(whole=decimals == 0, precision=_precision(kind))
+        else:
             scaled = np.rint(profile.values * 10.0**decimals)
             lattice = find_lattice(scaled, profile.count, whole=True, precision=0.0)
             lattice = lattice and msgspec.structs.replace(lattice, decimals=decimals)
-        else:
-            precision = {pa.float32(): 2e-7, pa.float16(): 1e-3}.get(kind, 1e-12)
-            lattice = find_lattice(profile.values, profile.count, whole=False, precision=precision)
         field = cls(name=name, type=str(kind), role="model", likelihood="gaussian", lattice=lattice, text=text)
         return field.fitted(profile)
 
@@ -132,6 +132,10 @@ class Number(Numeric, frozen=True, kw_only=True, tag="number"):
     def point(self, draws: Float) -> Float:
         """The mean of draws (S, B), on the grid."""
         return self.snap(super().point(draws))
+
+    def tally(self, column: Column, *, strict: bool = True) -> Profile:
+        """The distinct values of a column with their counts."""
+        return replace(super().tally(column, strict=strict), precision=_precision(value_type(column.type)))
 
     def fitted(self, tally: Profile) -> Self:
         """The field with its transform fitted to the distinct values of the training rows; the grid stays.
@@ -238,6 +242,13 @@ class NumberCodec(NumericCodec):
         spread = np.log([RESOLUTION * field.spread for field in self.fields])
         nats: Float = np.asarray(block.observed) * np.where(half > 0, width, spread)
         return nats
+
+
+def _precision(kind: pa.DataType) -> float:
+    """Relative precision of the values of a type: integers are exact."""
+    if pa.types.is_integer(kind):
+        return 0.0
+    return {pa.float32(): 2e-7, pa.float16(): 1e-3}.get(kind, 1e-12)
 
 
 def _side(field: Number, side: int) -> float:

@@ -93,6 +93,13 @@ class Numeric(Field, frozen=True, kw_only=True):
             return self.write(np.array(values, dtype=np.float64))
         return super().cells(values)
 
+    def seen(self, column: Column) -> Column:
+        """As in `Field`; points in time keep their type unless they are text."""
+        column, kind = self.clean(column), column.type
+        if is_number(kind) or pa.types.is_null(kind) or pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+            return column
+        return pa.chunked_array([pa.array(self.read(column), from_pandas=True)])
+
     def aside(self, values: Float) -> pa.Array:
         """Ends of intervals (B,) as a column."""
         return pa.array(values)

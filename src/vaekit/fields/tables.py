@@ -1,20 +1,19 @@
-"""Tables in and out: every kind of dataframe or file becomes a `pyarrow.Table`, and files are written atomically."""
+"""Tables in: every kind of dataframe or file becomes a `pyarrow.Table`."""
 
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from vaekit.errors import ConfigError, ContractError
+from vaekit.errors import ContractError
 from vaekit.fields.text_files import read_text
 
-__all__ = ["RENAMED", "to_arrow", "write"]
+__all__ = ["RENAMED", "to_arrow"]
 
 RENAMED = b"vaekit.renamed"  # key under which a column that shared its name with another remembers it
 
@@ -224,87 +223,3 @@ def _read_parquet(path: Path) -> pa.Table:
 
 def _first_line(error: BaseException) -> str:
     return str(error).strip().split("\n", 1)[0]
-
-
-def _replace_file(path: str | Path, fill: Callable[[Path], None]) -> Path:
-    """Write a file so that a reader sees the old one or the whole new one, never a part.
-
-    Args:
-        path: Where the file goes; its folder must exist.
-        fill: Writes the content to the temporary path that it is given.
-
-    Returns:
-        The path.
-
-    Raises:
-        ConfigError: The folder does not exist.
-    """
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise ConfigError(f"{path}: the folder {path.parent} does not exist")
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        fill(temporary)
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
-
-
-def write(table: pa.Table, path: str | Path) -> Path:
-    """Write a table atomically, in the format that the suffix names.
-
-    Args:
-        table: The rows.
-        path: Ends in .parquet, .csv, .csv.gz, .arrow or .feather.
-
-    Returns:
-        The path.
-
-    Raises:
-        ConfigError: The suffix is not one of these, or the folder does not exist.
-        ContractError: The format cannot hold a column.
-    """
-    name = Path(path).name.lower()
-    writers: dict[str, Callable[[Path], None]] = {
-        ".parquet": lambda target: _write_parquet(table, target),
-        ".csv": lambda target: _write_csv(table, target, None),
-        ".csv.gz": lambda target: _write_csv(table, target, "gzip"),
-        ".arrow": lambda target: _write_arrow(table, target),
-        ".feather": lambda target: _write_arrow(table, target),
-    }
-    for suffix, fill in writers.items():
-        if name.endswith(suffix):
-            return _replace_file(path, fill)
-    raise ConfigError(f"{path}: cannot tell the format; end the name with {', '.join(writers)}")
-
-
-def _write_parquet(table: pa.Table, target: Path) -> None:
-    import pyarrow.parquet as pq
-
-    pq.write_table(table, target)
-
-
-def _write_csv(table: pa.Table, target: Path, compression: str | None) -> None:
-    import pyarrow.csv as csv
-
-    for column in table.schema:
-        if pa.types.is_nested(column.type):
-            raise ContractError(
-                "CSV cannot hold lists; write .parquet instead", field=column.name, got=str(column.type)
-            )
-    with pa.output_stream(target, compression=compression) as sink:
-        csv.write_csv(table, sink)
-
-
-def _write_arrow(table: pa.Table, target: Path) -> None:
-    import pyarrow.feather as feather
-
-    feather.write_feather(table, target, compression="lz4")

@@ -11,7 +11,7 @@ import pyarrow as pa
 from vaekit.errors import ContractError
 from vaekit.fields.arrow_types import is_numeric, is_text, parse_type, value_type
 
-__all__ = ["read_text"]
+__all__ = ["csv_options", "known_types", "read_text"]
 
 _GLANCE = 1 << 22  # bytes in which codes with leading zeros are looked for
 _CODE = r"^0[0-9]+$"
@@ -30,10 +30,9 @@ def read_text(path: Path, delimiter: str, types: Mapping[str, str] | None = None
     Raises:
         ContractError: A value is none of the type of its column; the first such row is named.
     """
+    wanted = known_types(path, delimiter, types)
     if types is None:
-        return _read(path, delimiter, dict.fromkeys(_codes(path, delimiter), pa.string()))
-    names = _names(path, delimiter)
-    wanted = {name: _plain(text) for name, text in types.items() if names.count(name) == 1}
+        return _read(path, delimiter, wanted)
     try:
         return _read(path, delimiter, wanted)
     except pa.ArrowInvalid:
@@ -44,6 +43,14 @@ def read_text(path: Path, delimiter: str, types: Mapping[str, str] | None = None
     return table
 
 
+def known_types(path: Path, delimiter: str, types: Mapping[str, str] | None) -> dict[str, pa.DataType]:
+    """The types that columns of a file are read with: those given, or else text for codes with leading zeros."""
+    if types is None:
+        return dict.fromkeys(_codes(path, delimiter), pa.string())
+    names = _names(path, delimiter)
+    return {name: _plain(text) for name, text in types.items() if names.count(name) == 1}
+
+
 def _plain(text: str) -> pa.DataType:
     kind = value_type(parse_type(text))
     return pa.large_string() if is_text(kind) else kind
@@ -52,22 +59,24 @@ def _plain(text: str) -> pa.DataType:
 def _read(path: Path, delimiter: str, types: Mapping[str, pa.DataType]) -> pa.Table:
     import pyarrow.csv as csv
 
-    return csv.read_csv(
-        path,
-        parse_options=csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
-        convert_options=csv.ConvertOptions(strings_can_be_null=True, column_types=dict(types)),
-    )
+    parse, convert = csv_options(delimiter, column_types=dict(types))
+    return csv.read_csv(path, parse_options=parse, convert_options=convert)
+
+
+def csv_options(delimiter: str, **convert: Any) -> tuple[Any, Any]:
+    """How text files are parsed and converted, as a whole or in batches."""
+    import pyarrow.csv as csv
+
+    parse = csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
+    return parse, csv.ConvertOptions(strings_can_be_null=True, **convert)
 
 
 def _stream(path: Path, delimiter: str, **convert: Any) -> Any:
     import pyarrow.csv as csv
 
-    return csv.open_csv(
-        path,
-        read_options=csv.ReadOptions(block_size=_GLANCE),
-        parse_options=csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
-        convert_options=csv.ConvertOptions(strings_can_be_null=True, **convert),
-    )
+    parse, options = csv_options(delimiter, **convert)
+    block = csv.ReadOptions(block_size=_GLANCE)
+    return csv.open_csv(path, read_options=block, parse_options=parse, convert_options=options)
 
 
 def _names(path: Path, delimiter: str) -> list[str]:

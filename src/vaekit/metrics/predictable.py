@@ -47,7 +47,7 @@ def predictable(codes: Array, seed: int = 0) -> list[Predictable]:
 
     Example:
         >>> a = np.random.default_rng(0).integers(0, 3, (400, 2))
-        >>> found = predictable(np.column_stack([a, a.sum(1)]))
+        >>> found = predictable(np.column_stack([a, 2 - a[:, 0]]))
         >>> found[2].determined
         True
     """

@@ -10,9 +10,11 @@ from vaekit.queries.paths import interpolate, traverse
 from vaekit.queries.reconstruct import reconstruct
 from vaekit.queries.sample import sample
 from vaekit.queries.score import score
+from vaekit.queries.streaming import Piece, stream
 
 __all__ = [
     "QUERIES",
+    "Piece",
     "Query",
     "calibrate",
     "denoise",
@@ -24,5 +26,6 @@ __all__ = [
     "reconstruct",
     "sample",
     "score",
+    "stream",
     "traverse",
 ]

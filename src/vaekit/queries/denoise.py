@@ -19,7 +19,7 @@ __all__ = ["denoise"]
 
 
 @register
-def denoise(engine: Engine, table: Any, *, samples: int = 64, seed: int = 0) -> pa.Table:
+def denoise(engine: Engine, table: Any, *, samples: int = 64, seed: int = 0, first: int = 0) -> pa.Table:
     """The expectation of every model field given the whole row, ``E[x' | x] = Σ_k ŵ_k E[x' | z_k]``.
 
     What a field shares with the others is kept, what is its own is averaged away. Unlike `reconstruct`, which decodes
@@ -30,6 +30,7 @@ def denoise(engine: Engine, table: Any, *, samples: int = 64, seed: int = 0) -> 
         table: Rows, B of them; missing cells are filled.
         samples: Importance samples K around the amortised posterior.
         seed: The seed.
+        first: Position of the first row, where the table is a part of a larger one: noise belongs to it.
 
     Returns:
         The model fields in their own column types, none missing: means of numbers, medians of counts, most probable
@@ -49,5 +50,5 @@ def denoise(engine: Engine, table: Any, *, samples: int = 64, seed: int = 0) -> 
     rows = np.arange(count(blocks))
     everything = engine.contract.missing(len(rows))  # every cell is asked for
     filling = Filling(engine, pa.table({"": rows}), rows, everything, draws=1, interval=None)
-    predict(engine, blocks, filling, samples=samples, seed=seed)
+    predict(engine, blocks, filling, samples=samples, seed=seed, first=first)
     return filling.table().select(list(engine.contract.names("model")))

@@ -25,7 +25,14 @@ _PREDICTIVE = 200  # draws behind a point estimate and an interval
 
 @register
 def impute(
-    engine: Engine, table: Any, *, draws: int = 1, interval: float | None = None, samples: int = 64, seed: int = 0
+    engine: Engine,
+    table: Any,
+    *,
+    draws: int = 1,
+    interval: float | None = None,
+    samples: int = 64,
+    seed: int = 0,
+    first: int = 0,
 ) -> pa.Table:
     """Fill the missing cells of model fields from p(missing | observed).
 
@@ -42,6 +49,7 @@ def impute(
         samples: Importance samples K around the amortised posterior.
         seed: The seed. Noise belongs to the position of a row, so rows are independent of each other, and a row gets
             the same answer whatever other rows have holes.
+        first: Position of the first row, where the table is a part of a larger one.
 
     Returns:
         The table with model fields complete, other columns as they came.
@@ -62,11 +70,11 @@ def impute(
     blocks = engine.encode(data, partial=True)
     wanted = np.flatnonzero(_incomplete(engine, blocks))
     filling = Filling(engine, data, wanted, blocks, draws, interval)
-    predict(engine, blocks, filling, samples=samples, seed=seed)
+    predict(engine, blocks, filling, samples=samples, seed=seed, first=first)
     return filling.table()
 
 
-def predict(engine: Engine, blocks: Blocks, filling: Filling, *, samples: int, seed: int) -> None:
+def predict(engine: Engine, blocks: Blocks, filling: Filling, *, samples: int, seed: int, first: int = 0) -> None:
     """Draw from p(wanted | observed cells) chunk by chunk, and hand the draws to a `Filling`.
 
     Args:
@@ -75,13 +83,15 @@ def predict(engine: Engine, blocks: Blocks, filling: Filling, *, samples: int, s
         filling: Says which rows and blocks are wanted, and collects the draws.
         samples: Importance samples K.
         seed: The seed.
+        first: Position of the first row.
     """
     draws = filling.draws if filling.draws > 1 else _PREDICTIVE
     for chunk in engine.chunks(len(filling.wanted), max(samples, draws)):
         rows = filling.wanted[chunk]
         part = take(blocks, rows)
-        params = resampled(engine, part, filling.blocks, samples=samples, draws=draws, seed=seed, rows=rows)
-        filling.add(draw_values(engine, params, seed, "impute", rows=rows))
+        at = rows + first
+        params = resampled(engine, part, filling.blocks, samples=samples, draws=draws, seed=seed, rows=at)
+        filling.add(draw_values(engine, params, seed, "impute", rows=at))
 
 
 def _incomplete(engine: Engine, blocks: dict[str, Block]) -> Array:

@@ -84,7 +84,7 @@ def table_facts(table: pa.Table, contract: Contract, seed: int = 0) -> TableFact
         fields = [fields[at] for at in np.sort(order[:_FIELDS])]
     rows = np.sort(rng.choice(table.num_rows, min(_ROWS, table.num_rows), replace=False))
     part = table.select([field.name for field in fields]).take(rows)
-    seen = [one for field in fields if (one := look(field.name, field.kind, part[field.name])) is not None]
+    seen = [one for field in fields if (one := look(field.name, field.kind, field.seen(part[field.name]))) is not None]
     codes = np.stack([codes_of(one)[0] for one in seen], 1) if seen else np.zeros((len(rows), 0), np.int64)
     numbers = np.stack([numbers_of(one, one.real) for one in seen], 1) if seen else np.zeros((len(rows), 0))
     dependence = total_dependence(codes, numbers, seed)

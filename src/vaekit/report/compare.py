@@ -43,7 +43,8 @@ class Pairs:
 
 def views(contract: Contract, names: Sequence[str], real: pa.Table, sampled: pa.Table) -> list[Seen]:
     """The fields as pictures need them; fields without a picture are left out."""
-    found = (look(name, contract[name].kind, real[name], sampled[name]) for name in names)
+    fields = (contract[name] for name in names)
+    found = (look(one.name, one.kind, one.seen(real[one.name]), one.seen(sampled[one.name])) for one in fields)
     return [seen for seen in found if seen is not None]
 
 

@@ -147,7 +147,7 @@ def traversals(engine: Engine, table: pa.Table, embedding: Array, told: Mapping[
     if engine.contract.names("condition"):
         middle = int(np.square(embedding - np.median(embedding, axis=0)).sum(1).argmin())
         at = table.slice(middle, 1)
-    real = {name: look(name, engine.contract[name].kind, table[name]) for name in told}
+    real = {name: look(name, engine.contract[name].kind, engine.contract[name].seen(table[name])) for name in told}
     known = {name: seen for name, seen in real.items() if seen is not None}
     found = []
     for dim in dims:
@@ -170,7 +170,7 @@ def _moves(engine: Engine, real: Mapping[str, Seen], walked: pa.Table, told: Map
             size = 1.0 - shares.get(texts[0], 0.0) / total if len(set(texts)) > 1 else 0.0
             moves.append(Move(name, seen.shape, values, None, size * told[name]))
             continue
-        there = look(name, engine.contract[name].kind, walked[name])
+        there = look(name, engine.contract[name].kind, engine.contract[name].seen(walked[name]))
         if there is None:
             continue
         if seen.shape == "vector":

@@ -75,7 +75,7 @@ def page(facts: Facts, *, rows: bool = True, title: str = "") -> str:
         sentence=sentence,
         card=card(facts),
         fits=fits,
-        largest=max((fit.alone - fit.nats for fit in fits), default=0.0),
+        largest=max([0.0, *(fit.alone - fit.nats for fit in fits)]),
         levels=LEVELS,
         pictures=_pictures(facts),
         show_rows=rows,
@@ -197,6 +197,6 @@ def _record(facts: Facts) -> list[tuple[str, str]]:
         if git := environment.get("git"):
             found.append(("git", f"{git.get('commit', '')}{' with changes' if git.get('dirty') else ''}"))
     if config := record.get("config"):
-        found.append(("settings", json.dumps(config, indent=1, default=str)))
-    found.append(("architecture", json.dumps(bundle.architecture.config, indent=1, default=str)))
+        found.append(("settings", json.dumps(config, indent=1, sort_keys=True, default=str)))
+    found.append(("architecture", json.dumps(bundle.architecture.config, indent=1, sort_keys=True, default=str)))
     return found

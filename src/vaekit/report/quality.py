@@ -94,7 +94,7 @@ def coverage(engine: Engine, table: pa.Table, names: Sequence[str], seed: int = 
     rng = generator(seed, "coverage")
     most = max(1, min(_MOST_ROWS, table.num_rows, _CELLS // (_DRAWS * len(used))))
     part = table.select(used).take(np.sort(rng.choice(table.num_rows, most, replace=False)))
-    real = {name: look(name, engine.contract[name].kind, part[name]) for name in names}
+    real = {name: look(name, engine.contract[name].kind, engine.contract[name].seen(part[name])) for name in names}
     truth = {name: seen.real for name, seen in real.items() if seen is not None and seen.shape in ("number", "time")}
     if not truth:
         return {}
@@ -107,7 +107,7 @@ def coverage(engine: Engine, table: pa.Table, names: Sequence[str], seed: int = 
         asked = mask & np.isfinite(truth[name])
         if not asked.any():
             continue
-        seen = look(name, engine.contract[name].kind, drawn[name])
+        seen = look(name, engine.contract[name].kind, engine.contract[name].seen(drawn[name]))
         if seen is None:
             continue
         draws, value = seen.real.reshape(_DRAWS, most)[:, asked], truth[name][asked]

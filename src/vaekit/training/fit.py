@@ -56,6 +56,7 @@ def train(
     resume: bool = False,
     progress: bool = True,
     inferred: bool = False,
+    total: int | None = None,
     stages: Callable[[TrainConfig, int], list[Stage]] = default_stages,
 ) -> Trained:
     """Train a VAE on a table.
@@ -68,6 +69,7 @@ def train(
         resume: Go on from the checkpoint in `out`.
         progress: Show progress on standard error.
         inferred: Nobody has looked at the contract: likelihoods are chosen by pilot fits unless ``choose`` says no.
+        total: Rows that the table is a sample of, if it is one; for the record.
         stages: Makes the stages from the sized configuration and the steps per epoch.
 
     Returns:
@@ -88,7 +90,7 @@ def train(
     training = config.training.sized(len(splits.train))
     record = {
         "config": msgspec.to_builtins(config) | {"training": msgspec.to_builtins(training)},
-        "data": data_record(table),
+        "data": data_record(table) | ({} if total in (None, table.num_rows) else {"sampled_from": total}),
         "environment": environment(),
         "rows": splits.sizes() | {"split": splits.by},
     }

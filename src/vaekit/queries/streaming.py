@@ -1,0 +1,80 @@
+"""A query over more rows than memory holds: batch by batch, with the answers that it would give to all at once."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from vaekit.errors import ContractError, QueryError
+from vaekit.queries.base import QUERIES, query
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from vaekit.fields.batches import Source
+    from vaekit.runtime.engine import Engine
+
+__all__ = ["Piece", "stream"]
+
+
+class Piece(NamedTuple):
+    """A batch of rows and its answer.
+
+    Args:
+        first: Position of its first row among all rows.
+        asked: The rows.
+        answer: What the query says of them.
+    """
+
+    first: int
+    asked: pa.Table
+    answer: pa.Table
+
+
+def stream(engine: Engine, name: str, data: Any, *, rows: int | None = None, **options: Any) -> Iterator[Piece]:
+    """Ask a query about a source of any size, batch by batch.
+
+    Row by row the answers are those of the query asked about all rows at once (within 1e-5 relative: single precision
+    depends on the size of a batch); with several draws each batch comes with all of its draws. All have one schema. A
+    source without rows gives one empty answer.
+
+    Args:
+        engine: The model.
+        name: Name of a query that takes a table and answers row by row.
+        data: Anything that `vaekit.fields.sources.open_source` takes.
+        rows: Most rows of a batch; 65,536 if not given.
+        options: Options of the query.
+
+    Yields:
+        One `Piece` per batch, in order.
+
+    Raises:
+        QueryError: If there is no such query, or it does not answer row by row.
+        ContractError: If the rows do not fit the contract; the row is counted from the start of the source.
+    """
+    able = {known: set(inspect.signature(one).parameters) for known, one in QUERIES.items()}
+    if "table" not in able.get(name, {"table"}):
+        streamable = ", ".join(sorted(known for known, takes in able.items() if "table" in takes))
+        raise QueryError(f"query {name!r} does not answer row by row; those that do: {streamable}")
+    source = engine.contract.source(data)
+    first, schema = 0, _schema(engine, name, source, options)
+    for batch in source.batches(rows):
+        place = {"first": first + options.get("first", 0)} if "first" in able[name] else {}
+        try:
+            answer = query(engine, name, batch, **options | place)
+        except ContractError as error:
+            raise error.after(first) from error
+        yield Piece(first, batch, answer if answer.schema == schema else answer.cast(schema))
+        first += batch.num_rows
+    if first == 0:
+        nothing = source.schema.empty_table()
+        yield Piece(0, nothing, query(engine, name, nothing, **options))
+
+
+def _schema(engine: Engine, name: str, source: Source, options: dict[str, Any]) -> pa.Schema:
+    """The schema of every answer: that of a row with nothing in it, which asks for all there can be."""
+    import pyarrow as pa
+
+    row = pa.table([pa.nulls(1, field.type) for field in source.schema], schema=source.schema)
+    return query(engine, name, row, **options).schema

@@ -81,7 +81,8 @@ def test_what_cannot_be_modelled_is_left_out_with_a_reason(name):
         (RNG.normal(size=N), "number", "gaussian"),
         (RNG.integers(0, 10, N), "category", "categorical"),  # flat: no count, and no sign of an order
         (RNG.integers(0, 50, N), "number", "gaussian"),
-        (RNG.binomial(6, 0.5, N), "category", "ordinal"),  # one peak: levels in order
+        (RNG.binomial(6, 0.5, N), "number", "gaussian"),  # one peak: amounts
+        (RNG.integers(0, 10, N).astype(float), "number", "gaussian"),  # floats without holes: amounts
         (RNG.choice([10, 20, 50], N), "number", "gaussian"),  # distances say that these are amounts
         (RNG.integers(-3, 10, N), "number", "gaussian"),
         (RNG.poisson(20.0, N) + 1, "number", "gaussian"),  # never zero

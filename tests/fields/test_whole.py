@@ -35,7 +35,8 @@ CASES = {
     "Pclass": (RNG.choice([1, 2, 3], N, p=[0.24, 0.21, 0.55]), "category", "model", "categorical"),
     "SEX": (RNG.integers(1, 3, N), "category", "model", "bernoulli"),
     "rating": (RNG.integers(1, 6, N), "category", "model", "ordinal"),
-    "q17": (peaked(1, 7), "category", "model", "ordinal"),
+    "q17": (peaked(1, 7), "number", "model", "gaussian"),
+    "q18": (RNG.integers(1, 8, N), "category", "model", "categorical"),
     "month": (RNG.integers(1, 13, N), "category", "model", "categorical"),
     "hours": (peaked(0, 80), "number", "model", "gaussian"),
     "visits": (RNG.poisson(1.5, N), "count", "model", "poisson"),
@@ -68,7 +69,7 @@ def test_whole_numbers_are_taken_for_what_they_are(name, form):
 
 def test_levels_of_numbers_in_text_are_in_the_order_of_the_numbers():
     values = [str(value) for value in peaked(1, 10).tolist()]
-    field = Contract.infer({"q": values})["q"]
+    field = Contract.infer({"rating": values})["rating"]
     assert field.levels == tuple(str(value) for value in sorted({int(value) for value in values}))
     assert field.likelihood == "ordinal"
 
@@ -94,3 +95,11 @@ def test_the_most_frequent_levels_are_kept_of_very_many():
     field = Contract.infer({"zip": values})["zip"]
     assert field.levels == tuple(range(1000, 3000))
     np.testing.assert_allclose(field.missing, counts[:1000].sum() / counts.sum())
+
+
+def test_a_value_that_training_never_saw_is_strange_but_no_error_where_values_are_amounts():
+    """Anomalies of a table of marks from 1 to 10, of which ordinary rows hold the lower ones, stay in reach."""
+    marks = np.minimum(1 + RNG.poisson(1.2, (N, 2)), 6)
+    contract = Contract.infer({"cell size": marks[:, 0], "cell shape": marks[:, 1].astype(float)})
+    assert {field.kind for field in contract.fields} <= {"number", "count"}
+    contract.validate({"cell size": [10], "cell shape": [9.0]})

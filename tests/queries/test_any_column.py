@@ -101,3 +101,20 @@ def test_a_category_of_hundreds_of_levels_is_modelled():
     scores = model.score({"group": [True, True], "level": ["never seen", None]})["score"].to_numpy()
     assert scores[0] == pytest.approx(scores[1], rel=1e-5)
     assert model.score({"group": [True], "level": ["v7"]})["score"][0].as_py() > scores[0] + 3  # log 300 is 5.7 nats
+
+
+def test_a_report_shows_columns_however_their_numbers_are_written(model, tmp_path):
+    from vaekit.fields import Contract
+    from vaekit.report.before import table_facts
+    from vaekit.report.compare import views
+
+    contract = model.contract
+    facts = table_facts(TABLE, Contract.infer(TABLE))
+    assert facts.ignored == ("id",)
+    names = contract.names("model")
+    seen = {one.name: one for one in views(contract, names, TABLE, model.sample(40, seed=0))}
+    assert set(seen) >= {" ", "a.b[0]/c:d", "größe ✓", "clock"}
+    amounts = seen["a.b[0]/c:d"].real
+    assert np.nanmax(amounts) == contract["a.b[0]/c:d"].bounds[1]
+    assert np.isnan(amounts).sum() == TABLE["a.b[0]/c:d"].to_pylist().count("n/a")
+    assert np.isnan(seen["x" * 300].real).sum() == TABLE["x" * 300].to_pylist().count(-999)

@@ -187,7 +187,8 @@ def _of_values(name: str, kind: pa.DataType, profile: Profile, even: bool, text:
         axis = not whole and even and profile.count >= MANY
         told = f"{CHECK}rises in equal steps: a time axis? role='time' or role='ignore'" if axis else ""
         return _with_note(Number.infer(name, kind, profile, text), told)
-    reading = read_whole(name, profile, even=even)
+    floats = pa.types.is_floating(kind) and not profile.missing
+    reading = read_whole(name, profile, even=even, floats=floats)
     if reading.kind == "identifier":
         blank = Number.blank(name, kind, "ignore") if text is None else Category.blank(name, kind, "ignore")
         return _with_note(blank, reading.note)

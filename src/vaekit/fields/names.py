@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["says_code", "says_cycle", "says_identifier", "says_order", "says_year", "words"]
+__all__ = ["says_amount", "says_code", "says_cycle", "says_identifier", "says_order", "says_year", "words"]
 
 _SPLIT = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_]+")
 _IDENTIFIER = frozenset({
@@ -29,8 +29,12 @@ _CODE = frozenset({
 _ORDER = frozenset({
     "rate", "rating", "ratings", "score", "stars", "star", "grade", "level", "lvl", "likert", "severity", "stage",
     "quality", "satisfaction", "agreement", "priority", "tier", "importance", "opinion", "pain",
-    "educ", "religious", "happy", "exposure", "dose", "size", "age", "day", "days", "week", "weeks", "time", "visit",
-    "wave", "period", "round", "trial", "session", "step", "frequency",
+    "religious", "happy",
+})  # fmt: skip
+_AMOUNT = frozenset({
+    "size", "age", "time", "dose", "exposure", "day", "days", "week", "weeks", "months", "years", "hours", "visit",
+    "wave", "period", "round", "trial", "session", "step", "steps", "frequency", "freq", "count", "num", "number", "n",
+    "amount", "length", "height", "width", "weight", "distance", "duration", "children", "kids", "rooms",
 })  # fmt: skip
 _YEAR = frozenset({
     "year", "yr", "yyyy", "jahr", "annee", "ano", "anno",
@@ -89,6 +93,16 @@ def says_order(name: str) -> bool:
         (True, False)
     """
     return not _ORDER.isdisjoint(words(name))
+
+
+def says_amount(name: str) -> bool:
+    """Whether a column is called something that is measured or counted.
+
+    Example:
+        >>> says_amount("cell size"), says_amount("num_rooms"), says_amount("sex")
+        (True, True, False)
+    """
+    return not _AMOUNT.isdisjoint(words(name))
 
 
 def says_year(name: str) -> bool:

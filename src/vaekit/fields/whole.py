@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vaekit.fields.count import looks_like_count
-from vaekit.fields.names import says_code, says_cycle, says_identifier, says_order, says_year
+from vaekit.fields.names import says_amount, says_code, says_cycle, says_identifier, says_order, says_year
 from vaekit.fields.profile import HUGE, Profile
 
 __all__ = ["CHECK", "MANY", "Reading", "even_steps", "read_whole", "recurs"]
@@ -20,7 +20,7 @@ PER_LEVEL = 10  # rows per level that make levels worth learning
 NAMED_PER_LEVEL = 3  # the same where the name says that there are only kinds
 ROWS = 20
 COUNTED = 4  # fewer different values are no counts: three levels say little of a law on all whole numbers
-ORDERED = 5  # levels from which the shape of a histogram tells an order
+PEAKED = 4  # values from which the shape of a histogram tells amounts
 YEARS = (1800.0, 2100.0)
 MANY = 50  # rows from which numbers that never repeat are suspicious
 DENSE = 3.0  # unique whole numbers that fill at least a third of their range number something
@@ -36,17 +36,20 @@ class Reading(NamedTuple):
     note: str = ""
 
 
-def read_whole(name: str, profile: Profile, *, even: bool = False) -> Reading:
+def read_whole(name: str, profile: Profile, *, even: bool = False, floats: bool = False) -> Reading:
     """What a column of whole numbers is.
 
-    No order is assumed without a sign of one, since categorical levels can take any shape and ordered ones cannot: few
-    neighbouring values are ordinal if the name says so, or if there are five or more and their histogram has one peak,
-    as amounts and ratings have; else they are codes.
+    Levels are only those that the training rows hold, and any other value breaks the contract; so amounts must not be
+    taken for levels. Few neighbouring values are levels if the name says so, in an order if the name says that. Without
+    a telling name they are amounts if their histogram has one peak, as amounts and ratings have; else they are codes,
+    without an order, since such levels can take any shape and ordered ones cannot. Floats without holes were meant as
+    amounts.
 
     Args:
         name: Name of the column.
         profile: Its distinct values; three at least, all whole.
         even: Whether its values change by one equal step from row to row.
+        floats: Whether they are floats, and none is missing (with holes, whole numbers become floats).
     """
     values, rows = profile.values, profile.count
     distinct, low, high = len(values), float(values[0]), float(values[-1])
@@ -65,11 +68,10 @@ def read_whole(name: str, profile: Profile, *, even: bool = False) -> Reading:
         return Reading("categorical", "taken as codes because of the name; kind='number' if they are amounts")
     if (not few or distinct >= COUNTED) and looks_like_count(profile):
         return Reading("count")
-    if not few:
+    if not few or floats or says_amount(name) or (distinct >= PEAKED and _one_peak(profile)):
         return Reading("number")
-    if distinct >= ORDERED and _one_peak(profile):
-        return Reading("ordinal", f"{distinct} neighbouring values: ordered levels; kind='number' if they are amounts")
-    return Reading("categorical", f"{distinct} neighbouring values: codes; likelihood='ordinal' if they have an order")
+    told = f"{distinct} neighbouring values: taken as codes; kind='number' if they are amounts"
+    return Reading("categorical", told)
 
 
 def recurs(distinct: int, rows: int) -> bool:

@@ -143,7 +143,7 @@ def test_resuming_a_finished_run_changes_nothing(table, contract, tmp_path):
 
 def test_resume_refuses_other_settings_with_a_diff(table, contract, tmp_path):
     run(table, contract, out=tmp_path)
-    with pytest.raises(ConfigError, match=r"learning_rate: 0.002 → 0.1"):
+    with pytest.raises(ConfigError, match=r"learning_rate: 0.004 → 0.1"):
         run(table, contract, out=tmp_path, resume=True, learning_rate=0.1)
     with pytest.raises(ConfigError, match="data"):
         run(table.slice(0, 150), contract, out=tmp_path, resume=True)

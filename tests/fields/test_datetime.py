@@ -238,3 +238,35 @@ def test_real_weather_has_its_hours():
     assert (field.kind, field.likelihood, field.written) == ("datetime", "calendar", "%Y-%m-%dT%H:%M:%SZ")
     assert field.lattice.delta == 3600
     assert field.bounds_text == ("2013-01-01T06:00:00Z", "2013-12-30T23:00:00Z")
+
+
+@pytest.mark.parametrize("kind", [pa.date32(), pa.timestamp("us"), pa.timestamp("us", tz="Europe/Paris")])
+def test_dictionaries_of_times_come_back_as_dictionaries(kind):
+    stamps = pa.array(HOURS[:400].floor("D").tz_localize("UTC")).cast(pa.timestamp("us", tz="UTC")).cast(pa.int64())
+    column = pa.array(stamps.to_numpy(), pa.timestamp("us")).cast(pa.timestamp("us"))
+    column = column.cast(pa.int64()).cast(kind) if getattr(kind, "tz", None) else column.cast(kind)
+    table = pa.table({"t": column.dictionary_encode()})
+    contract, again = round_trip(table)
+    assert contract["t"].kind == "datetime"
+    assert str(contract)
+    assert again["t"].to_pylist() == table["t"].to_pylist()
+    assert again["t"].type == table["t"].type
+
+
+def test_a_grid_is_that_of_all_rows_however_many():
+    seconds = np.arange(300_000, dtype=np.int64) * 1_000_000
+    late = seconds.copy()
+    late[-1] += 250_000
+    for micro, expected in ((seconds, 1.0), (late, None)):
+        parts = [
+            pa.table({"t": pa.array(micro[start : start + 50_000], pa.timestamp("us"))})
+            for start in range(0, 300_000, 50_000)
+        ]
+        grid = Contract.infer(parts)["t"].lattice
+        assert (grid and grid.delta) == expected
+
+
+def test_text_cannot_be_seconds():
+    contract = Contract.infer({"t": ["2020-01-01", "2020-01-02", "2020-02-01"]}).replace("t", written="s")
+    with pytest.raises(ContractError, match="wrong type"):
+        contract.fit({"t": ["zz", "2"]})

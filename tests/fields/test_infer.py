@@ -164,3 +164,19 @@ def test_moments_choose_the_count_likelihood(rate):
         profile = Profile.of_values(values.astype(float))
         assert count_likelihood(profile).startswith(name)
         assert looks_like_count(profile) or name == "zero_inflated_"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [f"{v:.17f}" for v in np.random.default_rng(0).random(60)],
+        ["١٢٣", "٤٥", "٦", "٧٨"] * 15,
+        pa.DictionaryArray.from_arrays(pa.array([0, 1, 2] * 20), pa.array([0.0, -0.0, 3.5])),
+    ],
+    ids=["many decimals", "other digits", "two zeros"],
+)
+def test_odd_numbers_have_a_field_that_reads_them(values):
+    table = to_arrow({"x": values, "y": np.arange(60) % 7})
+    contract = Contract.infer(table)
+    contract.validate(table)
+    assert contract.fit(table)["x"].kind in ("number", "category")

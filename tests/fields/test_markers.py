@@ -79,3 +79,8 @@ def test_markers_survive_json_and_toml(tmp_path):
     for suffix in (".json", ".toml"):
         contract.save(tmp_path / f"contract{suffix}")
         assert Contract.load(tmp_path / f"contract{suffix}") == contract
+
+
+def test_markers_of_a_single_precision_column():
+    column = pa.chunked_array([pa.array([1.5, -999.9, 2.5, -999.9], pa.float32())])
+    assert without(column, (-999.9,)).null_count == 2

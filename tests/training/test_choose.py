@@ -198,3 +198,23 @@ def test_time_spent_on_choosing_is_not_spent_twice(table, quick, monkeypatch):
     monkeypatch.setattr(Loop, "run", spy)
     vk.fit(table, epochs=1, max_seconds=30.0, progress=False, **SMALL)
     assert seen == [28.5]
+
+
+def test_counts_in_text_and_columns_without_a_value_in_the_pilots_do_not_stop_a_fit():
+    rng = np.random.default_rng(0)
+    sparse = np.full(900, np.nan)
+    sparse[:6] = rng.normal(size=6)
+    rows = pa.table(
+        {
+            "calls": [f"${k}" for k in rng.poisson(3, 900)],
+            "x": rng.normal(size=900),
+            "sparse": pa.array(sparse, from_pandas=True),
+        }
+    )
+    contract = vk.Contract.infer(rows)
+    assert contract["calls"].kind == "count"
+    assert contract["sparse"].role == "model"
+    late = rows.slice(6)
+    config = TrainConfig(epochs=400).sized(late.num_rows)
+    found = choose(late, contract, ModelConfig(width=8, depth=1, latent=2), config, seed=0, device=torch.device("cpu"))
+    assert set(found.record["columns"]) == {"calls", "x"}

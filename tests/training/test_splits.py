@@ -36,6 +36,18 @@ def test_time_splits_are_ordered_and_keep_an_instant_together(visits):
     assert len(parts.valid) == pytest.approx(60, abs=5)
 
 
+def test_markers_are_no_instants_and_numbers_in_text_sort_as_numbers():
+    rng = np.random.default_rng(0)
+    years = pa.array([f"{year}-06-01" if year % 7 else "?" for year in range(1900, 2000)])
+    price = [f"${cents / 100:.2f}" for cents in range(50, 10_050, 100)]
+    table = pa.table({"x": rng.normal(size=100), "when": years, "price": price})
+    inferred = Contract.infer(table)
+    parts = split(table, inferred.replace("when", role="time"), 0.1, 0.2, seed=0)
+    assert {row for row in range(100) if years[row].as_py() == "?"} <= set(parts.train.tolist())
+    parts = split(table, inferred.replace("price", kind="number", text={"prefix": "$"}, role="time"), 0.1, 0.2, seed=0)
+    assert parts.calibration.tolist() == list(range(80, 100))
+
+
 def test_rows_without_an_instant_train(visits):
     holes = visits.set_column(1, "when", pa.array([None, *visits["when"].to_pylist()[1:]]))
     parts = split(holes, Contract.infer(holes).replace("when", role="time"), 0.1, 0.2, seed=0)

@@ -48,10 +48,11 @@ def fit(
 ) -> Model:
     """Learn the joint distribution of the rows of a table.
 
-    Rows are split at random into training, early stopping and calibration. Transforms are fitted on training rows only,
-    training keeps the weights with the best validation ELBO, and the calibration rows, which neither saw, make the
-    conformal p-values of `score` and `detect` honest. If the contract is inferred here, short pilot fits choose the
-    likelihood of every number and count first; ``choose=False`` switches that off.
+    Rows are split into training, early stopping and calibration, at random or by the fields of role ``time`` and
+    ``entity``. Transforms are fitted on training rows only, training keeps the weights with the best validation ELBO,
+    and the calibration rows, which neither saw, make the conformal p-values of `score` and `detect` honest. If the
+    contract is inferred here, short pilot fits first choose the likelihood of numbers and counts that are set up by
+    default; ``choose=False`` switches that off.
 
     Args:
         table: pandas, Polars, Arrow, a dict of arrays, a 2-D array, a path to Parquet (file or folder), CSV or Arrow,

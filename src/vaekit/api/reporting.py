@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vaekit.errors import ConfigError
-from vaekit.fields.tables import to_arrow
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -81,9 +80,11 @@ def rows_of(bundle: Bundle, data: Any) -> Rows:
     """
     from vaekit.report import Rows
 
-    table = to_arrow(data)
+    table = bundle.contract.table(data)
     record = bundle.run
     known = record.get("data", {})
+    if table.num_rows == known.get("sampled_from"):
+        return Rows(table, "rows that were given, which training has seen in part")
     if (table.num_rows, table.num_columns) != (known.get("rows"), known.get("columns")):
         return Rows(table)
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -70,9 +71,15 @@ def _ask(
     sums: Counter[str] = Counter()
     advance = Advance(query, source.rows)
 
+    def _clean(table: pa.Table) -> pa.Table:
+        for name in set(table.column_names) & set(model.contract.names()):
+            at = table.column_names.index(name)
+            table = table.set_column(at, name, model.contract[name].clean(table[name]))
+        return table
+
     def answers() -> Iterator[pa.Table]:
         for _, asked, answer in stream(model.engine, query, source, **given):
-            sums.update({"rows": asked.num_rows} | (counted(asked, answer) if counted else {}))
+            sums.update({"rows": asked.num_rows} | (counted(_clean(asked), answer) if counted else {}))
             yield answer
             advance.at(sums["rows"])
 
@@ -225,14 +232,21 @@ def impute(
         backend=backend,
         out=out,
         as_json=as_json,
-        counted=_holes,
+        counted=partial(_holes, draws),
         told=lambda sums: {"missing": int(sums["missing"]), "still_missing": int(sums["still_missing"])},
     )
 
 
-def _holes(asked: pa.Table, answer: pa.Table) -> dict[str, float]:
-    """How many cells were missing, and how many still are (those of fields that are not modelled)."""
+def _holes(draws: int, asked: pa.Table, answer: pa.Table) -> dict[str, float]:
+    """How many cells were missing, and how many still are in each draw (those of fields that are not modelled)."""
+    from vaekit.fields.category import Category, missing_count
+
     shared = [name for name in asked.column_names if name in answer.column_names]
-    before = sum(asked[name].null_count for name in shared)
-    after = sum(answer[name].null_count for name in shared)
-    return {"missing": before, "still_missing": after}
+    before, after = (
+        sum(
+            missing_count(table[name]) if Category.accepts(table[name].type) else table[name].null_count
+            for name in shared
+        )
+        for table in (asked, answer)
+    )
+    return {"missing": before, "still_missing": after / draws}

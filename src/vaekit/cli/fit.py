@@ -74,6 +74,8 @@ def fit(
         asked = edited(data, contract, role, kind, likelihood, field)
     flags = {"preset": preset, "seed": seed, "epochs": epochs, "max_seconds": max_seconds, "device": device}
     wanted = {name: value for name, value in flags.items() if value is not None}
+    # a contract that was inferred here leaves likelihoods open, whatever flags changed in it
+    still_open = asked is not None and not (contract or likelihood or config)
     start = time.perf_counter()
     try:
         model = train(
@@ -85,7 +87,7 @@ def fit(
             resume=resume,
             progress=progress,
             report=report and (rows or "no-rows"),
-            **merged(wanted, setting),
+            **({"choose": True} if still_open else {}) | merged(wanted, setting),
         )
     except KeyboardInterrupt:
         say(f"interrupted; the same command with --resume goes on where {out} was stopped")

@@ -51,8 +51,6 @@ def parse_type(text: str) -> pa.DataType:
     """
     if (plain := _plain(text)) is not None:
         return plain
-    if match := _ZONED.fullmatch(text):
-        return pa.timestamp(match["unit"], match["zone"])
     if (match := _DICTIONARY.fullmatch(text)) and match["indices"] in _PLAIN:
         values = _plain(match["values"])
         if values is not None:
@@ -70,6 +68,8 @@ def parse_type(text: str) -> pa.DataType:
 
 def _plain(text: str) -> pa.DataType | None:
     """The type of a text that names no type of values inside."""
+    if match := _ZONED.fullmatch(text):
+        return pa.timestamp(match["unit"], match["zone"])
     if match := _DECIMAL.fullmatch(text):
         make = {"32": "decimal32", "64": "decimal64", "128": "decimal128", "256": "decimal256"}[match["bits"]]
         return getattr(pa, make)(int(match["precision"]), int(match["scale"]))

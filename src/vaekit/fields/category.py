@@ -284,7 +284,7 @@ def levels_of(column: Column, *, spelled: bool = False) -> list[Level]:
         declared = [level for chunk in column.chunks for level in chunk.dictionary.to_pylist()]
         return [level for level in dict.fromkeys(declared) if level is not None]
     values = plain(column).unique().to_pylist()
-    return _as_levels(sorted({value for value in values if value is not None and _finite(value)}))
+    return _as_levels(sorted({_plain_zero(value) for value in values if value is not None and _finite(value)}))
 
 
 def common_levels(column: Column) -> tuple[list[Level], Codes]:
@@ -297,14 +297,22 @@ def common_levels(column: Column) -> tuple[list[Level], Codes]:
     import pyarrow.compute as pc
 
     values, counts = pc.value_counts(plain(column).drop_null()).flatten()
-    pairs = [pair for pair in zip(values.to_pylist(), counts.to_pylist(), strict=True) if _finite(pair[0])]
-    pairs.sort()
+    found: dict[Any, int] = {}
+    for value, count in zip(values.to_pylist(), counts.to_pylist(), strict=True):
+        if _finite(value):
+            found[_plain_zero(value)] = found.get(_plain_zero(value), 0) + count
+    pairs = sorted(found.items())
     return _as_levels([value for value, _ in pairs]), np.array([count for _, count in pairs], dtype=np.int64)
 
 
 def _finite(value: Any) -> bool:
     """Whether a value can be a level: infinite numbers and NaN cannot."""
     return not isinstance(value, float) or math.isfinite(value)
+
+
+def _plain_zero(value: Any) -> Any:
+    """The value itself, but for a zero with a sign."""
+    return value + 0.0 if isinstance(value, float) else value
 
 
 def _as_levels(found: list[Any]) -> list[Level]:

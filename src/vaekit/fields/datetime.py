@@ -16,7 +16,6 @@ from vaekit.errors import ContractError
 from vaekit.fields import numeric
 from vaekit.fields.arrow_types import is_text, parse_type, value_type
 from vaekit.fields.base import Codec, Column, Field, Float, Role
-from vaekit.fields.lattice import find_lattice
 from vaekit.fields.number import RESOLUTION, Number, NumberCodec
 from vaekit.fields.numeric import NumericCodec
 from vaekit.fields.profile import Profile
@@ -128,9 +127,8 @@ class Datetime(Number, frozen=True, kw_only=True, tag="datetime"):
         if profile.count == 0:
             raise ContractError("the column holds no points in time", field=self.name)
         values = profile.values
-        whole = bool(np.all(values == np.floor(values)))
-        grid = find_lattice(values, profile.count, whole=whole, precision=1e-15)
-        line = len(values) <= _MANY or values[-1] - values[0] < 2 * WEEK or _monthly(values)
+        grid = profile.lattice(whole=profile.whole, precision=1e-15)
+        line = profile.distinct <= _MANY or values[-1] - values[0] < 2 * WEEK or _monthly(values)
         field = msgspec.structs.replace(self, lattice=grid, likelihood="gaussian" if line else "calendar")
         return field.fitted(profile)
 

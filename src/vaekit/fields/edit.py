@@ -79,6 +79,8 @@ def _reinterpret(field: Field, kind: str, *, written: bool) -> Field:
     except ContractError as error:
         raise ConfigError(f"field {field.name!r}: a column of type {field.type} cannot be a {kind}") from error
     numeric = issubclass(target, Numeric)
+    text = field.text if isinstance(field, Numeric) else None
+    written = written or text is not None
     if not target.accepts(arrow) and not (numeric and written and is_text(value_type(arrow))):
         more = "; if it holds numbers, text={} says how they are written" if numeric and is_text(arrow) else ""
         raise ConfigError(f"field {field.name!r}: a column of type {field.type} cannot be a {kind}{more}")
@@ -86,7 +88,9 @@ def _reinterpret(field: Field, kind: str, *, written: bool) -> Field:
     levels = field.levels if isinstance(field, Category) else ()
     counted = isinstance(field, Count) or (levels and all(type(level) is int for level in levels))
     if isinstance(blank, Number) and counted:
-        return msgspec.structs.replace(blank, lattice=Lattice(step=1))
+        blank = msgspec.structs.replace(blank, lattice=Lattice(step=1))
+    if isinstance(blank, Number | Count) and blank.kind != "datetime":
+        blank = msgspec.structs.replace(blank, text=text)
     return blank
 
 

@@ -69,8 +69,9 @@ def sentinels(profile: Profile) -> tuple[int | float, ...]:
             rest = values[low + 1 : high] if sign < 0 else values[low : high - 1]
             reach = max(float(rest[-1] - rest[0]), 1e-9 * abs(value))
             near = float(rest[0]) - value if sign < 0 else value - float(rest[-1])
-            if sign * value > 0 and value in _NUMBERS and counts[end] >= _OFTEN and near >= _FAR[sign] * reach:
-                found.append(int(value) if value.is_integer() else value)
+            marker = next((one for one in _NUMBERS if abs(value - one) <= profile.precision * abs(one)), None)
+            if marker is not None and sign * value > 0 and counts[end] >= _OFTEN and near >= _FAR[sign] * reach:
+                found.append(int(marker) if float(marker).is_integer() else marker)
                 low, high = (low + 1, high) if sign < 0 else (low, high - 1)
                 break
         else:
@@ -100,6 +101,8 @@ def without(column: pa.ChunkedArray, markers: Sequence[str | int | float]) -> pa
         hit = pc.is_in(pc.utf8_trim_whitespace(column.cast(pa.large_string())), value_set=wanted)
     elif is_numeric(kind) and not pa.types.is_temporal(kind):
         wanted = pa.array([float(marker) for marker in markers if not isinstance(marker, str)], pa.float64())
+        if pa.types.is_floating(kind):  # a marker as the column would hold it
+            wanted = wanted.cast(kind, safe=False).cast(pa.float64())
         hit = pc.is_in(column.cast(pa.float64(), safe=False), value_set=wanted)
     else:
         return column

@@ -21,7 +21,8 @@ _CURRENCY = r"US\$|[$€£¥₹₽₩₺₪฿]|(?:USD|EUR|GBP|CHF|JPY|CNY|INR|C
 _BODY = r"\d[\d.,'’\u00a0\u202f ]*\d|\d|[.,]\d+|\d+[.,]"
 _SHAPE = re.compile(
     rf"(?P<open>\()?(?P<sign>[-+−]?)(?P<prefix>(?:{_CURRENCY})\s?)?(?P<sign2>[-+−]?)(?P<body>{_BODY})"
-    rf"(?P<exponent>[eE][-+]?\d+)?(?P<suffix>\s?(?:%|‰|{_CURRENCY}))?(?P<close>\))?"
+    rf"(?P<exponent>[eE][-+]?\d+)?(?P<suffix>\s?(?:%|‰|{_CURRENCY}))?(?P<close>\))?",
+    re.ASCII,  # what Arrow reads as digits
 )
 _GROUPS = {",": ",", ".": r"\.", " ": " ", "\u00a0": "\u00a0", "\u202f": "\u202f", "'": "'", "’": "’"}
 _DIGITS = 15  # more do not fit a float
@@ -146,7 +147,7 @@ def find_number_text(values: Sequence[str]) -> tuple[NumberText, tuple[str, ...]
         suffix=max(suffixes, key=len),
         decimal=decimal,
         thousands=thousands,
-        decimals=after.pop() if len(after) == 1 and not exponents else None,
+        decimals=after.pop() if len(after) == 1 and max(after) <= _DIGITS and not exponents else None,
         parentheses=any(shape["open"] for shape in found),
     )
     return made, markers
@@ -171,7 +172,7 @@ def _separators(bodies: Sequence[str]) -> tuple[str, str] | str | None:
         if used <= {decimal, thousands} and (thousands in used or not thousands):
             group = _GROUPS.get(thousands, "")
             whole = rf"(?:\d{{1,3}}(?:{group}\d{{3}})+|\d{{1,3}})" if thousands else r"\d*"
-            shape = re.compile(rf"{whole}(?:{re.escape(decimal)}\d*)?")
+            shape = re.compile(rf"{whole}(?:{re.escape(decimal)}\d*)?", re.ASCII)
             if all(shape.fullmatch(body) for body in bodies):
                 fits.append((decimal, thousands))
     fits = [fit for fit in fits if fit[0] in used or fit[0] == "." or fit[1] == "."]

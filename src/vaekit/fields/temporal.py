@@ -55,7 +55,7 @@ def read_seconds(field: Field, column: Column, written: str) -> Float:
     if pa.types.is_dictionary(column.type):
         column = plain(column)
     if is_text(kind) or pa.types.is_integer(kind):
-        if not written:
+        if not written or (is_text(kind) and written in _PER_SECOND):
             raise wrong_type(field, f"dates or timestamps ({field.type})", column.type)
         moments = _parsed(column, written)
         lost = pc.and_(pc.is_null(moments), pc.is_valid(column)).to_numpy()
@@ -81,6 +81,8 @@ def write_seconds(seconds: Float, kind: pa.DataType, written: str, lattice: Latt
     """The inverse of `read_seconds`, exact on the grid of the lattice; NaN becomes null."""
     import pyarrow.compute as pc
 
+    if pa.types.is_dictionary(kind):
+        return write_seconds(seconds, kind.value_type, written, lattice).dictionary_encode().cast(kind)
     missing = np.isnan(seconds)
     mask = missing if missing.any() else None
     if pa.types.is_date(kind):

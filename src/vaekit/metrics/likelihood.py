@@ -6,7 +6,7 @@ import numpy as np
 
 from vaekit.arrays import Array
 
-__all__ = ["effective_samples", "log_mean_exp", "normalized_weights"]
+__all__ = ["effective_samples", "log_mean_exp", "normalized_weights", "standard_error"]
 
 
 def log_mean_exp(log_weight: Array) -> Array:
@@ -53,3 +53,13 @@ def effective_samples(log_weight: Array) -> Array:
     """
     effective: Array = 1.0 / np.square(normalized_weights(log_weight)).sum(0)
     return effective
+
+
+def standard_error(values: Array) -> float:
+    """Standard error of the mean of some rows; 0 for a single one, which has no spread to tell it by.
+
+    Example:
+        >>> standard_error(np.array([1.0, 3.0]))
+        1.0
+    """
+    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0

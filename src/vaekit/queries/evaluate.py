@@ -10,7 +10,7 @@ from vaekit.arrays import Array, Blocks, generator, take
 from vaekit.metrics.conditional import conditional_nats
 from vaekit.metrics.copula import Copula
 from vaekit.metrics.latent import active_units, mutual_information
-from vaekit.metrics.likelihood import log_mean_exp
+from vaekit.metrics.likelihood import log_mean_exp, standard_error
 from vaekit.metrics.marginals import Marginals, by_field
 from vaekit.queries.base import count, model_specs, weigh
 from vaekit.queries.embed import centre
@@ -92,8 +92,11 @@ def _baselines(
     for name, theirs in rivals.items():
         gain = theirs + bound
         figures[f"{name}_nats"] = float(theirs.mean())
-        figures[f"{name}_gain"] = {"nats": float(gain.mean()), "se": _se(gain)}
-    figures["shift"] = {"nats": float(here.mean() - there.mean()), "se": float(np.hypot(_se(here), _se(there)))}
+        figures[f"{name}_gain"] = {"nats": float(gain.mean()), "se": standard_error(gain)}
+    figures["shift"] = {
+        "nats": float(here.mean() - there.mean()),
+        "se": float(np.hypot(standard_error(here), standard_error(there))),
+    }
     return figures, alone
 
 
@@ -125,11 +128,6 @@ def _information(engine: Engine, blocks: Blocks, baseline: dict[str, Array], see
         for name, nats in found.items():
             gains[name].append(baseline[name][some] - nats)
     return {name: float(np.concatenate(parts).mean()) for name, parts in gains.items()}
-
-
-def _se(values: Array) -> float:
-    """Standard error of a mean over rows; 0 for a single row, which has no spread to tell it by."""
-    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
 
 
 def _percentiles(values: Array) -> dict[str, float]:

@@ -17,11 +17,12 @@ import pyarrow as pa
 import torch
 
 from vaekit.arrays import Array, Block, draw, generator, take
+from vaekit.fields.category import missing_count
 from vaekit.fields.contract import Contract
 from vaekit.fields.count import Count
 from vaekit.fields.number import Number
 from vaekit.metrics.conditional import Run, conditional_nats
-from vaekit.metrics.likelihood import log_mean_exp
+from vaekit.metrics.likelihood import log_mean_exp, standard_error
 from vaekit.nn.build import ModelConfig, build
 from vaekit.nn.primitives import PRIMITIVES
 from vaekit.nn.vae import VAE
@@ -112,22 +113,31 @@ def choose(
     Returns:
         The choice.
     """
-    asked, steps = candidates(contract), _steps(training, table.num_rows)
+    steps = _steps(training, table.num_rows)
     seconds = SHARE * training.max_seconds if training.max_seconds else None
-    if not asked or table.num_rows < LEAST_ROWS or steps < STEPS[0] or (seconds and seconds < LEAST_SECONDS):
+    if (
+        not candidates(contract)
+        or table.num_rows < LEAST_ROWS
+        or steps < STEPS[0]
+        or (seconds and seconds < LEAST_SECONDS)
+    ):
         return None
     began = time.monotonic()
     rows = _subset(table, steps * (training.batch_size or 1), seed)
     parts = split(rows, contract, min(0.2, HELD_OUT / rows.num_rows), 0.0, seed)
     seen, unseen = (rows.take(pa.array(part)) for part in (parts.train, parts.valid))
-    pilots = _Pilots(seen, unseen, contract, model, training, steps, seconds, seed, device)
+    there = _without_empty(contract, seen)
+    asked = candidates(there)
+    if not asked:
+        return None
+    pilots = _Pilots(seen, unseen, there, model, training, steps, seconds, seed, device)
     say(f"choosing likelihoods of {len(asked['mixture'])} columns by pilot fits of {steps} steps")
     found = {"default": pilots.run({})} | {name: pilots.run(changes) for name, changes in asked.items()}
-    columns, changes = _compare(contract, asked, found)
+    columns, changes = _compare(there, asked, found)
     record: dict[str, Any] = {"rows": rows.num_rows, "held_out": unseen.num_rows, "steps": steps, "columns": columns}
     if changes:
         both = pilots.run(changes, conditional=False).row - found["default"].row
-        record["gain"], record["error"] = float(both.mean()), _error(both)
+        record["gain"], record["error"] = float(both.mean()), standard_error(both)
         if both.mean() <= 0.0:
             changes = {}
     for name, column in columns.items():
@@ -150,6 +160,14 @@ def _subset(table: pa.Table, wanted: int, seed: int) -> pa.Table:
     if table.num_rows <= most:
         return table
     return table.take(np.sort(generator(seed, "pilot rows").choice(table.num_rows, most, replace=False)))
+
+
+def _without_empty(contract: Contract, rows: pa.Table) -> Contract:
+    """The contract for pilots: sparse fields of which these rows hold no value are left out."""
+    for field in contract.fields:
+        if field.role in ("model", "condition") and missing_count(field.clean(rows[field.name])) == rows.num_rows:
+            contract = contract.replace(field.name, role="ignore")
+    return contract
 
 
 def _changed(contract: Contract, changes: Changes) -> Contract:
@@ -248,13 +266,8 @@ def _compare(
         for pilot, changed in asked.items():
             gain = base - found[pilot].columns[name]
             label = ".".join(str(value) for value in changed[name].values())
-            nats[label], errors[label] = float(found[pilot].columns[name].mean()), _error(gain)
+            nats[label], errors[label] = float(found[pilot].columns[name].mean()), standard_error(gain)
             if gain.mean() > max(best, MARGIN * errors[label]):
                 best, chosen, changes[name] = float(gain.mean()), label, dict(changed[name])
         columns[name] = {"default": default, "chosen": chosen, "nats": nats, "errors": errors}
     return columns, changes
-
-
-def _error(differences: Array) -> float:
-    """Standard error of a mean."""
-    return float(differences.std(ddof=1) / np.sqrt(len(differences)))

@@ -11,6 +11,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from vaekit.fields.arrow_types import is_number, is_text
+from vaekit.fields.category import plain
 from vaekit.version import __version__
 
 __all__ = ["data_record", "environment"]
@@ -40,6 +42,21 @@ def environment() -> dict[str, Any]:
     }
 
 
+def _canonical(table: pa.Table) -> pa.Table:
+    """The table with text in one layout, and with nothing but zeros under missing numbers."""
+    columns = {}
+    for index, column in enumerate(table.columns):
+        kind = column.type
+        inner = kind.value_type if pa.types.is_dictionary(kind) else kind
+        if is_text(inner):
+            column = plain(column)
+        elif is_number(kind) and column.null_count:
+            columns[f"{index} is there"] = column.is_valid()
+            column = column.fill_null(0)
+        columns[f"{index} {table.column_names[index]}"] = column
+    return pa.table(columns)
+
+
 def data_record(table: pa.Table) -> dict[str, Any]:
     """Rows, columns and a content hash of a table: the snapshot that a model was made from.
 
@@ -47,11 +64,11 @@ def data_record(table: pa.Table) -> dict[str, Any]:
         table: The table.
 
     Returns:
-        ``rows``, ``columns`` and ``sha256`` of schema and values, whatever the chunking.
+        ``rows``, ``columns`` and ``sha256`` of names, types and values, whatever the chunks and the layout of text.
     """
     digest = hashlib.sha256()
     sink = pa.PythonFile(_Hashing(digest), mode="w")
-    plain = table.replace_schema_metadata(None).combine_chunks()
+    plain = _canonical(table.replace_schema_metadata(None)).combine_chunks()
     with pa.ipc.new_stream(sink, plain.schema) as writer:
         for batch in plain.to_batches(max_chunksize=65_536):
             writer.write_batch(batch)

@@ -10,7 +10,7 @@ import pyarrow as pa
 from vaekit.arrays import Array, generator
 from vaekit.errors import TrainingError
 from vaekit.fields.contract import Contract
-from vaekit.fields.datetime import Datetime
+from vaekit.fields.numeric import Numeric
 
 __all__ = ["Splits", "split"]
 
@@ -117,9 +117,10 @@ def _codes(table: pa.Table, contract: Contract, names: tuple[str, ...], ordered:
     missing = np.zeros(table.num_rows, bool)
     for name in names:
         field = contract[name]
-        column = table[name].combine_chunks()
-        if isinstance(field, Datetime):  # text need not sort as time does
-            column = pa.array(field.read(table[name]), from_pandas=True)
+        clean = field.clean(table[name])
+        # text need not sort as numbers and times do
+        read = pa.array(field.read(clean), from_pandas=True) if isinstance(field, Numeric) else None
+        column = clean.combine_chunks() if read is None else read
         if pa.types.is_dictionary(column.type):
             column = column.cast(column.type.value_type)
         values = pc.unique(column).drop_null()

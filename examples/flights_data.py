@@ -12,13 +12,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-__all__ = ["MONTHS", "Rows", "load", "month", "some", "split"]
+__all__ = ["LAST", "MONTHS", "Rows", "load", "month", "some", "split"]
 
 # fmt: off
 MONTHS = (
     "January", "February", "March", "April", "May", "June",
     "July", "August", "September", "October", "November", "December",
 )
+LAST = 9  # month that is fitted to
 _FLIGHT = ("carrier", "flight", "tailnum", "origin", "dest", "distance")
 _OUTCOME = ("dep_delay", "arr_delay", "air_time")
 _WEATHER = ("temp", "dewp", "humid", "wind_dir", "wind_speed", "wind_gust", "precip", "pressure", "visib")
@@ -29,7 +30,7 @@ _READ = pyarrow.csv.ConvertOptions(null_values=["", "NA"], strings_can_be_null=T
 
 @dataclass(frozen=True)
 class Rows:
-    """January to June cut at random into rows to fit to and rows held out; and the whole year."""
+    """January to September cut at random into rows to fit to and rows held out; and the whole year."""
 
     fit: pa.Table
     held_out: pa.Table
@@ -52,10 +53,10 @@ def load() -> pa.Table:
 
 
 def split(year: pa.Table, seed: int, share: float = 0.1) -> Rows:
-    """Hold out a random share of January to June."""
-    first_half = year.filter(pc.less_equal(pc.month(year["date"]), 6))
-    held_out = np.random.default_rng(seed).random(first_half.num_rows) < share
-    return Rows(first_half.filter(pa.array(~held_out)), first_half.filter(pa.array(held_out)), year)
+    """Hold out a random share of January to September."""
+    known = year.filter(pc.less_equal(pc.month(year["date"]), LAST))
+    held_out = np.random.default_rng(seed).random(known.num_rows) < share
+    return Rows(known.filter(pa.array(~held_out)), known.filter(pa.array(held_out)), year)
 
 
 def month(table: pa.Table, number: int) -> pa.Table:

@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from flights_data import MONTHS
+from flights_data import LAST, MONTHS
 from flights_tasks import ALPHAS, Hidden, Map, Month, Strange
 from flights_text import worded
 from matplotlib.axes import Axes
@@ -79,8 +79,8 @@ class Page:
     """What the figure shows."""
 
     months: Sequence[Month]
-    july: pa.Table
-    found: pa.Table  # what `detect` said of July
+    october: pa.Table
+    found: pa.Table  # what `detect` said of October
     strange: Sequence[Strange]
     hidden: Sequence[Hidden]
     held_out: pa.Table
@@ -103,7 +103,7 @@ def draw(page: Page, path: Path) -> None:
         _map(figure.add_subplot(top[1]), page)
         _imputed(figure.add_subplot(top[2]), page)
         middle = figure.add_gridspec(1, 1, bottom=0.315, top=0.49, **edges)
-        _july(figure.add_subplot(middle[0]), page)
+        _october(figure.add_subplot(middle[0]), page)
         bottom = figure.add_gridspec(1, 5, bottom=0.065, top=0.205, wspace=0.12, **edges)
         for place, name in enumerate(COMPARED):
             _column(figure.add_subplot(bottom[place]), page, name, first=place == 0)
@@ -118,8 +118,8 @@ def _title(figure: Figure, page: Page) -> None:
     gain = page.evaluation["marginal_nats"] + page.evaluation["iwae_64"]
     figure.text(0.03, 0.949, "A year of flights from New York, seen by one model", fontsize=22, weight="bold")
     text = (
-        "A VAE of carrier, route, schedule, delays and weather, fitted to January–June. Every real flight on this page "
-        f"is one that it has not seen; it saves {gain:.1f} nats per row over independent columns."
+        "A VAE of carrier, route, schedule, delays and weather, fitted to January–September. Every real flight on this "
+        f"page is one that it has not seen; it saves {gain:.1f} nats per row over independent columns."
     )
     figure.text(0.03, 0.918, text, fontsize=11, color=SOFT)
 
@@ -147,7 +147,15 @@ def _scores(axes: Axes, page: Page) -> None:
         value = values[number - 1]
         _write(axes, f"{value:.1f}", (number, value), (0, 7), color=BLUE, weight="bold", ha="center")
     axes.set(ylim=(min(values) - 0.15 * span, max(values) + 0.3 * span), xticks=[], ylabel="nats per flight")
-    axes.text(3.5, max(values) + 0.22 * span, "fitted to these months", ha="center", va="top", fontsize=8.5, color=SOFT)
+    axes.text(
+        0.5 + LAST / 2,
+        max(values) + 0.22 * span,
+        "fitted to these months",
+        ha="center",
+        va="top",
+        fontsize=8.5,
+        color=SOFT,
+    )
     note = "Mean bound on −log p; below, the share flagged (dashed: promised)"
     _heading(axes, "How improbable are the flights of a month?", note)
 
@@ -167,7 +175,7 @@ def _flagged(axes: Axes, page: Page) -> None:
 
 
 def _training_months(axes: Axes) -> None:
-    axes.axvspan(0.5, 6.5, color=SAND, lw=0)
+    axes.axvspan(0.5, LAST + 0.5, color=SAND, lw=0)
     axes.set_xlim(0.5, 12.5)
 
 
@@ -224,15 +232,15 @@ def _imputed(axes: Axes, page: Page) -> None:
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MultipleLocator(5))
     errors = f"RMSE {gust.rmse:.1f} mph, {gust.rmse_of_mean:.1f} with the mean"
-    note = f"July: {gust.coverage:.0%} inside 90% intervals; {errors}"
+    note = f"October: {gust.coverage:.0%} inside 90% intervals; {errors}"
     _heading(axes, "Gusts that were hidden, imputed", note)
 
 
-# -------------------------------------------------------------------------------------------------------------- July
+# -------------------------------------------------------------------------------------------------------------- October
 
 
-def _july(axes: Axes, page: Page) -> None:
-    day = pc.day(page.july["date"]).to_numpy() + _hours(page.july["departs"]) / 24
+def _october(axes: Axes, page: Page) -> None:
+    day = pc.day(page.october["date"]).to_numpy() + _hours(page.october["departs"]) / 24
     score = page.found["anomaly_score"].to_numpy()
     flagged = page.found["anomaly"].to_numpy(zero_copy_only=False)
     axes.scatter(day[~flagged], score[~flagged], s=3, color=FAINT, lw=0)
@@ -246,7 +254,7 @@ def _july(axes: Axes, page: Page) -> None:
         _write(axes, name, (x, y), (7 * side, 2), weight="bold", **words)
         _write(axes, why, (x, y), (7 * side, -9), color=RUST, **words)
     note = "Orange: flagged at 1%. Named: the strangest, and the fields that make them so"
-    _heading(axes, "July, flight by flight", note)
+    _heading(axes, "October, flight by flight", note)
 
 
 def _labels(strange: Sequence[Strange], height: float, most: int = 7) -> Iterator[tuple[float, float, str, str, int]]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from flights_data import MONTHS, Rows, month
+from flights_data import LAST, MONTHS, Rows, month
 from flights_tasks import ALPHAS, Fidelity, Hidden, Month, Nats, Strange
 from flights_text import UNITS, listing, say, show
 
@@ -36,9 +36,9 @@ def show_data(rows: Rows) -> None:
     show(
         [
             f"{rows.year.num_rows:>8,} flights of 2013, each with the weather that its airport reported for that hour",
-            f"{rows.fit.num_rows:>8,} of January–June to fit to",
-            f"{rows.held_out.num_rows:>8,} of January–June held out, drawn at random",
-            f"{rows.year.num_rows - rows.fit.num_rows - rows.held_out.num_rows:>8,} of July–December: the future",
+            f"{rows.fit.num_rows:>8,} of January–September to fit to",
+            f"{rows.held_out.num_rows:>8,} of January–September held out, drawn at random",
+            f"{rows.year.num_rows - rows.fit.num_rows - rows.held_out.num_rows:>8,} of October–December: the future",
         ]
     )
 
@@ -65,11 +65,17 @@ def show_training(model: vk.Model, run: Path, most: int = 8) -> None:
     say(f"{weights:,} weights, {latent} latent dimensions, {record['rows']['train']:,} rows to learn from.")
 
 
-def show_likelihood(known: dict[str, Any], july: Nats) -> None:
+def show_likelihood(known: dict[str, Any], october: Nats) -> None:
     """Nats per row beside independent columns."""
     rows = [
-        ("January–June, held out", known["rows"], -known["iwae_64"], f"{-known['elbo']:.2f}", known["marginal_nats"]),
-        ("July", july.rows, july.model, "–", july.marginals),
+        (
+            "September, held out",
+            known["rows"],
+            -known["iwae_64"],
+            f"{-known['elbo']:.2f}",
+            known["marginal_nats"],
+        ),
+        ("October", october.rows, october.model, "–", october.marginals),
     ]
     lines = [
         (name, f"{count:,}", f"{ours:.2f}", elbo, f"{alone:.2f}", f"{alone - ours:+.2f}")
@@ -105,7 +111,7 @@ def show_months(months: Sequence[Month], calibration: int, rows: Rows) -> None:
     lines = [
         (
             MONTHS[one.number - 1][:3],
-            "held out" if one.number <= 6 else "future",
+            "held out" if one.number <= LAST else "future",
             f"{one.rows:,}",
             f"{one.score:.1f}",
             *(f"{one.flagged[alpha]:.1%}" for alpha in ALPHAS),
@@ -118,11 +124,11 @@ def show_months(months: Sequence[Month], calibration: int, rows: Rows) -> None:
     print()
     holds = True
     for alpha in ALPHAS:
-        before, after = (_rate(part, alpha) for part in (months[:6], months[6:]))
-        count = sum(one.rows for one in months[:6])
+        before, after = (_rate(part, alpha) for part in (months[LAST - 1 : LAST], months[LAST:]))
+        count = sum(one.rows for one in months[LAST - 1 : LAST])
         chance = 2 * np.sqrt(alpha * (1 - alpha) * (1 / count + 1 / calibration))
         holds = holds and before <= alpha + chance
-        rates = f"held-out January–June {before:.2%} (chance: ±{chance:.2%})   July–December {after:.2%}"
+        rates = f"held-out September {before:.2%} (chance: ±{chance:.2%})   October–December {after:.2%}"
         show([f"promised {alpha:.0%}   {rates}"])
     _say_why(months, rows, holds)
 
@@ -130,16 +136,16 @@ def show_months(months: Sequence[Month], calibration: int, rows: Rows) -> None:
 def _say_why(months: Sequence[Month], rows: Rows, holds: bool) -> None:
     """Why the promise fails where it fails, from the fields that moved most."""
     alpha = ALPHAS[0]
-    worst = max(months[6:], key=lambda one: one.flagged[alpha])
+    worst = max(months[LAST:], key=lambda one: one.flagged[alpha])
     own = month(rows.year, worst.number)
     names = [name for name, _ in worst.moved(6) if UNITS.get(name, "°") != "°"][:2]  # those that have a mean
     means = {name: [pc.mean(table[name]).as_py() for table in (own, rows.fit)] for name in names}
     moved = " and ".join(f"{name} (mean {new:.4g}, before {old:.4g})" for name, (new, old) in means.items())
     say(
-        f"""The promise is for rows like those that it was calibrated on; there it {"holds" if holds else "FAILS"}.
-        Later months are other rows, and nothing is promised for them: {MONTHS[worst.number - 1]} differs most, above
-        all in {moved}, and {worst.flagged[alpha] / alpha:.1f} times as many are flagged. Fit again as the seasons
-        turn."""
+        f"""The promise is for rows like those that it was calibrated on, the last weeks before October: on held-out
+        flights of September it {"holds" if holds else "FAILS"}. Nothing is promised for later months, which are other
+        rows: {MONTHS[worst.number - 1]} differs most, above all in {moved}, and {worst.flagged[alpha] / alpha:.1f}
+        times as many are flagged. Fit again as the seasons turn."""
     )
 
 
@@ -151,7 +157,7 @@ def _rate(months: Sequence[Month], alpha: float) -> float:
 # ------------------------------------------------------------------------------------------------ imputation, sampling
 
 
-def show_imputation(hidden: dict[str, list[Hidden]], july: pa.Table, examples: int = 3) -> None:
+def show_imputation(hidden: dict[str, list[Hidden]], october: pa.Table, examples: int = 3) -> None:
     """Errors and coverage where cells were hidden, and a few of the cells."""
     lines = [
         (
@@ -173,14 +179,14 @@ def show_imputation(hidden: dict[str, list[Hidden]], july: pa.Table, examples: i
         say(f"No better than the mean: {', '.join(worse)}; what fixes it lies outside the row.")
     if narrow:
         say(f"Intervals too narrow: {', '.join(narrow)}.")
-    say("Some of July, with the truth in brackets:")
+    say("Some of October, with the truth in brackets:")
     print()
     cells: list[tuple[str, ...]] = []
-    for at in np.linspace(0, july.num_rows - 1, examples + 2).astype(int)[1:-1]:
-        row = july.slice(at, 1).to_pylist()[0]
+    for at in np.linspace(0, october.num_rows - 1, examples + 2).astype(int)[1:-1]:
+        row = october.slice(at, 1).to_pylist()[0]
         name = f"{row['date']:%d %b} {row['departs']:%H:%M} {row['origin']}→{row['dest']}"
-        cells.append((name, *(_cell(one, at) for one in hidden["July"])))
-    listing(("", *(one.field for one in hidden["July"])), cells)
+        cells.append((name, *(_cell(one, at) for one in hidden["October"])))
+    listing(("", *(one.field for one in hidden["October"])), cells)
 
 
 def _cell(one: Hidden, at: int) -> str:
@@ -227,7 +233,7 @@ def show_files(out: Path) -> None:
     files = {
         "run/report.html": "a page on the model: open it in a browser",
         "run/bundle": "the model: arrays and ONNX graphs, answers without torch",
-        "july.parquet": "the flights of July with their weather",
+        "october.parquet": "the flights of October with their weather",
         "holes.parquet": "a thousand of them in which gust, pressure and air time are hidden",
         "strangest.csv": "the strangest of a hundred airports and hours, and why",
         "flights.png": "a page to look at",
@@ -237,7 +243,7 @@ def show_files(out: Path) -> None:
     beside = Path(sys.executable).with_name("vae")
     vae = os.path.relpath(beside) if beside.exists() else "vae"
     say("Try next:")
-    print(f"    {vae} detect {out / 'run'} {out / 'july.parquet'} --alpha 0.001 --attribution")
+    print(f"    {vae} detect {out / 'run'} {out / 'october.parquet'} --alpha 0.001 --attribution")
     print(f"    {vae} impute {out / 'run'} {out / 'holes.parquet'} --interval 0.9 --out {out / 'filled.csv'}")
     print(f"    {vae} sample {out / 'run'} --rows 1000 --given dest=LAX --out {out / 'to-la.csv'}")
 

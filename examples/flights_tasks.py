@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from flights_data import month, some
+from flights_data import LAST, month, some
 
 import vaekit as vk
 from vaekit.metrics import marginal_similarity, pairwise_similarity
@@ -111,7 +111,7 @@ class Month:
 
 def by_month(model: vk.Model, held_out: pa.Table, year: pa.Table, each: int, seed: int) -> list[Month]:
     """Scores and anomalies of every month: held-out rows where the model was fitted, a sample of all rows after."""
-    later = [some(month(year, number), each, seed) for number in range(7, 13)]
+    later = [some(month(year, number), each, seed) for number in range(LAST + 1, 13)]
     rows = pa.concat_tables([held_out, *later])
     found = model.detect(rows, attribution=True)
     score, p_value = model.score(rows)["score"].to_numpy(), found["p_value"].to_numpy()
@@ -234,7 +234,8 @@ def _codes(train: pa.Table, rows: pa.Table, columns: Sequence[str]) -> np.ndarra
 
 def _floats(column: pa.ChunkedArray) -> np.ndarray:
     """Values to six decimals: 10.357019999999999 and 10.35702 are one reading, and one side of an edge."""
-    return np.round(pc.cast(column, pa.float64()).to_numpy(), 6)
+    plain = pc.cast(column, pa.int32()) if pa.types.is_time32(column.type) else column
+    return np.round(pc.cast(plain, pa.float64()).to_numpy(), 6)
 
 
 def _similar(real: np.ndarray, other: np.ndarray, columns: list[int]) -> float:

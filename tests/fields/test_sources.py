@@ -8,6 +8,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
+import vaekit.fields.sources as sources
 from vaekit.errors import ContractError
 from vaekit.fields import to_arrow
 from vaekit.fields.sources import batches, open_source
@@ -25,6 +26,13 @@ TABLE = pa.table(
     }
 )
 FLAT = TABLE.drop_columns("v")
+
+
+@pytest.fixture(autouse=True)
+def streamed(monkeypatch):
+    """Text files of any size are read in batches."""
+    monkeypatch.setattr(sources, "TEXT", 0)
+    monkeypatch.setattr(sources, "ZIPPED", 0)
 
 
 def hive(folder):
@@ -102,8 +110,6 @@ def test_wide_rows_make_smaller_batches():
 
 
 def test_wide_rows_of_a_row_group_are_read_a_few_at_a_time(tmp_path, monkeypatch):
-    import vaekit.fields.sources as sources
-
     pq.write_table(pa.table({"w": [chr(97 + i % 26) * 10_000 + str(i) for i in range(2000)]}), tmp_path / "w.parquet")
     monkeypatch.setattr(sources, "BYTES", 2**20)
     pieces = list(open_source(tmp_path / "w.parquet").reader(2**16))

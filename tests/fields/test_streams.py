@@ -7,6 +7,7 @@ import pytest
 
 import vaekit.fields.batches as batches_module
 import vaekit.fields.profile as profile_module
+import vaekit.fields.sources as sources
 import vaekit.fields.streams as streams
 from vaekit.errors import ContractError
 from vaekit.fields import Contract, to_arrow, write
@@ -18,7 +19,9 @@ N = 6000
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    """Samples and batches so small that six thousand rows are many of them."""
+    """Samples and batches so small that six thousand rows are many of them; text files are read in batches."""
+    monkeypatch.setattr(sources, "TEXT", 0)
+    monkeypatch.setattr(sources, "ZIPPED", 0)
     monkeypatch.setattr(streams, "SAMPLE", 256)
     monkeypatch.setattr(batches_module, "ROWS", 64)  # contracts are fitted to four times as many at a time
 

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import vaekit.fields.sources as sources
+import vaekit.fields.text as text
 from vaekit.errors import ContractError
 from vaekit.fields import to_arrow
 from vaekit.fields.sources import batches, open_source
@@ -157,8 +158,6 @@ LATE = {
 
 @pytest.mark.parametrize("case", LATE)
 def test_a_late_value_of_another_type_widens_the_column_as_in_a_whole_file(case, tmp_path, monkeypatch):
-    import vaekit.fields.text as text
-
     monkeypatch.setattr(text, "BLOCK", 2**12)
     early, late = LATE[case]
     lines = [f"{i},{early[i % len(early)]}" for i in range(5000)] + [f'5000,"{late}"', f"5001,{early[0]}"]
@@ -175,6 +174,37 @@ def test_types_only_ever_widen():
     for kind in kinds:
         for value in ("1", "1.5", "true", "2020-01-01", "word", ""):
             assert _wider(_wider(kind, value), value) in (_wider(kind, value), pa.string())
+
+
+def test_columns_of_one_name_keep_a_type_each(tmp_path, monkeypatch):
+    monkeypatch.setattr(text, "BLOCK", 2**12)
+    path = tmp_path / "x.csv"
+    rows = [f"{i},{i / 2},w{i},7" for i in range(3000)]
+    path.write_text("\ufeffa,a,b,c\n" + "\n".join([*rows, "1,2,3,late"]) + "\n", encoding="utf-8")
+    source, whole = open_source(path), to_arrow(path)
+    assert source.schema.names == ["a", "a.1", "b", "c"]
+    assert source.schema == whole.schema
+    assert pa.concat_tables(source.batches()).equals(whole.combine_chunks())
+
+
+def test_fixed_whole_numbers_may_be_written_with_a_point(tmp_path, monkeypatch):
+    monkeypatch.setattr(text, "BLOCK", 2**12)
+    path = tmp_path / "x.csv"
+    path.write_text("n,x\n" + "".join(f"{i},{i}\n" for i in range(3000)) + "3000,3.0\n")
+    source, whole = open_source(path, {"x": "int64"}), to_arrow(path, {"x": "int64"})
+    assert source.schema == whole.schema
+    assert pa.concat_tables(source.batches())["x"].to_pylist() == whole["x"].to_pylist() == [*range(3000), 3]
+
+
+@pytest.mark.parametrize("row", [3, 2900])
+def test_a_value_of_the_wrong_type_is_named_with_its_row(row, tmp_path, monkeypatch):
+    monkeypatch.setattr(text, "BLOCK", 2**12)
+    path = tmp_path / "x.csv"
+    path.write_text("a,a,x,y\n" + "".join(f"{i},b,{'many' if i == row else i},{i}\n" for i in range(3000)) + "1,1,1,y\n")
+    for size in (0, 2**20):
+        monkeypatch.setattr(sources, "TEXT", size)
+        with pytest.raises(ContractError, match=rf"wrong type \(field 'x', row {row}\).*int64.*'many'"):
+            open_source(path, {"x": "int64"})
 
 
 def test_a_broken_text_file_is_an_error_of_its_own(tmp_path):

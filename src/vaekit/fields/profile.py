@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vaekit.fields.distinct import Distinct
-from vaekit.fields.lattice import Grid, Lattice, find_lattice, merged_grid
+from vaekit.fields.lattice import MAX_DECIMALS, Grid, Lattice, find_lattice, merged_grid
 
 __all__ = ["EXACT", "HUGE", "Profile"]
 
@@ -189,6 +189,12 @@ class Profile:
         if self.summary is None:
             return bool(np.all(self.values == np.floor(self.values)))
         return self.summary.grid is not None and self.summary.grid.decimals == 0
+
+    def written_with(self, decimals: int) -> bool:
+        """Whether so many decimals write every value, as far as is known."""
+        grid = None if self.summary is None else self.summary.grid
+        late = self.summary is not None and decimals < MAX_DECIMALS and (grid is None or grid.decimals > decimals)
+        return not late and np.allclose(np.round(self.values, decimals), self.values, rtol=1e-15, atol=0.0)
 
     @property
     def consecutive(self) -> bool:

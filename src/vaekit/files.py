@@ -6,14 +6,14 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 
 import msgspec
 
 from vaekit.errors import BundleError
 
-__all__ = ["Entry", "read_verified", "sha256", "write_file", "write_folder"]
+__all__ = ["Entry", "read_verified", "replace_file", "sha256", "write_file", "write_folder"]
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -34,19 +34,34 @@ def sha256(content: bytes) -> str:
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name, flush it to disk, and rename it into place."""
+    """Write bytes with `replace_file`; folders that are not there are made."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(path, lambda target: target.write_bytes(content))
+
+
+def replace_file(path: Path, fill: Callable[[Path], object]) -> None:
+    """Write a file so that a reader sees the old one or the whole new one, never a part.
+
+    It is written under a temporary name, flushed to disk, and renamed into place; others may read it as far as the
+    umask says.
+
+    Args:
+        path: Where the file goes; its folder exists.
+        fill: Writes the content to the temporary path that it is given.
+    """
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    temporary = Path(name)
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
+        fill(temporary)
+        with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+        mask = os.umask(0)
+        os.umask(mask)
+        temporary.chmod(0o666 & ~mask)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def write_folder(path: Path, files: Mapping[str, bytes], marker: str) -> None:

@@ -234,3 +234,26 @@ def test_a_profile_of_a_running_number_says_so(small):
     assert not profile.exact
     assert profile.consecutive
     assert not as_tree(parts_of(np.concatenate([np.arange(N - 1.0), [2.0 * N]]))).consecutive
+
+
+def test_a_compressed_profile_without_some_values_keeps_what_is_known_of_the_rest(small):
+    rest = np.append(np.round(RNG.normal(size=N) * 1e3, 1), 0.25)
+    values = np.concatenate([rest, np.full(3000, -99999.0)])
+    profile = as_tree(parts_of(RNG.permutation(values)))
+    left = profile.without([-99999.0])
+    assert not left.exact
+    assert left.error == profile.error
+    assert (left.count, left.missing) == (len(rest), 3000)
+    np.testing.assert_allclose([left.mean, left.deviation], [rest.mean(), rest.std()], rtol=1e-9)
+    assert abs(left.distinct - len(np.unique(rest))) < 0.06 * len(rest)
+    assert left.lattice(whole=False, precision=1e-12).delta == 0.05  # of tenths and one quarter
+    assert worst_rank(left, rest) <= left.error
+
+
+def test_a_function_of_a_compressed_profile_is_not_exact(small):
+    profile = as_tree(parts_of(WIDE))
+    doubled = profile.mapped(lambda values: 2.0 * values)
+    assert not doubled.exact
+    assert doubled.error == profile.error
+    assert worst_rank(doubled, 2.0 * WIDE) <= doubled.error
+    assert Profile.of_values(WIDE[:100]).mapped(np.floor).exact

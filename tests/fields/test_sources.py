@@ -5,9 +5,12 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.dataset as ds
+import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
 
+import vaekit.fields.sources as sources
+import vaekit.fields.text as text
 from vaekit.errors import ContractError
 from vaekit.fields import to_arrow
 from vaekit.fields.sources import batches, open_source
@@ -25,6 +28,13 @@ TABLE = pa.table(
     }
 )
 FLAT = TABLE.drop_columns("v")
+
+
+@pytest.fixture(autouse=True)
+def streamed(monkeypatch):
+    """Text files of any size are read in batches."""
+    monkeypatch.setattr(sources, "TEXT", 0)
+    monkeypatch.setattr(sources, "ZIPPED", 0)
 
 
 def hive(folder):
@@ -102,8 +112,6 @@ def test_wide_rows_make_smaller_batches():
 
 
 def test_wide_rows_of_a_row_group_are_read_a_few_at_a_time(tmp_path, monkeypatch):
-    import vaekit.fields.sources as sources
-
     pq.write_table(pa.table({"w": [chr(97 + i % 26) * 10_000 + str(i) for i in range(2000)]}), tmp_path / "w.parquet")
     monkeypatch.setattr(sources, "BYTES", 2**20)
     pieces = list(open_source(tmp_path / "w.parquet").reader(2**16))
@@ -117,6 +125,59 @@ def test_a_file_without_a_column_has_it_missing(tmp_path):
     found = pa.concat_tables(batches(tmp_path))
     assert found["b"].to_pylist() == FLAT["b"].to_pylist()[:10] + [None] * 10
     assert found["a"].to_pylist() == list(range(20))
+
+
+def test_a_filtered_dataset_has_the_rows_that_pass(tmp_path):
+    data = ds.dataset(parquet(tmp_path)).filter(ds.field("a") >= 350)
+    source = open_source(data)
+    assert source.rows == N - 350
+    assert pa.concat_tables(source.batches(100))["a"].to_pylist() == list(range(350, N))
+
+
+def test_a_dataset_of_some_row_groups_has_their_rows(tmp_path):
+    whole = ds.dataset(parquet(tmp_path))
+    part = next(whole.get_fragments()).subset(row_group_ids=[1, 3])
+    source = open_source(ds.FileSystemDataset([part], whole.schema, whole.format, whole.filesystem))
+    expected = [*range(130, 260), *range(390, 520)]
+    assert source.rows == len(expected)
+    assert pa.concat_tables(source.batches(100))["a"].to_pylist() == expected
+    assert set(source.spread(20)["a"].to_pylist()) <= set(expected)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+def test_an_old_feather_file_is_read(tmp_path):
+    pyarrow.feather.write_feather(TABLE.select(["a", "b"]), tmp_path / "x.feather", version=1)
+    assert (
+        pa.concat_tables(batches(tmp_path / "x.feather", rows=300)).to_pylist() == TABLE.select(["a", "b"]).to_pylist()
+    )
+
+
+PROMOTED = {
+    "nothing, then text": (pa.nulls(3), pa.array(["x", None, "y"])),
+    "nothing, then numbers": (pa.nulls(3), pa.array([1, 2, 3])),
+    "whole numbers, then fractions": (pa.array([1, 2, 3]), pa.array([0.5, None, 2.0])),
+    "short numbers, then long ones": (pa.array([1, 2, 3], pa.int8()), pa.array([1, 2**40, 3])),
+}
+
+
+@pytest.mark.parametrize("form", ["folder", "list"])
+@pytest.mark.parametrize("case", PROMOTED)
+def test_columns_take_a_type_that_holds_all_parts(case, form, tmp_path):
+    one, two = PROMOTED[case]
+    tables = [pa.table({"x": one, "y": [1, 2, 3]}), pa.table({"x": two, "y": [4, 5, 6]})]
+    for index, table in enumerate(tables):
+        pq.write_table(table, tmp_path / f"{index}.parquet")
+    source = open_source(tmp_path if form == "folder" else tables)
+    found = pa.concat_tables(source.batches())
+    assert found["x"].type == two.type
+    assert found["x"].to_pylist() == [*one.to_pylist(), *two.to_pylist()]
+    if form == "folder":
+        assert source.spread(6)["x"].type == two.type
+
+
+def test_a_stream_whose_types_change_says_what_to_do():
+    with pytest.raises(ContractError, match="pass a list of tables"):
+        list(batches(iter([{"x": [1]}, {"x": [0.5]}])))
 
 
 def test_the_sample_of_a_file_comes_from_all_over_it(tmp_path):
@@ -151,8 +212,6 @@ LATE = {
 
 @pytest.mark.parametrize("case", LATE)
 def test_a_late_value_of_another_type_widens_the_column_as_in_a_whole_file(case, tmp_path, monkeypatch):
-    import vaekit.fields.text as text
-
     monkeypatch.setattr(text, "BLOCK", 2**12)
     early, late = LATE[case]
     lines = [f"{i},{early[i % len(early)]}" for i in range(5000)] + [f'5000,"{late}"', f"5001,{early[0]}"]
@@ -169,6 +228,39 @@ def test_types_only_ever_widen():
     for kind in kinds:
         for value in ("1", "1.5", "true", "2020-01-01", "word", ""):
             assert _wider(_wider(kind, value), value) in (_wider(kind, value), pa.string())
+
+
+def test_columns_of_one_name_keep_a_type_each(tmp_path, monkeypatch):
+    monkeypatch.setattr(text, "BLOCK", 2**12)
+    path = tmp_path / "x.csv"
+    rows = [f"{i},{i / 2},w{i},7" for i in range(3000)]
+    path.write_text("\ufeffa,a,b,c\n" + "\n".join([*rows, "1,2,3,late"]) + "\n", encoding="utf-8")
+    source, whole = open_source(path), to_arrow(path)
+    assert source.schema.names == ["a", "a.1", "b", "c"]
+    assert source.schema == whole.schema
+    assert pa.concat_tables(source.batches()).equals(whole.combine_chunks())
+
+
+def test_fixed_whole_numbers_may_be_written_with_a_point(tmp_path, monkeypatch):
+    monkeypatch.setattr(text, "BLOCK", 2**12)
+    path = tmp_path / "x.csv"
+    path.write_text("n,x\n" + "".join(f"{i},{i}\n" for i in range(3000)) + "3000,3.0\n")
+    source, whole = open_source(path, {"x": "int64"}), to_arrow(path, {"x": "int64"})
+    assert source.schema == whole.schema
+    assert pa.concat_tables(source.batches())["x"].to_pylist() == whole["x"].to_pylist() == [*range(3000), 3]
+
+
+@pytest.mark.parametrize("row", [3, 2900])
+def test_a_value_of_the_wrong_type_is_named_with_its_row(row, tmp_path, monkeypatch):
+    monkeypatch.setattr(text, "BLOCK", 2**12)
+    path = tmp_path / "x.csv"
+    path.write_text(
+        "a,a,x,y\n" + "".join(f"{i},b,{'many' if i == row else i},{i}\n" for i in range(3000)) + "1,1,1,y\n"
+    )
+    for size in (0, 2**20):
+        monkeypatch.setattr(sources, "TEXT", size)
+        with pytest.raises(ContractError, match=rf"wrong type \(field 'x', row {row}\).*int64.*'many'"):
+            open_source(path, {"x": "int64"})
 
 
 def test_a_broken_text_file_is_an_error_of_its_own(tmp_path):

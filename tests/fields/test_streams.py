@@ -7,6 +7,7 @@ import pytest
 
 import vaekit.fields.batches as batches_module
 import vaekit.fields.profile as profile_module
+import vaekit.fields.sources as sources
 import vaekit.fields.streams as streams
 from vaekit.errors import ContractError
 from vaekit.fields import Contract, to_arrow, write
@@ -18,7 +19,9 @@ N = 6000
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    """Samples and batches so small that six thousand rows are many of them."""
+    """Samples and batches so small that six thousand rows are many of them; text files are read in batches."""
+    monkeypatch.setattr(sources, "TEXT", 0)
+    monkeypatch.setattr(sources, "ZIPPED", 0)
     monkeypatch.setattr(streams, "SAMPLE", 256)
     monkeypatch.setattr(batches_module, "ROWS", 64)  # contracts are fitted to four times as many at a time
 
@@ -127,6 +130,38 @@ def test_a_surprise_anywhere_decides_as_it_does_in_memory(case, place, tmp_path)
     whole = Contract.infer(table)
     alike(Contract.infer(tmp_path / "x.parquet"), whole)
     alike(Contract.infer([table.slice(start, 200) for start in range(0, table.num_rows, 200)]), whole)
+
+
+TEXTS = {
+    "decimals of an amount": ([f"${i % 90}" for i in range(5980)], "$12.50"),
+    "no amount": ([f"${i % 90}" for i in range(5980)], "?"),
+    "no number": ([f"{i % 900 / 8}" for i in range(5980)], " N/A"),
+    "another marker": ([f"{i % 900 / 8}" if i % 9 else "-" for i in range(5980)], "?"),
+    "no count": ([str(int(i)) for i in RNG.poisson(RNG.gamma(0.5, 20.0, 5980))], "unknown"),
+    "no date": ([f"2020-{1 + i % 12:02}-{1 + i % 28:02}" for i in range(5980)], "?"),
+    "no level": (["red", "blue"] * 2990, "?"),
+    "no level, with a marker": (["red", "blue", "n/a"] * 1993, "?"),
+    "no second word": (["x"] * 5980, "y"),
+}
+
+
+@pytest.mark.parametrize("case", TEXTS)
+def test_a_late_text_decides_as_it_does_in_memory(case, tmp_path):
+    texts, odd = TEXTS[case]
+    table = pa.table({"x": [*texts, odd], "y": RNG.normal(size=len(texts) + 1)})
+    whole = Contract.infer(table)
+    batched = Contract.infer(stored(table, tmp_path, "parquet"))
+    alike(batched, whole)
+    assert batched["x"].markers == whole["x"].markers
+    assert batched["x"].note == whole["x"].note
+    if case == "decimals of an amount":
+        assert batched["x"].write(np.array([12.5])).to_pylist() == ["$12.5"]
+
+
+def test_a_late_separator_of_thousands_is_named(tmp_path):
+    table = pa.table({"x": [str(i % 900) for i in range(5000)] + ["1,200"], "y": RNG.normal(size=5001)})
+    with pytest.raises(ContractError, match=r"not a number \(field 'x', row 5000\).*'1,200'"):
+        Contract.infer(stored(table, tmp_path, "tables"))
 
 
 @pytest.mark.parametrize("odd", [[1.0, 0.0, 1.0], [2.0, 0.0]])

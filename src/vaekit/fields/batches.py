@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ import pyarrow as pa
 from vaekit.errors import ContractError
 from vaekit.fields.tables import to_arrow
 
-__all__ = ["BYTES", "ROWS", "Reader", "Source", "conformed", "plain_schema", "reading"]
+__all__ = ["BYTES", "ROWS", "Reader", "Source", "conformed", "plain_schema", "promoted", "reading"]
 
 ROWS = 2**16
 BYTES = 2**25  # of a batch, 32 MiB
@@ -60,6 +60,26 @@ def plain_schema(schema: pa.Schema) -> pa.Schema:
     return to_arrow(schema.empty_table()).schema
 
 
+def promoted(schemas: Sequence[pa.Schema]) -> pa.Schema:
+    """The first of some schemas, with types that hold the values of all where there are such types.
+
+    Example:
+        >>> promoted([pa.schema({"x": pa.null()}), pa.schema({"x": pa.int8()}), pa.schema({"x": pa.float64()})])
+        x: double
+    """
+    fields = list(schemas[0])
+    for schema in schemas[1:]:
+        for index, field in enumerate(fields):
+            place = schema.get_field_index(field.name)  # -1 also if there are several
+            if place >= 0 and schema.field(place).type != field.type:
+                try:
+                    both = [pa.schema([one]) for one in (field, schema.field(place))]
+                    fields[index] = pa.unify_schemas(both, promote_options="permissive").field(0)
+                except pa.ArrowException:
+                    continue  # reading the rows says so, with the name of the column
+    return pa.schema(fields, schemas[0].metadata)
+
+
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
     """Errors of reading a file as errors of its rows."""
@@ -94,7 +114,7 @@ def conformed(table: pa.Table, schema: pa.Schema) -> pa.Table:
             columns.append(column if column.type == field.type else column.cast(field.type))
         except pa.ArrowException as error:
             raise ContractError(
-                "a later table of the source has another type",
+                "a later table of the source has another type; give all of them one, or pass a list of tables",
                 field=field.name,
                 expected=str(field.type),
                 got=str(column.type),

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from vaekit.errors import ConfigError
 
-__all__ = ["Grid", "Lattice", "find_lattice", "merged_grid"]
+__all__ = ["MAX_DECIMALS", "Grid", "Lattice", "find_lattice", "merged_grid"]
 
 MAX_DECIMALS = 6  # finer readings are as good as continuous
 OCCUPIED = 1e-4  # on a sparser grid, floats count as continuous: values that repeat are then atoms

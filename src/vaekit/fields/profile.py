@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vaekit.fields.distinct import Distinct
-from vaekit.fields.lattice import Grid, Lattice, find_lattice, merged_grid
+from vaekit.fields.lattice import MAX_DECIMALS, Grid, Lattice, find_lattice, merged_grid
 
 __all__ = ["EXACT", "HUGE", "Profile"]
 
@@ -120,10 +120,12 @@ class Profile:
         return replace(both, summary=_added(one, two))._small()
 
     def mapped(self, function: Callable[[Float], Float]) -> Profile:
-        """The profile of a function of the column."""
+        """The profile of a function of the column; of a compressed one, of the values that stand for the others."""
         values, where = np.unique(function(self.values), return_inverse=True)
         counts = np.bincount(where, self.counts, len(values)).astype(np.int64)
-        return replace(self, values=values, counts=counts, summary=None)
+        made = replace(self, values=values, counts=counts, summary=None)
+        known = made._known() if self.summary is not None and made.count else None
+        return made if known is None else replace(made, summary=replace(known, error=self.error))
 
     def without(self, markers: Sequence[float]) -> Profile:
         """The profile with some values counted as missing.
@@ -132,9 +134,16 @@ class Profile:
             >>> Profile.of_values(np.array([1.0, -999.0, -999.0])).without([-999]).missing
             2
         """
-        kept = ~np.isin(self.values, markers)
-        missing = self.missing + int(self.counts[~kept].sum())
-        return replace(self, values=self.values[kept], counts=self.counts[kept], missing=missing, summary=None)
+        gone = np.isin(self.values, markers)
+        if not gone.any():
+            return self
+        out = replace(self, values=self.values[gone], counts=self.counts[gone], summary=None)
+        removed = int(out.counts.sum())
+        out = replace(out, rows=removed, missing=0, infinite=0)
+        rest = replace(self, values=self.values[~gone], counts=self.counts[~gone], missing=self.missing + removed)
+        if self.summary is None or not rest.count:
+            return replace(rest, summary=None)
+        return replace(rest, summary=_taken(self.summary, self.count, out))
 
     def _small(self) -> Profile:
         """The profile itself, or one with fewer values if it has too many: light neighbours become their median."""
@@ -180,6 +189,12 @@ class Profile:
         if self.summary is None:
             return bool(np.all(self.values == np.floor(self.values)))
         return self.summary.grid is not None and self.summary.grid.decimals == 0
+
+    def written_with(self, decimals: int) -> bool:
+        """Whether so many decimals write every value, as far as is known."""
+        grid = None if self.summary is None else self.summary.grid
+        late = self.summary is not None and decimals < MAX_DECIMALS and (grid is None or grid.decimals > decimals)
+        return not late and np.allclose(np.round(self.values, decimals), self.values, rtol=1e-15, atol=0.0)
 
     @property
     def consecutive(self) -> bool:
@@ -254,6 +269,15 @@ def _added(one: Profile, two: Profile) -> _Summary:
         merged_grid(a.grid, b.grid),
         a.distinct.merged(b.distinct),
     )
+
+
+def _taken(known: _Summary, rows: int, out: Profile) -> _Summary:
+    """What is known of `rows` rows without those of an exact profile: `_added` undone, but for grid and hashes."""
+    left = rows - out.count
+    mean = known.mean + (known.mean - out.mean) * out.count / left
+    gap = out.mean - mean
+    squares = known.squares - out.deviation**2 * out.count - gap * gap * out.count * left / rows
+    return replace(known, mean=mean, squares=max(squares, 0.0))
 
 
 def _cells(rank: Float, total: float) -> tuple[Float, Float]:

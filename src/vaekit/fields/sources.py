@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from vaekit.errors import ContractError
-from vaekit.fields.batches import BYTES, ROWS, Reader, Source, conformed, plain_schema, reading
+from vaekit.fields.batches import BYTES, ROWS, Reader, Source, conformed, plain_schema, promoted, reading
 from vaekit.fields.tables import to_arrow
 from vaekit.fields.text import open_text
 
@@ -66,7 +66,9 @@ def open_source(data: Any, types: Mapping[str, str] | None = None) -> Source:
     if not isinstance(data, pa.Table | pa.RecordBatch) and hasattr(data, "__arrow_c_stream__") and not _in_memory(data):
         return _peeked(lambda rows: pa.RecordBatchReader.from_stream(data))
     if isinstance(data, list | tuple):
-        return _peeked(lambda rows: data)
+        if not data:
+            raise ContractError("the source has no tables")
+        return Source(promoted([open_source(part).schema for part in data]), None, None, lambda rows: data)
     if isinstance(data, Iterator):
         first = next(data, None)
         if first is None:
@@ -121,7 +123,7 @@ def _file(path: Path, types: Mapping[str, str] | None) -> Source:
     text = path.exists() and name.endswith((".csv", ".csv.gz", ".tsv", ".tsv.gz"))
     if text and path.stat().st_size > (ZIPPED if name.endswith(".gz") else TEXT):
         return open_text(path, "\t" if ".tsv" in name else ",", types)
-    if path.exists() and name.endswith((".arrow", ".feather")):
+    if path.exists() and name.endswith((".arrow", ".feather")) and not _is_first_feather(path):
         return _arrow(path)
     table = to_arrow(path, types)  # which says what is wrong with it
     return Source(table.schema, table.num_rows, table, lambda rows: [table])
@@ -134,21 +136,29 @@ def _parquet(path: Path) -> Source:
         raise ContractError(f"{path} is a folder without .parquet files")
     hive = ds.HivePartitioning.discover(infer_dictionary=True) if path.is_dir() else None
     with reading(path):
-        return _dataset(ds.dataset(path, format="parquet", partitioning=hive), path)
+        data = ds.dataset(path, format="parquet", partitioning=hive)
+        if hive is not None:
+            schema = promoted([data.schema, *(fragment.physical_schema for fragment in data.get_fragments())])
+            data = ds.dataset(path, schema, format="parquet", partitioning=hive)
+        return _dataset(data, path)
 
 
 def _dataset(data: Any, path: Path = Path("dataset")) -> Source:
     schema = plain_schema(data.schema)
+    lean = {"batch_readahead": 1, "fragment_readahead": 1}
+
+    def passing(rows: int) -> Iterator[pa.RecordBatch]:
+        with reading(path):
+            yield from data.to_batches(batch_size=rows, **lean)
 
     def read(rows: int) -> Iterator[Any]:
         with reading(path):
             for fragment in data.get_fragments():
                 if hasattr(fragment, "row_groups"):
                     with _ParquetPart(fragment, data.schema) as part:
-                        for group in range(part.groups):
+                        for group in part.groups:
                             yield from part.batches(group, rows)
                 else:
-                    lean = {"batch_readahead": 1, "fragment_readahead": 1}
                     yield from fragment.scanner(schema=data.schema, batch_size=rows, **lean).to_batches()
 
     def spread(rows: int) -> pa.Table:
@@ -158,15 +168,26 @@ def _dataset(data: Any, path: Path = Path("dataset")) -> Source:
             chosen = [fragments[index] for index in _evenly(len(fragments), PLACES)]
             for fragment in chosen:
                 with _ParquetPart(fragment, data.schema) as part:
-                    groups = _evenly(part.groups, -(-PLACES // len(chosen)))
+                    groups = [part.groups[index] for index in _evenly(len(part.groups), -(-PLACES // len(chosen)))]
                     each = -(-rows // (len(chosen) * max(len(groups), 1)))
                     heads += [to_arrow(next(part.batches(group, each))) for group in groups]
         return pa.concat_tables([conformed(head, schema) for head in heads])
 
     with reading(path):
         parquet = bool(getattr(data, "files", ())) and str(data.format.default_extname) == "parquet"
-        rows = data.count_rows() if parquet else None
+        if _is_filtered(data):
+            return Source(schema, data.count_rows() if parquet else None, None, passing)
+        rows = sum(group.num_rows for one in data.get_fragments() for group in one.row_groups) if parquet else None
         return Source(schema, rows, None, read, spread=spread if parquet and rows else None)
+
+
+def _is_filtered(data: Any) -> bool:
+    """Whether a dataset gives only some of its rows; such a one does not tell its files."""
+    try:
+        next(iter(data.get_fragments()), None)
+    except ValueError:
+        return True
+    return False
 
 
 class _ParquetPart:
@@ -186,7 +207,7 @@ class _ParquetPart:
         )
         self._keys = ds.get_partition_keys(fragment.partition_expression)
         self._schema, self._width = schema, _row_bytes(schema)
-        self.groups = self._file.num_row_groups
+        self.groups = [group.id for group in fragment.row_groups]  # which may be some of those in the file
 
     def __enter__(self) -> Self:
         return self
@@ -236,6 +257,12 @@ def _row_bytes(schema: pa.Schema) -> int:
             return 16
 
     return max(1, sum(width(field.type) for field in schema))
+
+
+def _is_first_feather(path: Path) -> bool:
+    """Whether a file has the first version of the Feather format, which is not Arrow's own."""
+    with reading(path), path.open("rb") as file:
+        return file.read(4) == b"FEA1"
 
 
 def _arrow(path: Path) -> Source:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -12,17 +12,20 @@ from typing import Any
 import msgspec
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from vaekit.arrays import generator
 from vaekit.errors import ContractError
-from vaekit.fields.arrow_types import is_numeric, value_type
-from vaekit.fields.base import Column, Field
+from vaekit.fields.arrow_types import is_numeric, is_text, value_type
+from vaekit.fields.base import Column, Field, Tally
 from vaekit.fields.batches import Source
-from vaekit.fields.category import Category, common_levels, natural_likelihood
+from vaekit.fields.category import Category, common_levels, natural_likelihood, plain
 from vaekit.fields.count import Count
 from vaekit.fields.datetime import Datetime
 from vaekit.fields.infer import infer_field, of_profile, renamed
+from vaekit.fields.markers import says_missing, surely_missing, without
 from vaekit.fields.number import Number
+from vaekit.fields.number_text import no_numbers
 from vaekit.fields.other import Other
 from vaekit.fields.profile import Profile
 
@@ -49,9 +52,9 @@ class Folded:
         (0.0, 5.0)
     """
 
-    def __init__(self, tally: Callable[[Column], Any], told: Callable[[Any], Any]) -> None:
+    def __init__(self, tally: Callable[[Column], Tally], told: Callable[[Any], Any]) -> None:
         self._tally, self._told = tally, told
-        self._parts: list[tuple[int, Any]] = []
+        self._parts: list[tuple[int, Tally]] = []
 
     def add(self, column: Column) -> None:
         """Take the next rows."""
@@ -92,10 +95,11 @@ def inferred(source: Source) -> tuple[Field, ...]:
 
     Of a source that is not in memory, a sample from all over it suggests the kinds, and whether a column is left out.
     Grids, levels, ranges and transforms then come from one pass over all of its rows, so that a fraction or a level
-    that comes late is seen.
+    that comes late is seen. Late texts that stand for "missing" become markers, and late decimals count.
 
     Raises:
-        ContractError: The source has no rows, or a late row breaks the kind that the sample suggests.
+        ContractError: The source has no rows, or a late row breaks the kind that the sample suggests, such as a number
+            with a separator of thousands where the sample has none; the row is named.
     """
     sample, rest = _sample(source)
     names = sample.column_names
@@ -115,12 +119,12 @@ def _all_rows(guess: Field, kind: pa.DataType) -> Folded:
     if guess.role != "model" and not empty:
         return Folded(lambda column: _Nothing(), lambda _: guess)
     if isinstance(guess, Datetime):
-        return Folded(_cleaned(guess, guess.tally), guess.inferred)
+        return _marked(guess, kind, guess.inferred)
     if is_numeric(kind):
         reader = Number.blank(guess.name, kind, "model")
         return Folded(partial(reader.tally, strict=False), partial(_of_values, guess.name, kind))
     if isinstance(guess, Number | Count):
-        return Folded(_cleaned(guess, guess.tally), partial(_of_text, guess, kind))
+        return _marked(guess, kind, partial(_of_text, guess, kind))
     declared = bool(pa.types.is_dictionary(kind) and kind.ordered)
     if empty or (isinstance(guess, Category) and not declared):
         return Folded(_cleaned(guess, Counted.of), partial(_of_levels, guess, kind))
@@ -135,8 +139,39 @@ def _of_values(name: str, kind: pa.DataType, profile: Profile) -> Field:
 def _of_text(guess: Number | Count, kind: pa.DataType, profile: Profile) -> Field:
     """Numbers in text, with grid and range from all rows; a count that is none is a number."""
     count = isinstance(guess, Count) and profile.whole and profile.count > 0 and profile.values[0] >= 0
-    made = (Count if count else Number).infer(guess.name, kind, profile, guess.text)
+    text = guess.text
+    if text is not None and text.decimals is not None and not profile.written_with(text.decimals):
+        text = msgspec.structs.replace(text, decimals=None)
+    made = (Count if count else Number).infer(guess.name, kind, profile, text)
     return msgspec.structs.replace(made, markers=guess.markers, note=guess.note)
+
+
+def _marked(guess: Number | Count, kind: pa.DataType, told: Callable[[Profile], Field]) -> Folded:
+    """Numbers or dates, with the texts among them that stand for "missing" as markers."""
+
+    def tally(column: Column) -> _Marked:
+        found = _missing_texts(column, says_missing) if is_text(value_type(kind)) else frozenset()
+        return _Marked(guess.tally(without(column, (*guess.markers, *found))), found)
+
+    return Folded(tally, lambda all_rows: _with_markers(told(all_rows.tally), all_rows.markers))
+
+
+def _missing_texts(column: Column, missing: Callable[[str], bool]) -> frozenset[str]:
+    """The texts of a column that stand for "missing", without the spaces around them."""
+    import pyarrow.compute as pc
+
+    texts = [] if pa.types.is_null(column.type) else pc.unique(plain(column)).to_pylist()
+    return frozenset(text.strip() for text in texts if text is not None and missing(text))
+
+
+def _with_markers(field: Field, found: Iterable[str]) -> Field:
+    """The field with these markers, too, and a note of all."""
+    markers = tuple(sorted({*map(str, field.markers), *found}))
+    if markers == field.markers:
+        return field
+    before, after = (f"{', '.join(map(repr, some))} read as missing" for some in (field.markers, markers))
+    rest = field.note.replace(before, after) if field.markers else "; ".join(filter(None, (field.note, after)))
+    return msgspec.structs.replace(field, markers=markers, note=rest)
 
 
 def _of_levels(guess: Field, kind: pa.DataType, found: Counted) -> Field:
@@ -145,7 +180,7 @@ def _of_levels(guess: Field, kind: pa.DataType, found: Counted) -> Field:
     known = () if list(known) == sorted(known) else known  # numbers in text have an order of their own
     place = {level: index for index, level in enumerate(known)}
     pairs = sorted(found.counts.items(), key=lambda pair: (place.get(pair[0], len(place)), pair[0]))
-    levels, counts = [level for level, _ in pairs], np.array([count for _, count in pairs], np.int64)
+    levels, counts = _unzipped(pairs)
     if not isinstance(guess, Category):  # all alike in the sample
         if found.rows == 0 or (len(levels) < 2 and guess.note.startswith("constant")) or not levels:
             return guess
@@ -153,10 +188,20 @@ def _of_levels(guess: Field, kind: pa.DataType, found: Counted) -> Field:
         guess = infer_field(guess.name, pa.chunked_array([values]).cast(kind))
         if not isinstance(guess, Category) or guess.role != "model":
             return guess
+    numbers = bool(known) and not no_numbers([str(level) for level in known])
+    says = says_missing if numbers else surely_missing
+    odd = {level for level in levels if isinstance(level, str) and says(level)}
+    levels, counts = _unzipped([pair for pair in pairs if pair[0] not in odd])
     ordinal = guess.likelihood == "ordinal" and len(levels) > 2
     family = "ordinal" if ordinal else natural_likelihood(len(levels), ordered=False)
     made = Category.of_counts(guess.name, kind, levels, counts, found.rows, family)
-    return msgspec.structs.replace(made, markers=guess.markers, note=made.note or guess.note)
+    made = msgspec.structs.replace(made, markers=guess.markers, note=made.note or guess.note)
+    return _with_markers(made, {level.strip() for level in odd})
+
+
+def _unzipped(pairs: Sequence[tuple[Any, int]]) -> tuple[list[Any], NDArray[np.int64]]:
+    """Levels and their counts."""
+    return [level for level, _ in pairs], np.array([count for _, count in pairs], np.int64)
 
 
 def _cleaned(field: Field, tally: Callable[[Column], Any]) -> Callable[[Column], Any]:
@@ -185,6 +230,18 @@ class Counted:
         if len(counts) > MOST_LEVELS:  # what is rare among so many is not modelled in the end
             counts = Counter(dict(counts.most_common(MOST_LEVELS // 2)))
         return Counted(dict(counts), self.rows + other.rows)
+
+
+@dataclass(frozen=True)
+class _Marked:
+    """The tally of a column of text, and the texts in it that were taken for "missing"."""
+
+    tally: Tally
+    markers: frozenset[str]
+
+    def merged(self, other: _Marked) -> _Marked:
+        """The tally of the rows of both."""
+        return _Marked(self.tally.merged(other.tally), self.markers | other.markers)
 
 
 class _Nothing:

@@ -11,7 +11,7 @@ import pyarrow as pa
 from vaekit.errors import ContractError
 from vaekit.fields.arrow_types import is_numeric, is_text, parse_type, value_type
 
-__all__ = ["csv_options", "known_types", "read_text"]
+__all__ = ["column_names", "csv_options", "is_number", "known_types", "read_text"]
 
 _GLANCE = 1 << 22  # bytes in which codes with leading zeros are looked for
 _CODE = r"^0[0-9]+$"
@@ -47,7 +47,7 @@ def known_types(path: Path, delimiter: str, types: Mapping[str, str] | None) -> 
     """The types that columns of a file are read with: those given, or else text for codes with leading zeros."""
     if types is None:
         return dict.fromkeys(_codes(path, delimiter), pa.string())
-    names = _names(path, delimiter)
+    names = column_names(path, delimiter)
     return {name: _plain(text) for name, text in types.items() if names.count(name) == 1}
 
 
@@ -79,7 +79,8 @@ def _stream(path: Path, delimiter: str, **convert: Any) -> Any:
     return csv.open_csv(path, read_options=block, parse_options=parse, convert_options=options)
 
 
-def _names(path: Path, delimiter: str) -> list[str]:
+def column_names(path: Path, delimiter: str) -> list[str]:
+    """The names in the header row of a file; some may come again."""
     return list(_stream(path, delimiter).schema.names)
 
 
@@ -112,8 +113,24 @@ def _cast(name: str, column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedAr
 
 
 def _casts(value: pa.Scalar, kind: pa.DataType) -> bool:
+    if is_numeric(kind):
+        return is_number(value.as_py())
     try:
-        value.cast(pa.float64() if is_numeric(kind) else kind)
+        value.cast(kind)
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def is_number(text: str) -> bool:
+    """Whether a text is a number to Arrow.
+
+    Example:
+        >>> is_number("3.0"), is_number("three")
+        (True, False)
+    """
+    try:
+        pa.scalar(text).cast(pa.float64())
     except pa.ArrowInvalid:
         return False
     return True

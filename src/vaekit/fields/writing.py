@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from itertools import chain
@@ -13,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from vaekit.errors import ConfigError, ContractError
+from vaekit.files import replace_file
 
 __all__ = ["write", "write_batches"]
 
@@ -62,7 +61,11 @@ def write_batches(tables: Iterable[pa.Table], path: str | Path) -> Path:
             for table in chain([first], parts):
                 put(table)
 
-    return _replace_file(path, fill)
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise ConfigError(f"{path}: the folder {path.parent} does not exist")
+    replace_file(path, fill)
+    return path
 
 
 def _writer(name: str, target: Path, schema: pa.Schema, stack: ExitStack) -> Callable[[pa.Table], Any]:
@@ -110,35 +113,3 @@ class _Dictionaries:
             array = pa.DictionaryArray.from_arrays(codes, known, ordered=field.type.ordered)
             table = table.set_column(index, field, array)
         return table
-
-
-def _replace_file(path: str | Path, fill: Callable[[Path], None]) -> Path:
-    """Write a file so that a reader sees the old one or the whole new one, never a part.
-
-    Args:
-        path: Where the file goes; its folder must exist.
-        fill: Writes the content to the temporary path that it is given.
-
-    Returns:
-        The path.
-
-    Raises:
-        ConfigError: The folder does not exist.
-    """
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise ConfigError(f"{path}: the folder {path.parent} does not exist")
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        fill(temporary)
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path

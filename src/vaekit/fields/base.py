@@ -67,7 +67,7 @@ class Field(
 
     @property
     def kind(self) -> str:
-        """The name of the kind: ``number``, ``count``, ``category``, ``vector`` or ``other``."""
+        """The name of the kind: ``number``, ``count``, ``category``, ``datetime``, ``vector`` or ``other``."""
         return str(self.__struct_config__.tag)
 
     @property

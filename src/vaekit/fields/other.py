@@ -32,8 +32,8 @@ class Other(Field, frozen=True, kw_only=True, tag="other"):
     """A column that is left out; its note says why, and what to do about it.
 
     Example:
-        >>> Other(name="when", type="timestamp[us]", role="ignore", note=why_not(pa.timestamp("us"))).role
-        'ignore'
+        >>> Other(name="code", type="binary", role="ignore", note=why_not(pa.binary())).note
+        'binary values are not modelled yet; decode them to numbers or text'
     """
 
     def __post_init__(self) -> None:

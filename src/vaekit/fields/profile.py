@@ -134,7 +134,8 @@ class Profile:
             >>> Profile.of_values(np.array([1.0, -999.0, -999.0])).without([-999]).missing
             2
         """
-        gone = np.isin(self.values, markers)
+        known = np.asarray(markers, np.float64)
+        gone = (np.abs(self.values[:, None] - known) <= self.precision * np.abs(known)).any(axis=1)
         if not gone.any():
             return self
         out = replace(self, values=self.values[gone], counts=self.counts[gone], summary=None)

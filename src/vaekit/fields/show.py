@@ -33,10 +33,10 @@ def show(fields: Sequence[Field]) -> str:
 
     Example:
         >>> from vaekit.fields.other import Other
-        >>> print(show([Other(name="when", type="date32[day]", role="ignore", note="no dates yet")]))
+        >>> print(show([Other(name="code", type="binary", role="ignore", note="not text")]))
            field  kind   role    likelihood  missing  detail
-        -  -----  -----  ------  ----------  -------  ------------
-        -  when   other  ignore                       no dates yet
+        -  -----  -----  ------  ----------  -------  --------
+        -  code   other  ignore                       not text
     """
     lines = [_HEAD, *(_line(field) for field in fields)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(_HEAD))]

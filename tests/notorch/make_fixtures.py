@@ -28,7 +28,7 @@ def main(folder: Path) -> None:
             questions.append(
                 {"model": name, "query": case.query, "options": options, "rows": case.rows, "answer": answer}
             )
-    (folder / "questions.json").write_text(json.dumps(questions, indent=1))
+    (folder / "questions.json").write_text(json.dumps(questions, indent=1, default=str))
     print(f"{len(questions)} questions about {len(MODELS)} models in {folder}")
 
 

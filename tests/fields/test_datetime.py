@@ -270,3 +270,11 @@ def test_text_cannot_be_seconds():
     contract = Contract.infer({"t": ["2020-01-01", "2020-01-02", "2020-02-01"]}).replace("t", written="s")
     with pytest.raises(ContractError, match="wrong type"):
         contract.fit({"t": ["zz", "2"]})
+
+
+@pytest.mark.parametrize("marker", ["?", "NA", "-", "unknown"])
+def test_dates_beside_a_marker_are_dates(marker):
+    days = pd.date_range("2019-01-01", periods=200, freq="D").strftime("%Y-%m-%d").tolist()
+    contract = Contract.infer({"t": [*days, marker, marker]})
+    assert (contract["t"].kind, contract["t"].markers) == ("datetime", (marker,))
+    assert contract["t"].missing == pytest.approx(2 / 202)

@@ -37,8 +37,6 @@ __all__ = [
     "read",
 ]
 
-FILES = (".parquet", ".csv", ".csv.gz", ".arrow", ".feather")
-
 
 class Backend(StrEnum):
     """What runs the graphs of a bundle."""
@@ -142,8 +140,10 @@ def output_path(out: Path | None) -> Path | None:
     """
     if out is None:
         return None
-    if not out.name.lower().endswith(FILES):
-        raise ConfigError(f"--out {out}: cannot tell the format; end the name with {', '.join(FILES)}")
+    from vaekit.fields.writing import SUFFIXES
+
+    if not out.name.lower().endswith(SUFFIXES):
+        raise ConfigError(f"--out {out}: cannot tell the format; end the name with {', '.join(SUFFIXES)}")
     if not out.resolve().parent.is_dir():
         raise ConfigError(f"--out {out}: the folder {out.parent} does not exist; make it first")
     return out

@@ -13,7 +13,7 @@ from vaekit.fields.base import Column, Field
 from vaekit.fields.category import MAX_LEVELS, Category, common_levels, levels_of, missing_count, natural_likelihood
 from vaekit.fields.count import Count
 from vaekit.fields.datetime import Datetime
-from vaekit.fields.markers import sentinels, surely_missing, without
+from vaekit.fields.markers import says_missing, sentinels, surely_missing, without
 from vaekit.fields.names import says_identifier, says_year
 from vaekit.fields.number import WHOLE_ROWS, Number
 from vaekit.fields.number_text import NumberText, find_number_text, no_numbers
@@ -113,15 +113,15 @@ def _compact_date(name: str, column: Column) -> Field | None:
 
 def _date_in_text(name: str, column: Column) -> Field | None:
     """A column of text that is all points in time, but for what stands for "missing"."""
-    markers = _missing_texts(column)
+    markers = _missing_texts(column, says_missing)
     written = find_format(without(column, markers))
     return _datetime(name, column, written, markers) if written[0] else None
 
 
-def _missing_texts(column: Column) -> tuple[str, ...]:
-    """The texts of a column that stand for "missing", whatever the others are."""
+def _missing_texts(column: Column, missing: Callable[[str], bool]) -> tuple[str, ...]:
+    """The texts of a column that stand for "missing"."""
     there = levels_of(column, spelled=True)
-    return tuple(sorted({level.strip() for level in there if isinstance(level, str) and surely_missing(level)}))
+    return tuple(sorted({level.strip() for level in there if isinstance(level, str) and missing(level)}))
 
 
 # ------------------------------------------------------------------------------------------------------------- numbers
@@ -261,7 +261,7 @@ def _category(name: str, column: Column) -> Field:
     ordered = bool(pa.types.is_dictionary(kind) and kind.ordered)
     markers: tuple[str, ...] = ()
     if is_text(value_type(kind)):
-        markers = _missing_texts(column)
+        markers = _missing_texts(column, surely_missing)
         column = without(column, markers)
     told = f"{', '.join(map(repr, markers))} read as missing" if markers else ""
     field = _of_levels(name, column, ordered=ordered)

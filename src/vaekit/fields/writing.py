@@ -13,9 +13,9 @@ import pyarrow as pa
 from vaekit.errors import ConfigError, ContractError
 from vaekit.files import replace_file
 
-__all__ = ["write", "write_batches"]
+__all__ = ["SUFFIXES", "write", "write_batches"]
 
-_SUFFIXES = (".parquet", ".csv", ".csv.gz", ".arrow", ".feather")
+SUFFIXES = (".parquet", ".csv", ".csv.gz", ".arrow", ".feather")
 
 
 def write(table: pa.Table, path: str | Path) -> Path:
@@ -50,8 +50,8 @@ def write_batches(tables: Iterable[pa.Table], path: str | Path) -> Path:
         ContractError: The format cannot hold a column.
     """
     name = Path(path).name.lower()
-    if not name.endswith(_SUFFIXES):
-        raise ConfigError(f"{path}: cannot tell the format; end the name with {', '.join(_SUFFIXES)}")
+    if not name.endswith(SUFFIXES):
+        raise ConfigError(f"{path}: cannot tell the format; end the name with {', '.join(SUFFIXES)}")
 
     def fill(target: Path) -> None:
         parts = iter(tables)

@@ -142,7 +142,7 @@ class Category(Field, frozen=True, kw_only=True, tag="category"):
     def tally(self, column: Column, *, strict: bool = True) -> Levels:
         """The values of a column that are levels, or may become some if there are none yet."""
         if self.levels:
-            _, observed = _codes(self, column)
+            _, observed = _codes(self if strict else msgspec.structs.replace(self, unseen="missing"), column)
             return Levels(self.levels, len(column), int(observed.sum()))
         return Levels(tuple(levels_of(column)), len(column), len(column) - missing_count(column))
 
@@ -376,7 +376,8 @@ def _value_set(field: Category, kind: pa.DataType) -> pa.Array:
         and (is_number(kind) or pa.types.is_decimal(kind))
     ):
         whole = all(isinstance(level, int) for level in field.levels)
-        return pa.array(field.levels, type=pa.int64() if whole and pa.types.is_integer(kind) else pa.float64())
+        wide = pa.uint64() if max(field.levels) >= 2**63 else pa.int64()  # type: ignore[operator]
+        return pa.array(field.levels, type=wide if whole and pa.types.is_integer(kind) else pa.float64())
     expected = {str: "strings", bool: "booleans"}.get(type(sample), "numbers")
     raise wrong_type(field, f"{expected} ({field.type})", kind)
 

@@ -93,7 +93,7 @@ def tables(draw, least=0):
     return pa.Table.from_arrays([draw(columns(rows)) for _ in names], names=names)
 
 
-@settings(deadline=None, max_examples=250, suppress_health_check=list(HealthCheck))
+@settings(derandomize=True, deadline=None, max_examples=250, suppress_health_check=list(HealthCheck))
 @given(tables())
 def test_every_table_has_a_contract(table):
     if table.num_rows == 0:
@@ -176,7 +176,7 @@ GOOD = {
 }
 
 
-@settings(deadline=None, max_examples=40)
+@settings(derandomize=True, deadline=None, max_examples=40)
 @given(st.sampled_from(list(GOOD)), st.integers(0, 59))
 def test_a_bad_value_is_named_with_its_row_and_field(name, row):
     rows = {key: values.tolist() for key, (values, _, _) in GOOD.items()}

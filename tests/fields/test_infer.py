@@ -172,8 +172,9 @@ def test_moments_choose_the_count_likelihood(rate):
         [f"{v:.17f}" for v in np.random.default_rng(0).random(60)],
         ["١٢٣", "٤٥", "٦", "٧٨"] * 15,
         pa.DictionaryArray.from_arrays(pa.array([0, 1, 2] * 20), pa.array([0.0, -0.0, 3.5])),
+        pa.DictionaryArray.from_arrays(pa.array([0, 1] * 30), pa.array([0, 2**63], pa.uint64())),
     ],
-    ids=["many decimals", "other digits", "two zeros"],
+    ids=["many decimals", "other digits", "two zeros", "beyond 2**63"],
 )
 def test_odd_numbers_have_a_field_that_reads_them(values):
     table = to_arrow({"x": values, "y": np.arange(60) % 7})

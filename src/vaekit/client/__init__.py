@@ -1,0 +1,1 @@
+"""The client of a vaekit service: tables in, tables out, over HTTP."""

@@ -1,0 +1,1 @@
+"""Signals of a running model: metrics, references, drift."""

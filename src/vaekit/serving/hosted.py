@@ -17,6 +17,7 @@ from vaekit.queries import QUERIES, query
 from vaekit.runtime import Engine
 from vaekit.serving.cells import Cells, column_facts
 from vaekit.serving.facts import ColumnFacts, Facts, FieldFacts, QueryFacts
+from vaekit.serving.formats.json import RowDecoder
 from vaekit.serving.messages import Limits, Packed
 from vaekit.serving.options import described, first_line
 from vaekit.serving.refusals import Refusal
@@ -24,7 +25,11 @@ from vaekit.serving.refusals import Refusal
 __all__ = ["Hosted"]
 
 _LEVELS = 100  # a category with more levels is not listed
-_EASY = {"detect": {"alpha": 0.5}, "interpolate": {"steps": 2}, "traverse": {"steps": 1}}  # what any bundle can answer
+_EASY: dict[str, dict[str, Any]] = {  # options with which any bundle can answer
+    "detect": {"alpha": 0.5},
+    "interpolate": {"steps": 2},
+    "traverse": {"steps": 1},
+}
 
 
 class Hosted:
@@ -49,6 +54,7 @@ class Hosted:
         self.engine = Engine.of(bundle, backend)
         used = [field for role in ("model", "condition") for field in self.engine.contract.fields if field.role == role]
         self.cells = {field.name: Cells(field) for field in used}
+        self.rows = RowDecoder(self.cells)
         self.warmed: dict[str, float] = {}
         found = {name: self._facts(name) for name in QUERIES if not queries or name in queries}
         answered = {name: facts for name, facts in found.items() if facts is not None}
@@ -108,7 +114,7 @@ class Hosted:
 
     def _asked(self, name: str, row: pa.Table) -> pa.Table:
         """An answer to the smallest question that can be asked."""
-        options: dict[str, Any] = _EASY.get(name, {})
+        options = _EASY.get(name, {})
         condition = self.engine.contract.names("condition")
         if name == "sample":
             return query(self.engine, name, 1, given=dict.fromkeys(condition), **options)

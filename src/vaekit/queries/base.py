@@ -133,11 +133,11 @@ def weigh(engine: Engine, blocks: Blocks, samples: int, seed: int, *, shared: bo
             engine.backend.run("score", inputs | {name: value[some] for name, value in noise.items()})
             for some in engine.pieces(samples)
         ]
-        found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        found = parts[0] if len(parts) == 1 else {n: np.concatenate([part[n] for part in parts]) for n in parts[0]}
         log_px = {name.removeprefix("log_px."): v for name, v in found.items() if name.startswith("log_px.")}
         log_weight = found["log_ratio"].astype(np.float64)
         for value in log_px.values():
-            log_weight = log_weight + value.sum(-1, dtype=np.float64)
+            log_weight += np.einsum("kbf->kb", value, dtype=np.float64)
         yield Weighed(rows, log_weight, log_px)
 
 

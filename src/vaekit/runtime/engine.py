@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Engine"]
 
-_CELLS = 2**22  # most float32 values of the widest activation held at once, 16 MiB
+_CELLS = 2**19  # most float32 values of the widest activation held at once: 2 MiB stay in the caches
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import numpy as np
 
 from vaekit.arrays import Array, Blocks, BlockSpec, generator, take
 from vaekit.errors import BundleError, ConfigError, QueryError
+from vaekit.queries.conformal import shared_draw
 from vaekit.runtime.watching import Weighed
 
 if TYPE_CHECKING:
@@ -111,8 +112,9 @@ def weigh(engine: Engine, blocks: Blocks, samples: int, seed: int, *, shared: bo
     """
     for rows in engine.chunks(count(blocks), samples):
         inputs = engine.inputs(take(blocks, rows))
+        size = rows.stop - rows.start
         own = seed if shared else int(generator(seed, "weigh", rows.start).integers(2**62))
-        noise = engine.noise(own, samples, rows.stop - rows.start, shared=shared)
+        noise = shared_draw(engine, samples, seed, size) if shared else engine.noise(own, samples, size)
         parts = [
             engine.backend.run("score", inputs | {name: value[some] for name, value in noise.items()})
             for some in engine.pieces(samples)

@@ -41,9 +41,9 @@ class Engine:
     watcher: Watcher | None = None
 
     @classmethod
-    def of(cls, bundle: Bundle, backend: str | Backend = "auto") -> Engine:
-        """The engine of a bundle on a named backend, or on one that is at hand."""
-        made = make_backend(bundle, backend) if isinstance(backend, str) else backend
+    def of(cls, bundle: Bundle, backend: str | Backend = "auto", threads: int | None = None) -> Engine:
+        """The engine of a bundle on a named backend, with so many threads, or on one that is at hand."""
+        made = make_backend(bundle, backend, threads) if isinstance(backend, str) else backend
         return cls(bundle.contract, bundle.architecture, made, bundle.calibration)
 
     def encode(self, table: pa.Table, partial: bool = False) -> dict[str, Block]:
@@ -66,6 +66,13 @@ class Engine:
         """Noise for K samples of B rows; `shared` gives every row the same draw, whatever its neighbours."""
         drawn = draw(self.architecture.noise, seed, samples, 1 if shared else rows)
         return {f"noise.{n}": np.broadcast_to(v, (samples, rows, *v.shape[2:])) for n, v in drawn.items()}
+
+    def still(self, rows: int, value: float = 0.0) -> dict[str, Array]:
+        """In place of noise one value for all rows, K = 1; with zero the walk goes through the centre."""
+        return {
+            f"noise.{name}": np.full((1, rows, *noise.shape), value, np.float32)
+            for name, noise in self.architecture.noise.items()
+        }
 
     def row_noise(self, seed: int, samples: int, rows: Array) -> dict[str, Array]:
         """Noise for K samples of each row, which belongs to the number of the row."""

@@ -7,9 +7,8 @@ import pytest
 
 from tests.serving.issuer import Issuer
 from tests.serving.test_keys import write
-from vaekit.errors import ConfigError
 from vaekit.serving import access
-from vaekit.serving.access import ANYBODY, Access, Caller, Gate, check_listening, is_local
+from vaekit.serving.access import ANYBODY, Access, Caller, Gate
 from vaekit.serving.asking import Fault
 from vaekit.serving.keys import make_key
 from vaekit.serving.limits import CALLERS, Allowances, Bucket, Quota
@@ -191,44 +190,3 @@ def test_buckets_are_bounded_in_number_and_follow_a_changed_quota():
     assert kept.of("first", Quota(1.0), 0.0) is first  # the one that was silent for longest went
     assert len(kept._kept) == CALLERS
     assert kept.of("first", Quota(2.0), 0.0) is not first
-
-
-def test_metrics_are_open_here_and_need_a_scope_elsewhere(file):
-    (reader, one), (other, two) = make_key("prom", ("metrics",)), make_key("ci", ("score:a",))
-    gate = gate_of(file, one, two)
-
-    def read(key, local):
-        return asyncio.run(gate.metrics(None, key, local))
-
-    assert read(None, True) is None
-    assert read(None, False).status == 401
-    assert read(other, False).status == 403
-    assert read(reader, False) is None
-
-
-def test_a_request_through_a_proxy_does_not_come_from_this_machine():
-    assert is_local("127.0.0.1", False)
-    assert is_local("::1", False)
-    assert is_local(None, False)
-    assert not is_local("127.0.0.1", True)
-    assert not is_local("192.0.2.7", False)
-    assert not is_local("unknown", False)
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.8.8.8"])
-def test_this_machine_alone_needs_no_keys(host):
-    assert check_listening(host, guarded=False, tls=False, forced=False) is None
-
-
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "192.0.2.7"])
-def test_other_machines_are_let_in_with_keys_or_by_force(host):
-    with pytest.raises(ConfigError, match="--insecure-public"):
-        check_listening(host, guarded=False, tls=True, forced=False)
-    assert "anybody" in check_listening(host, guarded=False, tls=True, forced=True)
-    assert "without TLS" in check_listening(host, guarded=True, tls=False, forced=False)
-    assert check_listening(host, guarded=True, tls=True, forced=False) is None
-
-
-def test_a_host_that_is_none_is_refused():
-    with pytest.raises(ConfigError, match="not a name or address"):
-        check_listening("no.such.host.invalid", guarded=True, tls=True, forced=False)

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import datetime
-import ipaddress
-import socket
 import time
 from dataclasses import dataclass, field
 
 import msgspec
 
-from vaekit.errors import ConfigError
 from vaekit.serving.asking import Fault
 from vaekit.serving.jwks import NoKeys
 from vaekit.serving.keys import PREFIX, KeyFile
@@ -18,7 +15,7 @@ from vaekit.serving.limits import Allowance, Allowances, Quota
 from vaekit.serving.scopes import EVERYTHING, Scopes
 from vaekit.serving.tokens import BadToken, Rules, Tokens
 
-__all__ = ["ANYBODY", "Access", "Caller", "Gate", "check_listening", "is_local"]
+__all__ = ["ANYBODY", "Access", "Caller", "Gate"]
 
 HOW = "send a key or a token: 'Authorization: Bearer …', or a key as 'X-Api-Key: …'"
 
@@ -114,13 +111,6 @@ class Gate:
             return await self._by_token(self.tokens, shown, now)
         return _unknown(f"the key is not known; {HOW}")
 
-    async def metrics(self, authorization: str | None, api_key: str | None, local: bool) -> Fault | None:
-        """Why metrics may not be read: they are open to this machine, and to others with the scope ``metrics``."""
-        if local:
-            return None
-        found = await self.admit(authorization, api_key)
-        return found if isinstance(found, Fault) else found.lacks("metrics")
-
     def _by_key(self, keys: KeyFile, shown: str, now: float) -> Caller | Fault:
         keys.refresh(now)
         known = keys.find(shown)
@@ -158,68 +148,3 @@ def _unknown(message: str) -> Fault:
 
 def _forbidden(name: str, scope: str) -> Fault:
     return Fault(status=403, kind="forbidden", message=f"{name} may not do this: it needs the scope {scope}")
-
-
-def is_local(peer: str | None, forwarded: bool) -> bool:
-    """Whether a request comes from this machine itself, and not through a proxy on it.
-
-    Args:
-        peer: Address of the other end; None for a Unix socket.
-        forwarded: Whether it has a header that a proxy adds (``Forwarded``, ``X-Forwarded-For``).
-
-    Example:
-        >>> is_local("127.0.0.1", forwarded=False), is_local("127.0.0.1", forwarded=True), is_local("10.0.0.7", False)
-        (True, False, False)
-    """
-    if forwarded:
-        return False
-    try:
-        return peer is None or ipaddress.ip_address(peer).is_loopback
-    except ValueError:
-        return False
-
-
-def check_listening(host: str, *, guarded: bool, tls: bool, forced: bool) -> str | None:
-    """Refuse to listen to other machines without knowing who asks, unless that is what the user wants.
-
-    Args:
-        host: Name or address to listen on.
-        guarded: Whether callers show keys or tokens, or certificates.
-        tls: Whether connections are encrypted.
-        forced: Whether the user said that anybody may come in.
-
-    Returns:
-        A warning, if one is due.
-
-    Raises:
-        ConfigError: If it would be open to everybody and that was not asked for, or the host is not known.
-
-    Example:
-        >>> check_listening("127.0.0.1", guarded=False, tls=False, forced=False)
-        >>> check_listening("0.0.0.0", guarded=False, tls=False, forced=False)
-        Traceback (most recent call last):
-        ...
-        vaekit.errors.ConfigError: --host 0.0.0.0 is open to other machines, and anybody could ask: ...
-    """
-    if _is_loopback(host):
-        return None
-    if not guarded and not forced:
-        raise ConfigError(
-            f"--host {host} is open to other machines, and anybody could ask: give --keys FILE (see vae keys new), "
-            "--jwt-issuer URL or --tls-client-ca FILE; or --insecure-public if that is meant"
-        )
-    if not guarded:
-        return f"listening on {host} without keys or tokens: anybody who reaches it can ask everything"
-    if not tls:
-        return f"listening on {host} without TLS: keys, tokens and rows can be read on the way; see --tls-cert"
-    return None
-
-
-def _is_loopback(host: str) -> bool:
-    if not host:  # all addresses
-        return False
-    try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except OSError as error:
-        raise ConfigError(f"--host {host}: not a name or address of this machine ({error.strerror})") from error
-    return all(ipaddress.ip_address(str(entry[4][0]).partition("%")[0]).is_loopback for entry in found)

@@ -7,7 +7,6 @@ unknown keys. Old keys serve while a fetch is under way or fails, but not for lo
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 import math
 import time
@@ -19,6 +18,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from vaekit.errors import ConfigError
+from vaekit.serving.addresses import is_loopback
 
 if TYPE_CHECKING:
     from jwt import PyJWK
@@ -152,7 +152,7 @@ def fetch(source: str) -> bytes:
     if parts.scheme not in ("http", "https"):
         with Path(source).open("rb") as file:
             return _bounded(file.read, source)
-    if parts.scheme == "http" and not _here(parts.hostname or ""):
+    if parts.scheme == "http" and not (parts.hostname == "localhost" or is_loopback(parts.hostname or "")):
         raise ConfigError(f"{source}: keys come over https:, or over http: from this machine")
     from urllib.request import HTTPRedirectHandler, build_opener
 
@@ -174,13 +174,6 @@ def _bounded(read: Callable[[int], bytes], source: str) -> bytes:
         if time.monotonic() > deadline:
             raise ConfigError(f"{source}: takes more than {SECONDS:g} seconds")
     return content
-
-
-def _here(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _json(document: bytes, kind: Any) -> Any:

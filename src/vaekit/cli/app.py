@@ -10,7 +10,7 @@ from vaekit.cli.lazy import SETTINGS, Home, group
 
 __all__ = ["COMMANDS", "app"]
 
-PREPARE, ASK, SHIP = "Make a model", "Ask a model", "Ship a model"
+PREPARE, ASK, SERVE, SHIP = "Make a model", "Ask a model", "Run a service", "Ship a model"
 
 COMMANDS = {
     "inspect": Home("vaekit.cli.inspect", PREPARE),
@@ -25,6 +25,9 @@ COMMANDS = {
     "sample": Home("vaekit.cli.sample", ASK),
     "interpolate": Home("vaekit.cli.paths", ASK),
     "traverse": Home("vaekit.cli.paths", ASK),
+    "sign": Home("vaekit.cli.sign", SHIP),
+    "verify": Home("vaekit.cli.sign", SHIP),
+    "keys": Home("vaekit.cli.keys", SERVE),
 }
 
 app = typer.Typer(

@@ -14,7 +14,7 @@ from vaekit.serving.facts import Facts
 from vaekit.serving.feedback.ledger import Answered, Ledger, Source
 from vaekit.serving.request import Around, Refused, Request, chained, refused
 
-__all__ = ["Asker", "Front"]
+__all__ = ["Asker", "Front", "identity"]
 
 
 class Asker(Protocol):
@@ -150,6 +150,12 @@ class Front:
         if found is None or found.version != facts.version:
             found = self._sources[facts.name] = Source(facts.name, facts.version, facts.contract, facts.data)
         return found
+
+
+def identity(facts: Facts) -> dict[str, str]:
+    """Headers that say which model answered."""
+    named = {"model": facts.name, "version": facts.version, "contract": facts.contract, "data": facts.data}
+    return {f"x-vaekit-{name}": value for name, value in named.items()}
 
 
 async def _handled(request: Request) -> Told:

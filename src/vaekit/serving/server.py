@@ -71,7 +71,12 @@ class Server:
         state = None if settings.state is None else Path(settings.state)
         self.ledger = Ledger(state, settings.feedback_days, settings.feedback_answers)
         self.front = Front(
-            self.batcher, self.ledger, arounds, timeout=settings.timeout, longest=settings.longest_timeout
+            self.batcher,
+            self.ledger,
+            arounds,
+            _evaluations(settings.bundles),
+            timeout=settings.timeout,
+            longest=settings.longest_timeout,
         )
         routes = [route for part in (V1, V2) for route in part(self.front).routes]
         app = Application(Routes([*routes, *System(self.front, metrics).routes]), self.front.handle, settings.max_body)
@@ -99,7 +104,6 @@ class Server:
         try:
             if await self._first(starting, self._asked):
                 starting.result()
-                self.front.evaluations = _evaluations(self.settings.bundles)
                 self._welcome(addresses)
                 await self._asked.wait()
             return await self._end()

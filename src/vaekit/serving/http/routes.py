@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-
-from vaekit.serving.request import Handler
+from dataclasses import dataclass, field
+from typing import Any
 
 __all__ = ["Found", "Route", "Routes"]
 
@@ -17,14 +16,14 @@ class Route:
 
     Args:
         pattern: For example ``/v1/models/{model}/{query}``.
-        handlers: By HTTP method.
+        handlers: By HTTP method; each takes the request of its host.
         fixed: Names that the pattern does not say, for example ``{"query": "infer"}``.
         plain: Faults are worded as the Open Inference Protocol does.
     """
 
     pattern: str
-    handlers: Mapping[str, Handler]
-    fixed: Mapping[str, str]
+    handlers: Mapping[str, Any]
+    fixed: Mapping[str, str] = field(default_factory=dict)
     plain: bool = False
 
     @functools.cached_property
@@ -58,7 +57,7 @@ class Routes:
         routes: The routes; the first one that fits is taken.
 
     Example:
-        >>> routes = Routes([Route("/v1/models/{model}/{query}", {"POST": print}, {})])
+        >>> routes = Routes([Route("/v1/models/{model}/{query}", {"POST": print})])
         >>> routes.find("/v1/models/flights/score").model, routes.find("/v1/models/flights")
         ('flights', None)
     """

@@ -14,12 +14,14 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from tests.serving.certificates import Authority
 from vaekit.errors import ConfigError
 from vaekit.serving.asking import Fault, Told
+from vaekit.serving.facts import ColumnFacts, Facts, FieldFacts, QueryFacts
+from vaekit.serving.inference import GRPC
 from vaekit.serving.request import Refused, chained
 from vaekit.serving.rpc.call import Call
 from vaekit.serving.rpc.host import GrpcHost
 from vaekit.serving.rpc.messages import POOL, SERVICE, message
-from vaekit.serving.rpc.service import GRPC, Service
-from vaekit.serving.tls import Tls
+from vaekit.serving.rpc.service import Service
+from vaekit.serving.settings import Settings
 
 Infer = message("inference.ModelInferRequest")
 LOOPS = {"asyncio": asyncio.run, "uvloop": uvloop.run}
@@ -29,6 +31,7 @@ class Front:
     """Answers with what the test says, and remembers what it was asked."""
 
     def __init__(self, answer):
+        self.ready = True
         self.answer, self.requests, self.gone = answer, [], asyncio.Event()
         self.handle = chained([], self.handled)
 
@@ -39,7 +42,12 @@ class Front:
         except Refused as refusal:
             return Told(fault=refusal.fault)
 
-    async def ask(self, request):
+    def require_ready(self):
+        if not self.ready:
+            raise Refused(Fault(status=503, kind="not_ready", message="wait"))
+
+    async def ask(self, request, named):
+        assert not named
         request.body_seen = await request.read()
         try:
             return await self.answer(request)
@@ -50,21 +58,36 @@ class Front:
     def model(self, request):
         if request.model != "m":
             raise Refused(Fault(status=404, kind="no_model", message=f"no model {request.model}"))
-        return request.model
+        return FACTS
 
 
-def describe(facts):
-    tensor = {"name": "x", "datatype": "FP64", "shape": [-1, 1]}
-    return {"name": facts, "versions": ["1"], "platform": "onnx_onnxv1", "inputs": [tensor], "outputs": [tensor]}
+FIELD = FieldFacts(name="x", type="double", item="double", json="number", kind="number", role="model")
+SCORE = QueryFacts(
+    name="score", doc="", rows=True, columns=(ColumnFacts(name="score", type="double", item="double", json="number"),)
+)
+FACTS = Facts(
+    name="m",
+    version="1",
+    contract="c",
+    data="d",
+    vaekit="0",
+    created="",
+    backend="onnx",
+    fields=(FIELD,),
+    queries={"score": SCORE},
+)
+
+
+def settings_of(**settings):
+    return Settings(bundles={"m": "nowhere"}, **{"grpc_port": 0} | settings)
 
 
 class Running:
     """A host that runs, and a channel to it."""
 
-    def __init__(self, answer=None, ready=lambda: True, tls=None, credentials=None, **options):
+    def __init__(self, answer=None, credentials=None, **settings):
         self.front = Front(answer or answered(Told(body=b"")))
-        options = {"largest": 1 << 20, "calls": 100} | options
-        self.host = GrpcHost(Service(self.front, ready, describe), "127.0.0.1", 0, tls=tls, **options)
+        self.host = GrpcHost(Service(self.front), settings_of(**settings))
         self.credentials = credentials
 
     async def __aenter__(self):
@@ -84,7 +107,7 @@ class Running:
 
     def call(self, method, request=b"", **options):
         body = request if isinstance(request, bytes) else request.SerializeToString()
-        return self.channel.unary_unary(f"/{SERVICE}/{method}")(body, timeout=10, **options)
+        return self.channel.unary_unary(f"/{SERVICE}/{method}")(body, **{"timeout": 10} | options)
 
     async def failure(self, method, request=b"", **options):
         with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -116,7 +139,7 @@ def test_a_call_becomes_a_request_and_its_answer_comes_back(loop):
             assert request.header("authorization") == "Bearer k"
             assert (request.id, request.peer) == ("r-1", "127.0.0.1")
             assert request.body_seen == body.SerializeToString()
-            assert 8 < request.timeout <= 10
+            assert 8 < request.timeout < 10.1
             trailing = dict(await call.trailing_metadata())
             assert (trailing["x-request-id"], trailing["x-more"]) == ("r-1", "1")
             assert "content-type" not in {name for name in trailing if trailing[name] == GRPC}
@@ -236,7 +259,7 @@ def test_the_deadline_of_a_call_is_that_of_its_request():
             await method(Infer(model_name="m").SerializeToString(), timeout=5)
             none, some = (request.timeout for request in running.front.requests)
             assert none is None
-            assert 4 < some <= 5
+            assert 4 < some < 5.1
 
     asyncio.run(story())
 
@@ -254,7 +277,7 @@ def test_what_is_no_message_is_refused_as_such(method, body):
 
 def test_messages_beyond_the_limit_are_refused_before_they_are_read():
     async def story():
-        async with Running(largest=1000) as running:
+        async with Running(max_body=1000) as running:
             error = await running.failure("ModelInfer", Infer(model_name="m", raw_input_contents=[bytes(200_000)]))
             assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
             assert not running.front.requests
@@ -264,8 +287,7 @@ def test_messages_beyond_the_limit_are_refused_before_they_are_read():
 
 def test_health_metadata_and_readiness():
     async def story():
-        state = {"ready": True}
-        async with Running(ready=lambda: state["ready"]) as running:
+        async with Running() as running:
 
             async def ask(method, kind, **fields):
                 body = message(f"inference.{method}Request")(**fields)
@@ -276,11 +298,12 @@ def test_health_metadata_and_readiness():
             assert (await ask("ServerMetadata", "ServerMetadata")).name == "vaekit"
             assert (await ask("ModelReady", "ModelReady", name="m")).ready
             found = await ask("ModelMetadata", "ModelMetadata", name="m")
-            assert (found.name, found.inputs[0].datatype, list(found.inputs[0].shape)) == ("m", "FP64", [-1, 1])
+            assert (found.name, found.inputs[0].datatype, list(found.inputs[0].shape)) == ("m", "FP64", [-1])
+            assert [output.name for output in found.outputs] == ["score"]
             for method in ("ModelReady", "ModelMetadata"):
                 error = await running.failure(method, message("inference.ModelReadyRequest")(name="other"))
                 assert error.code() is grpc.StatusCode.NOT_FOUND
-            state["ready"] = False
+            running.front.ready = False
             assert (await ask("ServerLive", "ServerLive")).live
             assert not (await ask("ServerReady", "ServerReady")).ready
             assert not (await ask("ModelReady", "ModelReady", name="m")).ready
@@ -290,19 +313,17 @@ def test_health_metadata_and_readiness():
 
 def test_the_health_protocol_follows_readiness():
     async def story():
-        state = {"ready": False}
-        async with Running(ready=lambda: state["ready"]) as running:
+        async with Running() as running:
             health = health_pb2_grpc.HealthStub(running.channel)
             asked = health_pb2.HealthCheckRequest(service=SERVICE)
-            assert (await health.Check(asked, timeout=10)).status == health_pb2.HealthCheckResponse.NOT_SERVING
+            assert (await health.Check(asked, timeout=10)).status == health_pb2.HealthCheckResponse.SERVING
             watch = health.Watch(health_pb2.HealthCheckRequest(), timeout=30)
             states = [(await watch.read()).status]
-            state["ready"] = True
-            states.append((await watch.read()).status)
-            await running.host.drain()
-            states.append((await watch.read()).status)
+            for ready in (False, True):
+                running.front.ready = ready
+                states.append((await watch.read()).status)
             told = health_pb2.HealthCheckResponse
-            assert states == [told.NOT_SERVING, told.SERVING, told.NOT_SERVING]
+            assert states == [told.SERVING, told.NOT_SERVING, told.SERVING]
             watch.cancel()
 
     asyncio.run(story())
@@ -341,13 +362,28 @@ def test_stopping_lets_calls_end_and_takes_no_more():
             call = running.call("ModelInfer", Infer(model_name="m"))
             await begun.wait()
             closing = asyncio.ensure_future(running.host.close(20))
-            while (
-                await running.failure("ModelInfer", Infer(model_name="m"))
-            ).code() is not grpc.StatusCode.UNAVAILABLE:
-                await asyncio.sleep(0.01)
+            code = None
+            while code is not grpc.StatusCode.UNAVAILABLE:  # a call before it has stopped is taken, and waits
+                code = (await running.failure("ModelInfer", Infer(model_name="m"), timeout=0.5)).code()
             go.set()
             assert await call == b"late"
-            await closing
+            assert await closing == 0
+
+    asyncio.run(story())
+
+
+def test_calls_that_take_too_long_are_cut_off_and_counted():
+    async def story():
+        async def answer(request):
+            await asyncio.sleep(60)
+
+        async with Running(answer) as running:
+            call = running.call("ModelInfer", Infer(model_name="m"))
+            while not running.front.requests:
+                await asyncio.sleep(0.01)
+            assert await running.host.close(0.1) == 1
+            with pytest.raises((grpc.aio.AioRpcError, asyncio.CancelledError)):
+                await call
 
     asyncio.run(story())
 
@@ -360,7 +396,7 @@ def test_calls_beyond_the_limit_are_refused():
             await go.wait()
             return Told(body=b"")
 
-        async with Running(answer, calls=2) as running:
+        async with Running(answer, max_connections=2) as running:
             calls = [
                 asyncio.ensure_future(_awaited(running.call("ModelInfer", Infer(model_name="m")))) for _ in range(2)
             ]
@@ -382,9 +418,8 @@ def test_a_port_that_is_taken_is_refused():
     async def story():
         async with Running() as running:
             port = int(running.url.rpartition(":")[2])
-            service = Service(running.front, lambda: True, describe)
             with pytest.raises(ConfigError, match="--grpc-port"):
-                await GrpcHost(service, "127.0.0.1", port, largest=1, calls=1, tls=None).start()
+                await GrpcHost(Service(running.front), settings_of(grpc_port=port)).start()
 
     asyncio.run(story())
 
@@ -395,7 +430,7 @@ def test_with_tls_plain_connections_are_refused(tmp_path):
 
     async def story():
         credentials = grpc.ssl_channel_credentials(authority.path.read_bytes())
-        async with Running(tls=Tls(cert=cert, key=key), credentials=credentials) as running:
+        async with Running(tls_cert=cert, tls_key=key, credentials=credentials) as running:
             assert running.url.startswith("grpcs://")
             assert await running.call("ModelInfer", Infer(model_name="m")) == b""
             async with grpc.aio.insecure_channel(running.url.partition("//")[2]) as plain:

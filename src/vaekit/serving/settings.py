@@ -9,6 +9,7 @@ import msgspec
 
 from vaekit.errors import ConfigError
 from vaekit.serving.config import ServeConfig
+from vaekit.serving.tls import Tls
 
 __all__ = ["Settings"]
 
@@ -87,6 +88,13 @@ class Settings(ServeConfig, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             raise ConfigError("TLS needs both tls_cert and tls_key")
         if self.tls_client_ca is not None and self.tls_cert is None:
             raise ConfigError("tls_client_ca needs tls_cert and tls_key too")
+
+    @property
+    def tls(self) -> Tls | None:
+        """Where certificates lie, if connections are encrypted."""
+        if self.tls_cert is None or self.tls_key is None:
+            return None
+        return Tls(cert=self.tls_cert, key=self.tls_key, client_ca=self.tls_client_ca)
 
     @classmethod
     def read(cls, path: Path, **flags: object) -> Self:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -11,12 +12,12 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 from vaekit.errors import ConfigError
 from vaekit.serving.rpc.messages import POOL, SERVICE
 from vaekit.serving.rpc.service import Service
-from vaekit.serving.tls import Tls, grpc_credentials
+from vaekit.serving.settings import Settings
+from vaekit.serving.tls import grpc_credentials
 
 __all__ = ["GrpcHost"]
 
 _LOOK = 0.2  # seconds between two looks whether readiness has changed, for those who watch it
-_SPARE = 1 << 16  # bytes of a message beside its body limit: its envelope
 _OPTIONS = (
     ("grpc.so_reuseport", 0),  # two services on one port would share it without a word
     ("grpc.max_concurrent_streams", 1024),
@@ -32,22 +33,14 @@ class GrpcHost:
 
     Args:
         service: The methods.
-        host: Name or address to listen on.
-        port: Port; 0: any that is free.
-        largest: Bytes of a message.
-        calls: Calls at a time; more are refused.
-        tls: Certificates, if connections are encrypted.
+        settings: Where to listen, and the limits.
     """
 
-    def __init__(self, service: Service, host: str, port: int, *, largest: int, calls: int, tls: Tls | None) -> None:
-        self.service, self.host, self.port, self.tls = service, host, port, tls
-        self.draining = False
-        options = (
-            *_OPTIONS,
-            ("grpc.max_receive_message_length", largest + _SPARE),
-            ("grpc.max_send_message_length", -1),
-        )
-        self._server = grpc.aio.server(options=options, maximum_concurrent_rpcs=calls)
+    def __init__(self, service: Service, settings: Settings) -> None:
+        self.service, self.settings = service, settings
+        lengths = {"receive": settings.max_body, "send": -1}
+        options = (*_OPTIONS, *((f"grpc.max_{way}_message_length", most) for way, most in lengths.items()))
+        self._server = grpc.aio.server(options=options, maximum_concurrent_rpcs=settings.max_connections)
         self._server.add_generic_rpc_handlers((service.handler(),))
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -64,34 +57,45 @@ class GrpcHost:
         Raises:
             ConfigError: If it is not possible to listen there.
         """
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        where = f"{host}:{self.port}"
+        settings, tls = self.settings, self.settings.tls
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        where = f"{host}:{settings.grpc_port}"
         try:
-            if self.tls is None:
+            if tls is None:
                 port = self._server.add_insecure_port(where)
             else:
-                port = self._server.add_secure_port(where, grpc_credentials(self.tls))
+                port = self._server.add_secure_port(where, grpc_credentials(tls))
         except RuntimeError as error:
             raise ConfigError(f"cannot listen on {where}: {error}; give another --grpc-port") from error
         await self._server.start()
         await self._tell()
         self._following = asyncio.get_running_loop().create_task(self._follow())
-        return f"{'grpc' if self.tls is None else 'grpcs'}://{host}:{port}"
+        return f"{'grpc' if tls is None else 'grpcs'}://{host}:{port}"
 
-    async def drain(self) -> None:
-        """Say that it is not ready any more; go on answering."""
-        self.draining = True
-        await self._tell()
+    def drain(self) -> None:
+        """Go on answering; those who watch its health learn of it from the front."""
 
-    async def close(self, timeout: float) -> None:
+    async def close(self, timeout: float) -> int:
         """Take no more calls, let those end that are being answered, and close all connections.
 
         Args:
-            timeout: Seconds that they may still take; then they are cancelled.
+            timeout: Seconds that they may still take.
+
+        Returns:
+            How many calls were cut off.
         """
-        if self._following is not None:
-            self._following.cancel()
-        await self._server.stop(timeout)
+        if self._following is None:
+            return 0
+        self._following.cancel()
+        start = time.monotonic()
+        stopping = asyncio.ensure_future(self._server.stop(timeout + _LOOK))  # takes no more
+        while self.service.active and time.monotonic() < start + timeout:
+            await asyncio.sleep(0.02)
+        cut = self.service.active
+        if cut:
+            await self._server.stop(0)
+        await stopping
+        return cut
 
     async def _follow(self) -> None:
         while True:
@@ -100,7 +104,7 @@ class GrpcHost:
 
     async def _tell(self) -> None:
         """Tell those who watch, if readiness has changed."""
-        ready = self.service.ready() and not self.draining
+        ready = self.service.ready
         if ready != self._told:
             self._told = ready
             states = health_pb2.HealthCheckResponse

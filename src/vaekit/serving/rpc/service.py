@@ -11,19 +11,17 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from vaekit.serving.asking import Fault, Told
-from vaekit.serving.request import Request
+from vaekit.serving.inference import GRPC, model_metadata, server_metadata
+from vaekit.serving.request import Refused, Request
 from vaekit.serving.rpc.call import Call
 from vaekit.serving.rpc.messages import SERVICE, message
 from vaekit.serving.rpc.status import code_of, details_of, hints_of
-from vaekit.version import __version__
 
 if TYPE_CHECKING:
-    from vaekit.serving.facts import Facts
     from vaekit.serving.front import Front
 
-__all__ = ["FREE_METHODS", "GRPC", "Service"]
+__all__ = ["FREE_METHODS", "Service"]
 
-GRPC = "application/grpc"  # the media type of a ModelInferRequest and its answer
 FREE_METHODS = frozenset({f"/{SERVICE}/ServerLive", f"/{SERVICE}/ServerReady"})
 _log = logging.getLogger("vaekit.serving")
 _Envelope, _Named = message("vaekit.Envelope"), message("inference.ModelReadyRequest")
@@ -34,12 +32,20 @@ class Service:
 
     Args:
         front: What every host calls.
-        ready: Whether the service takes questions now.
-        describe: Describes a model as the protocol does: ``name``, ``versions``, ``platform``, ``inputs``, ``outputs``.
     """
 
-    def __init__(self, front: Front, ready: Callable[[], bool], describe: Callable[[Facts], dict[str, Any]]) -> None:
-        self.front, self.ready, self.describe = front, ready, describe
+    def __init__(self, front: Front) -> None:
+        self.front = front
+        self.active = 0  # calls that are being answered
+
+    @property
+    def ready(self) -> bool:
+        """Whether questions are answered."""
+        try:
+            self.front.require_ready()
+        except Refused:
+            return False
+        return True
 
     def handler(self) -> grpc.GenericRpcHandler:
         """The methods, with messages as bytes: they are read where a mistake in them can be told."""
@@ -58,17 +64,17 @@ class Service:
         return await self._answer(context, Call(context, "ServerLive", body, _told("ServerLiveResponse", live=True)))
 
     async def _server_ready(self, body: bytes, context: Any) -> bytes:
-        told = _told("ServerReadyResponse", ready=self.ready())
+        told = _told("ServerReadyResponse", ready=self.ready)
         return await self._answer(context, Call(context, "ServerReady", body, told))
 
     async def _server_metadata(self, body: bytes, context: Any) -> bytes:
-        told = _told("ServerMetadataResponse", name="vaekit", version=__version__)
+        told = _told("ServerMetadataResponse", **(server_metadata() | {"extensions": ()}))
         return await self._answer(context, Call(context, "ServerMetadata", body, told))
 
     async def _model_ready(self, body: bytes, context: Any) -> bytes:
         async def handle(request: Request) -> Told:
             self.front.model(request)
-            return _encoded("ModelReadyResponse", ready=self.ready())
+            return _encoded("ModelReadyResponse", ready=self.ready)
 
         named = await _read(_Named, body, context)
         call = Call(context, "ModelReady", body, handle, named.name, version=named.version)
@@ -76,7 +82,7 @@ class Service:
 
     async def _model_metadata(self, body: bytes, context: Any) -> bytes:
         async def handle(request: Request) -> Told:
-            return _encoded("ModelMetadataResponse", **self.describe(self.front.model(request)))
+            return _encoded("ModelMetadataResponse", **model_metadata(self.front.model(request)))
 
         named = await _read(_Named, body, context)
         call = Call(context, "ModelMetadata", body, handle, named.name, version=named.version)
@@ -84,13 +90,18 @@ class Service:
 
     async def _model_infer(self, body: bytes, context: Any) -> bytes:
         """Ask a model. Of the message only the envelope is read here; the tensors are left to a worker."""
+
+        async def handle(request: Request) -> Told:
+            return await self.front.ask(request, named=False)
+
         envelope = await _read(_Envelope, body, context)
         name, version = envelope.model_name, envelope.model_version
-        call = Call(context, "ModelInfer", body, self.front.ask, name, "infer", version)
+        call = Call(context, "ModelInfer", body, handle, name, "infer", version)
         call.takes = call.gives = GRPC
         return await self._answer(context, call)
 
     async def _answer(self, context: Any, call: Call) -> bytes:
+        self.active += 1
         try:
             told = await self.front.handle(call)
         except asyncio.CancelledError:
@@ -98,6 +109,8 @@ class Service:
         except Exception:  # a defect of ours; gRPC would tell the caller what the exception says
             _log.exception("request %s failed", call.id)
             told = Told(fault=Fault(status=500, kind="internal", message="the server failed; its log has the details"))
+        finally:
+            self.active -= 1
         facts = [("x-request-id", call.id), *_words(call.replies), *_words(told.headers)]
         if call.answered is not None:
             facts += [(name.decode(), value.decode("latin-1")) for name, value in call.answered.headers]
@@ -116,15 +129,15 @@ async def _read(kind: Any, body: bytes, context: Any) -> Any:
         await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the message is not valid for this method")
 
 
-def _encoded(name: str, **fields: Any) -> Told:
-    return Told(body=message(f"inference.{name}")(**fields).SerializeToString())
+def _encoded(kind: str, **fields: Any) -> Told:
+    return Told(body=message(f"inference.{kind}")(**fields).SerializeToString())
 
 
-def _told(name: str, **fields: Any) -> Callable[[Request], Awaitable[Told]]:
+def _told(kind: str, **fields: Any) -> Callable[[Request], Awaitable[Told]]:
     """A handler that answers with one message."""
 
     async def handle(_: Request) -> Told:
-        return _encoded(name, **fields)
+        return _encoded(kind, **fields)
 
     return handle
 

@@ -15,11 +15,11 @@ from tests.serving.certificates import Authority
 from vaekit.errors import ConfigError
 from vaekit.serving.asking import Fault, Told
 from vaekit.serving.facts import ColumnFacts, Facts, FieldFacts, QueryFacts
-from vaekit.serving.inference import GRPC
+from vaekit.serving.inference import GRPC, SERVICE
 from vaekit.serving.request import Refused, chained
 from vaekit.serving.rpc.call import Call
 from vaekit.serving.rpc.host import GrpcHost
-from vaekit.serving.rpc.messages import POOL, SERVICE, message
+from vaekit.serving.rpc.messages import POOL, message
 from vaekit.serving.rpc.service import Service
 from vaekit.serving.settings import Settings
 

@@ -11,18 +11,17 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from vaekit.serving.asking import Fault, Told
-from vaekit.serving.inference import GRPC, model_metadata, server_metadata
+from vaekit.serving.inference import GRPC, SERVICE, model_metadata, server_metadata
 from vaekit.serving.request import Refused, Request
 from vaekit.serving.rpc.call import Call
-from vaekit.serving.rpc.messages import SERVICE, message
+from vaekit.serving.rpc.messages import message
 from vaekit.serving.rpc.status import code_of, details_of, hints_of
 
 if TYPE_CHECKING:
     from vaekit.serving.front import Front
 
-__all__ = ["FREE_METHODS", "Service"]
+__all__ = ["Service"]
 
-FREE_METHODS = frozenset({f"/{SERVICE}/ServerLive", f"/{SERVICE}/ServerReady"})
 _log = logging.getLogger("vaekit.serving")
 _Envelope, _Named = message("vaekit.Envelope"), message("inference.ModelReadyRequest")
 

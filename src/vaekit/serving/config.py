@@ -26,6 +26,7 @@ class ServeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     Args:
         bundles: Name under which a model is served, to the folder of its bundle.
         backend: ``onnx``, ``torch``, or ``auto``.
+        require_signature: Files with public keys, one of which must have signed each bundle; none: that is not checked.
         queries: Queries that are answered; all that a bundle can answer if empty.
         workers: Number of worker processes; each holds every model.
         threads: Threads of the runtime in one worker; 0 divides the cores among the workers.
@@ -55,6 +56,7 @@ class ServeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     bundles: dict[str, str]
     backend: str = "auto"
+    require_signature: tuple[str, ...] = ()
     queries: tuple[str, ...] = ()
     workers: int = 1
     threads: int = 0

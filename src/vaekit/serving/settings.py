@@ -8,15 +8,15 @@ from typing import Self
 import msgspec
 
 from vaekit.errors import ConfigError
-from vaekit.serving.config import ServeConfig
+from vaekit.serving.access_settings import AccessSettings
 
 __all__ = ["Settings"]
 
 _MIB = 1 << 20
 
 
-class Settings(ServeConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Settings of the service; those of `ServeConfig` come before.
+class Settings(AccessSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Settings of the service; those of `ServeConfig` and `AccessSettings` come before.
 
     Args:
         host: Address to listen on.
@@ -33,9 +33,6 @@ class Settings(ServeConfig, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         write_timeout: Seconds that a caller has to take an answer in.
         drain_delay: Seconds between being told to stop and taking no more connections; readiness is false meanwhile.
         drain_timeout: Seconds that requests may still take after that.
-        tls_cert: Certificate chain, PEM.
-        tls_key: Its private key, PEM.
-        tls_client_ca: Certificates of authorities; callers must show a certificate of one of them.
         feedback_days: Days for which answers and feedback are remembered.
         feedback_answers: Answers, and pieces of feedback, that are remembered.
 
@@ -61,9 +58,6 @@ class Settings(ServeConfig, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     write_timeout: float = 30.0
     drain_delay: float = 1.0
     drain_timeout: float = 30.0
-    tls_cert: str | None = None
-    tls_key: str | None = None
-    tls_client_ca: str | None = None
     feedback_days: float = 90.0
     feedback_answers: int = 1_000_000
 
@@ -83,10 +77,6 @@ class Settings(ServeConfig, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         for name in ("drain_delay", "drain_timeout"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name} must be at least 0, got {getattr(self, name)}")
-        if (self.tls_cert is None) != (self.tls_key is None):
-            raise ConfigError("TLS needs both tls_cert and tls_key")
-        if self.tls_client_ca is not None and self.tls_cert is None:
-            raise ConfigError("tls_client_ca needs tls_cert and tls_key too")
 
     @classmethod
     def read(cls, path: Path, **flags: object) -> Self:

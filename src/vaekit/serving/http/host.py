@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import math
-import ssl
 import time
 from email.utils import formatdate
 from functools import partial
+from typing import Any
 
 import uvicorn
 from uvicorn.server import ServerState
@@ -16,6 +16,7 @@ from vaekit.errors import ConfigError
 from vaekit.serving.http.app import Application
 from vaekit.serving.http.protocol import Connection, Limits
 from vaekit.serving.settings import Settings
+from vaekit.serving.tls import server_context
 
 __all__ = ["HttpHost"]
 
@@ -47,10 +48,6 @@ class HttpHost:
             proxy_headers=False,
             server_header=False,
             timeout_keep_alive=math.ceil(settings.idle_timeout),
-            ssl_certfile=settings.tls_cert,
-            ssl_keyfile=settings.tls_key,
-            ssl_ca_certs=settings.tls_client_ca,
-            ssl_cert_reqs=ssl.CERT_REQUIRED if settings.tls_client_ca else ssl.CERT_NONE,
         )
         self._limits = Limits(
             connections=settings.max_connections,
@@ -73,16 +70,17 @@ class HttpHost:
             ConfigError: If it is not possible to listen there, or the certificate cannot be used.
         """
         settings, loop = self.settings, asyncio.get_running_loop()
-        try:
-            self._config.load()
-        except OSError as error:  # of ssl too
-            raise ConfigError(f"--tls-cert {settings.tls_cert}, --tls-key {settings.tls_key}: {error}") from error
+        self._config.load()
         factory = partial(Connection, self._limits, lambda: self.draining, self._config, self.state, {}, loop)
-        tls = {"ssl": self._config.ssl, "ssl_handshake_timeout": settings.head_timeout} if self._config.ssl else {}
+        tls: dict[str, Any] = {}
+        if settings.tls is not None:
+            tls = {"ssl": server_context(settings.tls), "ssl_handshake_timeout": settings.head_timeout}
         try:
             self._server = await loop.create_server(factory, settings.host, settings.port, backlog=_BACKLOG, **tls)
         except OSError as error:
-            message = f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}; give another --port"
+            message = (
+                f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}; give another --port"
+            )
             raise ConfigError(message) from error
         self._tick()
         port = self._server.sockets[0].getsockname()[1]

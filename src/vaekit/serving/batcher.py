@@ -104,6 +104,11 @@ class Batcher:
         """The models that are served; empty before the first worker is ready."""
         return self._pool.models if self._pool is not None else {}
 
+    @property
+    def workers(self) -> dict[int, Worker]:
+        """The workers that are ready, by number."""
+        return self._pool.workers if self._pool is not None else {}
+
     # ---------------------------------------------------------------- life
 
     async def start(self) -> None:

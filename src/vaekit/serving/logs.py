@@ -68,6 +68,7 @@ class RequestLine(_Line, frozen=True, kw_only=True, omit_defaults=True):
         data: Hash of the data that it was fitted on.
         query: Name of the query.
         protocol: ``http``, ``v2`` or ``grpc``.
+        route: The path as a pattern.
         status: HTTP status.
         kind: Why there is no answer.
         field: The field that is to blame.
@@ -90,6 +91,7 @@ class RequestLine(_Line, frozen=True, kw_only=True, omit_defaults=True):
     data: str = ""
     query: str = ""
     protocol: str = ""
+    route: str = ""
     status: int = 0
     kind: str = ""
     field: str | None = None
@@ -181,10 +183,9 @@ class Log:
         if LEVELS.index(level) >= self._least:
             self.put(Event(time=datetime.now(UTC), level=level, event=event, facts=facts))
 
-    def request(self, line: RequestLine) -> None:
-        """Write a request, if requests like it are to be written."""
-        if self.access == "all" or (self.access == "failures" and line.status >= 400):
-            self.put(line)
+    def wants(self, status: int) -> bool:
+        """Whether requests that end with an HTTP status are to be written."""
+        return self.access == "all" or (self.access == "failures" and status >= 400)
 
     def put(self, record: _Line) -> None:
         """Have a record written; it is dropped if too many wait."""

@@ -32,7 +32,6 @@ STARTS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096, 16384)
 REQUESTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
-_CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx")
 _SIGNALS = {
     "score": "Bound on -log p of rows that were scored, in nats: larger is stranger",
     "kl": "Estimate of the divergence of the posterior from the prior of rows that were scored, in nats",
@@ -40,14 +39,32 @@ _SIGNALS = {
 }
 
 
-class Requests(NamedTuple):
-    """The numbers that one kind of request adds to."""
+class Requests:
+    """The numbers that requests of one kind add to."""
 
-    statuses: dict[str, Count]
-    seconds: Spreading
-    came: Count
-    went: Count
-    rows: Count
+    __slots__ = ("came", "rows", "seconds", "statuses", "went")
+
+    def __init__(self, metrics: Metrics, model: str, query: str, protocol: str) -> None:
+        self.statuses = [metrics.requests.of(model, query, protocol, f"{digit}xx") for digit in range(1, 6)]
+        self.seconds = metrics.seconds.of(model, query)
+        self.came, self.went = metrics.came.of(model, query), metrics.went.of(model, query)
+        self.rows = metrics.answered_rows.of(model, query)
+
+    def add(self, status: int, seconds: float, came: int, went: int, rows: int) -> None:
+        """Count a request that was answered.
+
+        Args:
+            status: HTTP status of the answer, from 100 to 599.
+            seconds: How long it took.
+            came: Bytes of its body.
+            went: Bytes of the answer.
+            rows: Rows that were answered.
+        """
+        self.statuses[status // 100 - 1].value += 1.0
+        self.seconds.observe(seconds)
+        self.came.value += came
+        self.went.value += went
+        self.rows.value += rows
 
 
 class Batches(NamedTuple):
@@ -64,10 +81,9 @@ class Metrics:
     Example:
         >>> metrics = Metrics()
         >>> metrics.serves({"flights": ("score",)})
-        >>> metrics.request("flights", "score", "http", 200, "", 0.02, came=10, went=20, rows=1)
-        ('flights', 'score')
-        >>> metrics.request("no such", "thing", "http", 404, "no_such_model", 0.01, came=0, went=0, rows=0)
-        ('other', 'other')
+        >>> metrics.labels("flights", "score"), metrics.labels("flights", "rob"), metrics.labels("no such", "thing")
+        (('flights', 'score'), ('flights', 'other'), ('other', 'other'))
+        >>> metrics.asked("flights", "score", "http").add(200, 0.02, came=10, went=20, rows=1)
     """
 
     def __init__(self) -> None:
@@ -151,46 +167,19 @@ class Metrics:
             return OTHER, OTHER
         return model, query if query in known else OTHER if query else NONE
 
-    def request(
-        self,
-        model: str,
-        query: str,
-        protocol: str,
-        status: int,
-        kind: str,
-        seconds: float,
-        *,
-        came: int,
-        went: int,
-        rows: int,
-    ) -> tuple[str, str]:
-        """Count a request that was answered.
+    def asked(self, model: str, query: str, protocol: str) -> Requests:
+        """The numbers that requests of one kind add to.
 
         Args:
-            model: The model that it named.
-            query: The query that it named.
-            protocol: How it came; one of a few.
-            status: HTTP status of the answer.
-            kind: Why there is no answer, one of the kinds of faults, or nothing.
-            seconds: How long it took.
-            came: Bytes of its body.
-            went: Bytes of the answer.
-            rows: Rows that were answered.
-
-        Returns:
-            What model and query are called in labels: their names if they are served.
+            model: Label of the model, see `labels`.
+            query: Label of the query.
+            protocol: How they come; one of a few.
         """
-        labels = self.labels(model, query)
-        found = self._asked.get((*labels, protocol)) or self._requests(*labels, protocol)
-        status_class = _CLASSES[status // 100 - 1] if 100 <= status < 600 else "5xx"
-        found.statuses[status_class].add()
-        found.seconds.observe(seconds)
-        found.came.add(came)
-        found.went.add(went)
-        found.rows.add(rows)
-        if kind:
-            self.failures.of(*labels, kind).add()
-        return labels
+        key = model, query, protocol
+        found = self._asked.get(key)
+        if found is None:
+            found = self._asked[key] = Requests(self, *key)
+        return found
 
     def group(self, model: str, query: str, requests: int, inference: float, device: float) -> None:
         """Count requests of a batch that were put to a model together.
@@ -245,17 +234,6 @@ class Metrics:
             parts.append(generate_latest(_Only(metric)))
             await asyncio.sleep(0)
         return b"".join(parts)
-
-    def _requests(self, model: str, query: str, protocol: str) -> Requests:
-        asked = model, query
-        found = self._asked[(*asked, protocol)] = Requests(
-            {one: self.requests.of(*asked, protocol, one) for one in _CLASSES},
-            self.seconds.of(*asked),
-            self.came.of(*asked),
-            self.went.of(*asked),
-            self.answered_rows.of(*asked),
-        )
-        return found
 
     def _batches(self, model: str, query: str) -> Batches:
         asked = model, query

@@ -34,13 +34,13 @@ _BATCH = 2_000  # records that are encoded at a time
 _FRAMES = 5  # innermost places of an exception that are named
 
 
-class _Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class _Line(msgspec.Struct, frozen=True, omit_defaults=True):
     time: datetime
     level: str
     event: str
 
 
-class Event(_Line, frozen=True, kw_only=True, omit_defaults=True):
+class Event(_Line, frozen=True, omit_defaults=True):
     """Something that happened to the service.
 
     Args:
@@ -53,7 +53,7 @@ class Event(_Line, frozen=True, kw_only=True, omit_defaults=True):
     facts: dict[str, Any] = {}
 
 
-class RequestLine(_Line, frozen=True, kw_only=True, omit_defaults=True):
+class RequestLine(_Line, frozen=True, omit_defaults=True):
     """One request. Fields that say nothing are left out.
 
     Args:
@@ -64,8 +64,8 @@ class RequestLine(_Line, frozen=True, kw_only=True, omit_defaults=True):
         trace_id: Its trace, if it is traced.
         model: Name of the model; ``other`` if there is none of that name.
         version: Version of the bundle that answered.
-        contract: Hash of its contract.
-        data: Hash of the data that it was fitted on.
+        contract: First 12 digits of the hash of its contract.
+        data: The same of the data that it was fitted on.
         query: Name of the query.
         protocol: ``http``, ``v2`` or ``grpc``.
         route: The path as a pattern.
@@ -106,7 +106,7 @@ class RequestLine(_Line, frozen=True, kw_only=True, omit_defaults=True):
     batch: int | None = None
 
 
-class SampleLine(_Line, frozen=True, kw_only=True, omit_defaults=True):
+class SampleLine(_Line, frozen=True, omit_defaults=True):
     """One row, described without its values.
 
     Args:
@@ -158,7 +158,7 @@ class Log:
             )
         self.access = access
         self._least = LEVELS.index(level)
-        self._records: deque[_Line] = deque()
+        self._records: deque[tuple[type[_Line], float, tuple[Any, ...]]] = deque()
         self._most = records
         self._dropped, self._told = 0, 0
         self._wake, self._closing = threading.Event(), False
@@ -181,18 +181,23 @@ class Log:
             facts: What is worth knowing; plain values that hold nothing of callers' rows.
         """
         if LEVELS.index(level) >= self._least:
-            self.put(Event(time=datetime.now(UTC), level=level, event=event, facts=facts))
+            self.put(Event, level, event, facts)
 
     def wants(self, status: int) -> bool:
         """Whether requests that end with an HTTP status are to be written."""
         return self.access == "all" or (self.access == "failures" and status >= 400)
 
-    def put(self, record: _Line) -> None:
-        """Have a record written; it is dropped if too many wait."""
+    def put(self, kind: type[_Line], *fields: Any) -> None:
+        """Have a record made and written later; it is dropped if too many wait.
+
+        Args:
+            kind: What record.
+            fields: Its fields after the time, in order.
+        """
         if len(self._records) >= self._most:
             self._dropped += 1
             return
-        self._records.append(record)
+        self._records.append((kind, time.time(), fields))
         if not self._wake.is_set():
             self._wake.set()
 
@@ -219,16 +224,18 @@ class Log:
             if not self._closing:
                 time.sleep(_GATHER)
             while self._records:
-                self._write([self._records.popleft() for _ in range(min(_BATCH, len(self._records)))])
+                self._write(min(_BATCH, len(self._records)))
         self._sink.close()
 
-    def _write(self, records: list[_Line]) -> None:
+    def _write(self, count: int) -> None:
+        taken = [self._records.popleft() for _ in range(count)]
+        lines = [kind(datetime.fromtimestamp(moment, UTC), *fields) for kind, moment, fields in taken]
         if self._dropped > self._told:
             facts = {"records": self._dropped - self._told}
             self._told = self._dropped
-            records.append(Event(time=datetime.now(UTC), level="warning", event="log_dropped", facts=facts))
-        if not self._sink.write(self._encoder.encode_lines(records)):
-            self._dropped += len(records)
+            lines.append(Event(datetime.now(UTC), "warning", "log_dropped", facts))
+        if not self._sink.write(self._encoder.encode_lines(lines)):
+            self._dropped += count
 
 
 class _Sink:

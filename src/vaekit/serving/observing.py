@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from vaekit.monitoring.metrics import CONTENT_TYPE, INFER, NONE, Metrics
+from vaekit.monitoring.metrics import CONTENT_TYPE, INFER, NONE, OTHER, Metrics
 from vaekit.monitoring.processes import Usage, usage
 from vaekit.monitoring.series import Gauge, Labels
 from vaekit.serving.asking import Fault, Told
@@ -29,7 +28,21 @@ _DEFECT = Told(fault=Fault(status=500, kind="internal", message="the server fail
 _PROBES = frozenset({"/startupz", "/livez", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"})
 _FEEDBACK = "/v1/feedback"
 _DENIED = (401, 403)
+_DIGITS = 12  # of hashes in log lines
 _SERIOUS = {"lost": "error", "stuck": "error", "failed": "error"}
+
+
+class _Kind:
+    """Requests that are alike: one route, model and query."""
+
+    __slots__ = ("counts", "model", "probe", "protocol", "query")
+
+    def __init__(self, request: Request, labels: tuple[str, str], metrics: Metrics) -> None:
+        self.model, self.query = labels
+        grpc = request.host == "grpc"
+        self.protocol = "grpc" if grpc else "v2" if request.route.startswith("/v2") else "http"
+        self.probe = request.route in _PROBES
+        self.counts = metrics.asked(self.model, self.query, self.protocol)
 
 
 class _Open:
@@ -55,6 +68,7 @@ class Observing:
         self.metrics, self.log, self.traces = Metrics(), log, traces
         self._open: dict[str, _Open] = {}
         self._running = 0
+        self._kinds: dict[tuple[str, str, str, str], _Kind] = {}
         self._models: Callable[[], Mapping[str, Any]] = dict
         gauge = self.metrics.gauge
         gauge(Gauge("vaekit_requests_in_flight", "Requests that are being handled", lambda: {(): self._running}))
@@ -116,73 +130,59 @@ class Observing:
     def _done(self, request: Request, told: Told, state: _Open) -> None:
         """Count, log and trace a request that was answered."""
         now = time.monotonic()
-        seconds, fault, query = now - request.started, told.fault, told.query or request.query
-        status, kind = (200, "") if fault is None else (fault.status, fault.kind)
-        protocol = _protocol(request)
-        model, query = self.metrics.request(
-            request.model,
-            query,
-            protocol,
-            status,
-            kind,
-            seconds,
-            came=request.size,
-            went=len(told.body),
-            rows=told.rows,
-        )
-        if status in _DENIED:
-            self.metrics.denied.of(kind).add()
-        elif request.route == _FEEDBACK and fault is None:
-            self.metrics.feedback.of(model).add()
+        fault, seconds = told.fault, now - request.started
+        status, reason = (200, "") if fault is None else (fault.status, fault.kind)
+        kind = self._kind(request, told.query or request.query)
+        kind.counts.add(status, seconds, request.size, len(told.body), told.rows)
+        if reason:
+            self.metrics.failures.of(kind.model, kind.query, reason).add()
+            if status in _DENIED:
+                self.metrics.denied.of(reason).add()
+        elif request.route == _FEEDBACK:
+            self.metrics.feedback.of(kind.model).add()
         if state.span is not None and self.traces is not None:
-            facts: dict[str, str | int | float | bool] = {"vaekit.model": model, "vaekit.query": query}
-            facts["vaekit.rows"] = told.rows
-            if request.answered is not None:
-                facts |= {"vaekit.version": request.answered.version, "vaekit.contract": request.answered.contract}
-            self.traces.end(state.span, now, status, kind, _outcome(request, status) | facts)
-        if status >= 400 or request.route not in _PROBES:
-            self._log(request, told, state, (model, query, protocol), (status, kind), seconds)
+            self.traces.end(state.span, now, status, reason, _outcome(request, kind, told, status))
+        if self.log.wants(status) and (reason or not kind.probe):
+            self._log(request, kind, told, state, status, seconds)
 
-    def _log(
-        self,
-        request: Request,
-        told: Told,
-        state: _Open,
-        labels: tuple[str, str, str],
-        outcome: tuple[int, str],
-        seconds: float,
-    ) -> None:
-        if not self.log.wants(status := outcome[0]):
-            return
-        model, query, protocol = labels
+    def _kind(self, request: Request, query: str) -> _Kind:
+        """What is alike for all requests of one kind."""
+        key = request.model, query, request.route, request.host
+        found = self._kinds.get(key)
+        if found is None:
+            labels = self.metrics.labels(request.model, query)
+            found = _Kind(request, labels, self.metrics)
+            if OTHER not in labels:  # names that nobody serves are not kept
+                self._kinds[key] = found
+        return found
+
+    def _log(self, request: Request, kind: _Kind, told: Told, state: _Open, status: int, seconds: float) -> None:
         answered, fault = request.answered, told.fault
         self.log.put(
-            RequestLine(
-                time=datetime.now(UTC),
-                level="info" if status < 400 else "warning" if status < 500 else "error",
-                event="request",
-                request_id=request.id,
-                trace_id="" if state.span is None else trace_of(state.span),
-                model=model if model != NONE else "",
-                version="" if answered is None else answered.version,
-                contract="" if answered is None else answered.contract,
-                data="" if answered is None else answered.data,
-                query=query if query != NONE else "",
-                protocol=protocol,
-                route=request.route,
-                status=status,
-                kind=outcome[1],
-                field=None if fault is None else fault.field,
-                row=None if fault is None else fault.row,
-                rows=told.rows,
-                bytes_in=request.size,
-                bytes_out=len(told.body),
-                queue_ms=round(1e3 * state.queue, 3),
-                infer_ms=round(1e3 * state.infer, 3),
-                total_ms=round(1e3 * seconds, 3),
-                caller=request.caller,
-                batch=state.batch,
-            )
+            RequestLine,
+            "info" if status < 400 else "warning" if status < 500 else "error",
+            "request",
+            request.id,
+            "" if state.span is None else trace_of(state.span),
+            kind.model if kind.model != NONE else "",
+            "" if answered is None else answered.version,
+            "" if answered is None else answered.contract[:_DIGITS],
+            "" if answered is None else answered.data[:_DIGITS],
+            kind.query if kind.query != NONE else "",
+            kind.protocol,
+            request.route,
+            status,
+            "" if fault is None else fault.kind,
+            None if fault is None else fault.field,
+            None if fault is None else fault.row,
+            told.rows,
+            request.size,
+            len(told.body),
+            int(1e6 * state.queue) / 1e3,
+            int(1e6 * state.infer) / 1e3,
+            int(1e6 * seconds) / 1e3,
+            request.caller,
+            state.batch,
         )
 
     def _span(self, traces: Traces, request: Request) -> Span:
@@ -238,6 +238,7 @@ class Observing:
             self.metrics.cold_starts.of().add()
             self.metrics.start_seconds.of().observe(event.seconds)
             self.metrics.serves({name: (*facts.queries, INFER) for name, facts in self._models().items()})
+            self._kinds.clear()
         elif event.kind in _SERIOUS:
             self.metrics.restarts.of(event.kind).add()
         facts = {"worker": event.worker, "message": event.message, "seconds": round(event.seconds, 3)}
@@ -251,16 +252,14 @@ class Observing:
         models = self._models()
         for sample in noted.samples:
             self.log.put(
-                SampleLine(
-                    time=datetime.now(UTC),
-                    level="info",
-                    event="sample",
-                    request_id=sample.id,
-                    model=sample.model,
-                    version=models[sample.model].version if sample.model in models else "",
-                    query=sample.query,
-                    sample=sample.masked,
-                )
+                SampleLine,
+                "info",
+                "sample",
+                sample.id,
+                sample.model,
+                models[sample.model].version if sample.model in models else "",
+                sample.query,
+                sample.masked,
             )
 
     def close(self) -> None:
@@ -270,15 +269,12 @@ class Observing:
         self.log.close()
 
 
-def _protocol(request: Request) -> str:
-    """How a request came: ``grpc``, ``v2`` (Open Inference Protocol over REST) or ``http``."""
-    return "grpc" if request.host == "grpc" else "v2" if request.route.startswith("/v2") else "http"
-
-
-def _outcome(request: Request, status: int) -> dict[str, str | int | float | bool]:
-    if request.host == "grpc":
-        return {}
-    return {"http.response.status_code": status}
+def _outcome(request: Request, kind: _Kind, told: Told, status: int) -> dict[str, str | int]:
+    """What a span says of the end of a request."""
+    facts: dict[str, str | int] = {"vaekit.model": kind.model, "vaekit.query": kind.query, "vaekit.rows": told.rows}
+    if request.answered is not None:
+        facts |= {"vaekit.version": request.answered.version, "vaekit.contract": request.answered.contract}
+    return facts if request.host == "grpc" else facts | {"http.response.status_code": status}
 
 
 def _workers(batcher: Batcher) -> Iterator[tuple[Labels, Usage]]:

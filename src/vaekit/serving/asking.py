@@ -7,11 +7,9 @@ of HTTP.
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
-__all__ = ["MAY", "Ask", "Fault", "Seen", "Told"]
+__all__ = ["MAY", "Ask", "Fault", "Group", "Seen", "Told"]
 
 MAY = "may-ask"  # among the headers of an `Ask` whose body says the query: those that its caller may ask, if not all
 
@@ -84,22 +82,46 @@ class Told(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     query: str = ""
 
 
+class Group(msgspec.Struct, frozen=True, kw_only=True):
+    """Requests of a batch that were put to a model together.
+
+    Args:
+        query: The query.
+        requests: How many.
+        rows: Their rows.
+        infer: Seconds spent on the query.
+        write: Seconds spent on writing answers.
+    """
+
+    query: str
+    requests: int
+    rows: int
+    infer: float
+    write: float
+
+
 class Seen(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a worker noticed while it answered one batch, for metrics, traces and the cost model.
 
     Args:
-        rows: Rows of the batch.
         parse: Seconds spent on reading bodies.
-        infer: Seconds spent on the query.
-        write: Seconds spent on writing answers.
-        signals: Statistics of the rows for metrics, by name: lists of numbers (``score``, ``kl``, ``reconstruction``:
-            one per row, nats) or counts by field (``missing``, ``unknown``, ``cells``).
-        samples: Masked descriptions of a few rows, never raw values.
+        groups: What was asked together.
     """
 
-    rows: int = 0
     parse: float = 0.0
-    infer: float = 0.0
-    write: float = 0.0
-    signals: dict[str, Any] = {}
-    samples: list[dict[str, str]] = []
+    groups: list[Group] = []
+
+    @property
+    def rows(self) -> int:
+        """Rows of the batch."""
+        return sum(group.rows for group in self.groups)
+
+    @property
+    def infer(self) -> float:
+        """Seconds spent on queries."""
+        return sum(group.infer for group in self.groups)
+
+    @property
+    def write(self) -> float:
+        """Seconds spent on writing answers."""
+        return sum(group.write for group in self.groups)

@@ -40,6 +40,7 @@ class ServeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         max_rows: Most rows of one request and of its answer.
         max_samples: Most importance samples that a request may ask for.
         max_pixels: Most pixels of an uploaded image.
+        log_samples: Share of the rows that are described in the log without their values.
         timeout: Seconds after which a request without a deadline of its own is given up.
         stuck_after: Seconds after which a worker that is busy with one batch is taken for stuck.
         stuck_after_query: The same for single queries.
@@ -69,6 +70,7 @@ class ServeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     max_rows: int = 10_000
     max_samples: int = 1024
     max_pixels: int = 16 * _MIB
+    log_samples: float = 0.0
     timeout: float = 30.0
     stuck_after: float = 30.0
     stuck_after_query: dict[str, float] = {}
@@ -94,6 +96,8 @@ class ServeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         times = ("latency_target", "max_wait", "timeout", "stuck_after", "heartbeat_timeout", "start_timeout")
         for name in times:
             _check_seconds(name, getattr(self, name))
+        if not 0.0 <= self.log_samples <= 1.0:
+            raise ConfigError(f"log_samples is a share from 0 to 1, got {self.log_samples!r}")
         for query, seconds in self.stuck_after_query.items():
             _check_seconds(f"stuck_after_query[{query!r}]", seconds)
 

@@ -127,6 +127,7 @@ class Front:
             raise refused(404, "no_such_query", f"model {facts.name!r} does not answer {request.query!r}; it does: {answers}")
         timeout = self.timeout if request.timeout is None else min(request.timeout, self.longest)
         body = await request.read()
+        request.size = len(body)
         ask = Ask(
             id=request.id,
             model=facts.name,

@@ -71,6 +71,7 @@ class Request(ABC):
         sees: Which models this caller may know of; None: all.
         replies: Headers of the answer, names in lower case.
         answered: The model that answered, once it did.
+        size: Bytes of the body, once it was read.
     """
 
     takes = ""
@@ -80,6 +81,7 @@ class Request(ABC):
     most: int | None = None
     sees: Callable[[str], bool] | None = None
     answered: Facts | None = None
+    size = 0
 
     def __init__(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from vaekit.serving.asking import Told
 from vaekit.serving.front import Front
@@ -15,7 +15,7 @@ from vaekit.version import __version__
 
 __all__ = ["Metrics", "System"]
 
-Metrics = Callable[[str], tuple[bytes, str]]
+Metrics = Callable[[str], Awaitable[tuple[bytes, str]]]
 """From an Accept header to metrics and their media type."""
 
 
@@ -65,5 +65,5 @@ class System:
         """Metrics."""
         if self.metrics is None:
             raise refused(404, "no_such_path", "there are no metrics here")
-        body, kind = self.metrics(request.header("accept"))
+        body, kind = await self.metrics(request.header("accept"))
         return Told(body=body, headers={"content-type": kind})

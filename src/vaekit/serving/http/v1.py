@@ -78,7 +78,9 @@ class V1:
         """Take what is said of an answer."""
         if (sent := media_type(request.headers.get(b"content-type", b""))) not in ("", JSON):
             raise refused(415, "media_type", f"the body is {sent!r}; feedback is {JSON}")
-        return as_json(await take(self.front.ledger, await request.read()))
+        found = await take(self.front.ledger, await request.read())
+        request.model = found["model"]
+        return as_json(found)
 
     async def summary(self, request: HttpRequest) -> Told:
         """Feedback by model and version."""

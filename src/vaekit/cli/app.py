@@ -27,6 +27,7 @@ COMMANDS = {
     "traverse": Home("vaekit.cli.paths", ASK),
     "sign": Home("vaekit.cli.sign", SHIP),
     "verify": Home("vaekit.cli.sign", SHIP),
+    "serve": Home("vaekit.cli.serve", SERVE),
     "keys": Home("vaekit.cli.keys", SERVE),
 }
 

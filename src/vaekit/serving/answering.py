@@ -12,12 +12,13 @@ import pyarrow as pa
 
 from vaekit.errors import VaekitError
 from vaekit.queries import query
-from vaekit.serving.asking import Ask, Fault, Seen, Told
+from vaekit.serving.asking import MAY, Ask, Fault, Group, Seen, Told
 from vaekit.serving.facts import QueryFacts
 from vaekit.serving.formats import READERS, WRITERS, Answer, Parsed
 from vaekit.serving.formats.base import Whole
 from vaekit.serving.frames import Buffer
 from vaekit.serving.hosted import Hosted
+from vaekit.serving.noticing import Noticing
 from vaekit.serving.options import checked
 from vaekit.serving.refusals import Refusal, fault_of
 
@@ -56,10 +57,12 @@ class Answering:
 
     Args:
         models: The models by name.
+        noticing: Watches them, if anybody does.
     """
 
-    def __init__(self, models: Mapping[str, Hosted]) -> None:
+    def __init__(self, models: Mapping[str, Hosted], noticing: Noticing | None = None) -> None:
         self.models = models
+        self.noticing = noticing or Noticing()
 
     def answer(self, asks: Sequence[Ask], bodies: Sequence[Buffer]) -> tuple[list[Told], Seen]:
         """Answer every ask of a batch, each by an answer or a fault.
@@ -71,7 +74,7 @@ class Answering:
         Returns:
             One `Told` per ask in the same order, and what was noticed.
         """
-        clock = [time.perf_counter()]
+        start = time.perf_counter()
         told: list[Told | None] = [None] * len(asks)
         groups: dict[Hashable, list[Request]] = {}
         for at, (ask, body) in enumerate(zip(asks, bodies, strict=True)):
@@ -80,14 +83,17 @@ class Answering:
                 groups.setdefault(request.key, []).append(request)
             except VaekitError as error:
                 told[at] = Told(fault=fault_of(error), query=ask.query)
-        clock.append(time.perf_counter())
-        write = 0.0
-        for group in groups.values():
-            write += self._answer(group, told)
-        clock.append(time.perf_counter())
-        rows = sum(request.rows for group in groups.values() for request in group)
-        parse, both = clock[1] - clock[0], clock[2] - clock[1]
-        return [one or _defect() for one in told], Seen(rows=rows, parse=parse, infer=both - write, write=write)
+        parse = time.perf_counter() - start
+        seen = [self._group(group, told) for group in groups.values()]
+        return [one or _defect() for one in told], Seen(parse=parse, groups=seen)
+
+    def _group(self, group: Sequence[Request], told: list[Told | None]) -> Group:
+        """Answer a group, and tell what it took."""
+        start = time.perf_counter()
+        write = self._answer(group, told)
+        infer = time.perf_counter() - start - write
+        rows = sum(request.rows for request in group)
+        return Group(query=group[0].parsed.query, requests=len(group), rows=rows, infer=infer, write=write)
 
     def _read(self, at: int, ask: Ask, body: Buffer) -> Request:
         hosted = self.models.get(ask.model)
@@ -98,6 +104,8 @@ class Answering:
         if ask.gives not in WRITERS:
             raise Refusal(406, "media_type", f"cannot write {ask.gives!r}; known are: {', '.join(WRITERS)}")
         parsed = READERS[ask.takes](body, ask, hosted)
+        if (allowed := ask.headers.get(MAY)) is not None and parsed.query not in allowed.split():
+            raise Refusal(403, "forbidden", f"this needs the scope {parsed.query}:{ask.model}; allowed are: {allowed}")
         facts = hosted.query(parsed.query)
         options = checked(facts.options, parsed.options, facts.name, text=False)
         options |= checked(facts.options, ask.options, facts.name, text=True)
@@ -116,14 +124,21 @@ class Answering:
         try:
             answer = self._asked(group)
         except VaekitError as error:
+            self.noticing.asked(group[0].hosted.name, group[0].parsed.query, ())
             if len(group) == 1:
                 told[group[0].at] = Told(fault=fault_of(error), query=group[0].parsed.query)
                 return 0.0
             half = len(group) // 2
             return self._answer(group[:half], told) + self._answer(group[half:], told)
-        start, write = 0, time.perf_counter()
+        members = [(request.ask, request.rows) for request in group]
+        self.noticing.asked(group[0].hosted.name, group[0].parsed.query, members)
+        write = time.perf_counter()
         for request, part in zip(group, _split(answer, group), strict=True):
-            body, headers = WRITERS[request.ask.gives](part, request.parsed, request.ask, request.hosted)
+            try:
+                body, headers = WRITERS[request.ask.gives](part, request.parsed, request.ask, request.hosted)
+            except Refusal as refusal:  # of what was asked of the writer alone
+                told[request.at] = Told(fault=refusal.fault, query=request.parsed.query)
+                continue
             told[request.at] = Told(body=body, headers=headers, rows=request.rows, query=request.parsed.query)
         return time.perf_counter() - write
 

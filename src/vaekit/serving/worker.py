@@ -21,6 +21,7 @@ from vaekit.serving.messages import Beat, Done, Hello, Refused
 __all__ = ["main"]
 
 BEATS = 0.25  # seconds between two signs of life
+PATIENCE = 0.1  # seconds without work after which the front is told what was noticed
 
 
 def main(descriptor: int) -> None:
@@ -43,6 +44,7 @@ def _serve(line: WorkerLine) -> None:
     load, contents = line.receive()
     from vaekit.serving.answering import Answering
     from vaekit.serving.hosted import Hosted
+    from vaekit.serving.noticing import Noticing
 
     try:
         models, start = {}, 0
@@ -54,14 +56,22 @@ def _serve(line: WorkerLine) -> None:
         line.send(Refused(message=str(error)))
         return
     del contents
-    answering = Answering(models)
+    noticing = Noticing(load.log_samples)
+    for hosted in models.values():
+        hosted.engine = noticing.watch(hosted.name, hosted.engine)
+    answering = Answering(models, noticing)
     line.send(Hello(models=tuple(hosted.facts for hosted in models.values())))
     while True:
+        if noticing.waiting and not line.waits(PATIENCE):
+            line.send(noticing.noted())
+            continue
         work, bodies = line.receive()
         tolds, seen = answering.answer(work.asks, bodies)
         answers = [told.body for told in tolds]
         slim = [msgspec.structs.replace(told, body=b"") if told.body else told for told in tolds]
         line.send(Done(batch=work.batch, tolds=slim, seen=seen), answers)
+        if noticing.due:  # after the answers: nobody waits for it
+            line.send(noticing.noted())
 
 
 def _beat(line: WorkerLine) -> None:

@@ -40,9 +40,10 @@ def summary(database: sqlite3.Connection, model: str = "", query: str = "") -> l
         query: Only answers to this query.
 
     Returns:
-        One entry per model and version: ``answers`` and ``rows`` in the ledger, ``remarked`` answers, ``feedback_rate`` (the
-        share of answers in the ledger that were remarked on), how often each outcome and label was given, ``outcome_mean`` (the rate of true outcomes
-        where they are true or false), and count, mean and standard deviation of each KPI.
+        One entry per model and version: ``answers`` and ``rows`` in the ledger, ``remarked`` answers, ``feedback_rate``
+        (the share of answers in the ledger that were remarked on), how often each outcome and label was given,
+        ``outcome_mean`` (the rate of true outcomes where they are true or false), and count, mean and standard
+        deviation of each KPI.
     """
     told: dict[int, dict[str, Any]] = {}
     for number, *source in database.execute("SELECT number, model, version, contract, data FROM sources"):

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from vaekit.errors import VaekitError
 from vaekit.queries import query
-from vaekit.serving.asking import Ask, Fault, Group, Seen, Told
+from vaekit.serving.asking import MAY, Ask, Fault, Group, Seen, Told
 from vaekit.serving.facts import QueryFacts
 from vaekit.serving.formats import READERS, WRITERS, Answer, Parsed
 from vaekit.serving.formats.base import Whole
@@ -104,6 +104,8 @@ class Answering:
         if ask.gives not in WRITERS:
             raise Refusal(406, "media_type", f"cannot write {ask.gives!r}; known are: {', '.join(WRITERS)}")
         parsed = READERS[ask.takes](body, ask, hosted)
+        if (allowed := ask.headers.get(MAY)) is not None and parsed.query not in allowed.split():
+            raise Refusal(403, "forbidden", f"this needs the scope {parsed.query}:{ask.model}; allowed are: {allowed}")
         facts = hosted.query(parsed.query)
         options = checked(facts.options, parsed.options, facts.name, text=False)
         options |= checked(facts.options, ask.options, facts.name, text=True)

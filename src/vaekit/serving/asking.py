@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import msgspec
 
-__all__ = ["Ask", "Fault", "Group", "Seen", "Told"]
+__all__ = ["MAY", "Ask", "Fault", "Group", "Seen", "Told"]
+
+MAY = "may-ask"  # among the headers of an `Ask` whose body says the query: those that its caller may ask, if not all
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -41,9 +43,10 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Why a request has no answer.
 
     Args:
-        status: HTTP status: 400 the body cannot be read or an option is wrong, 404 no such model or query, 413 too
-            large, 415 unknown media type, 422 a row breaks the contract, 429 too many requests of this caller, 499
-            the caller has gone, 500 a defect, 503 overloaded, draining or not ready, 504 the deadline has passed.
+        status: HTTP status: 400 the body cannot be read or an option is wrong, 401 nobody knows who asks, 403 the
+            caller may not ask this, 404 no such model or query, 413 too large, 415 unknown media type, 422 a row
+            breaks the contract, 429 too many requests of this caller, 499 the caller has gone, 500 a defect, 503
+            overloaded, draining or not ready, 504 the deadline has passed.
         kind: The reason as one word, bounded in number, for metrics: a name of the exception tree, ``deadline``,
             ``queue_full``, ``not_ready``, ``draining``, ``worker_lost``, ``worker_stuck``, ``rate_limit``, …
         message: What was expected, what came, where, and what to do. It may quote a value of the caller's own rows, so

@@ -117,7 +117,10 @@ class Batcher:
         Raises:
             BundleError: A bundle is damaged, or cannot be loaded.
         """
-        bundles = [read_bundle(name, path, self.config.backend) for name, path in self.config.bundles.items()]
+        config = self.config
+        bundles = [
+            read_bundle(name, path, config.backend, config.require_signature) for name, path in config.bundles.items()
+        ]
         self._pool = Pool(
             self.config,
             bundles,

@@ -26,6 +26,7 @@ class ServeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     Args:
         bundles: Name under which a model is served, to the folder of its bundle.
         backend: ``onnx``, ``torch``, or ``auto``.
+        require_signature: Files with public keys, one of which must have signed each bundle; none: that is not checked.
         queries: Queries that are answered; all that a bundle can answer if empty.
         workers: Number of worker processes; each holds every model.
         threads: Threads of the runtime in one worker; 0 divides the cores among the workers.
@@ -56,6 +57,7 @@ class ServeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     bundles: dict[str, str]
     backend: str = "auto"
+    require_signature: tuple[str, ...] = ()
     queries: tuple[str, ...] = ()
     workers: int = 1
     threads: int = 0
@@ -114,6 +116,15 @@ class ServeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             >>> list(ServeConfig.of(["runs/flights", "old=archive/v1"]).bundles)
             ['flights', 'old']
         """
+        return cls(bundles=cls.named(paths), **options)
+
+    @staticmethod
+    def named(paths: Sequence[str | Path]) -> dict[str, str]:
+        """Bundles by the name under which they are served: ``NAME=PATH``, or that of the folder.
+
+        Raises:
+            ConfigError: If two bundles have the same name.
+        """
         bundles: dict[str, str] = {}
         for text in map(str, paths):
             name, _, path = text.rpartition("=")
@@ -123,7 +134,7 @@ class ServeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             if name in bundles:
                 raise ConfigError(f"two bundles would be served as {name!r}; give one another name with NAME=PATH")
             bundles[name] = path
-        return cls(bundles=bundles, **options)
+        return bundles
 
     @property
     def threads_each(self) -> int:

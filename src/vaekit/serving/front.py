@@ -14,7 +14,7 @@ from vaekit.serving.facts import Facts
 from vaekit.serving.feedback.ledger import Answered, Ledger, Source
 from vaekit.serving.request import Around, Refused, Request, chained, refused
 
-__all__ = ["Asker", "Front"]
+__all__ = ["Asker", "Front", "identity"]
 
 
 class Asker(Protocol):
@@ -124,7 +124,9 @@ class Front:
         facts = self.model(request)
         if named and request.query not in facts.queries:
             answers = ", ".join(facts.queries)
-            raise refused(404, "no_such_query", f"model {facts.name!r} does not answer {request.query!r}; it does: {answers}")
+            raise refused(
+                404, "no_such_query", f"model {facts.name!r} does not answer {request.query!r}; it does: {answers}"
+            )
         timeout = self.timeout if request.timeout is None else min(request.timeout, self.longest)
         body = await request.read()
         request.size = len(body)
@@ -151,6 +153,12 @@ class Front:
         if found is None or found.version != facts.version:
             found = self._sources[facts.name] = Source(facts.name, facts.version, facts.contract, facts.data)
         return found
+
+
+def identity(facts: Facts) -> dict[str, str]:
+    """Headers that say which model answered."""
+    named = {"model": facts.name, "version": facts.version, "contract": facts.contract, "data": facts.data}
+    return {f"x-vaekit-{name}": value for name, value in named.items()}
 
 
 async def _handled(request: Request) -> Told:

@@ -11,9 +11,22 @@ from typing import Any
 from vaekit.serving.facts import ColumnFacts, Facts
 from vaekit.version import __version__
 
-__all__ = ["DENSE", "EXTENSIONS", "QUERY", "TENSORS", "datatype", "is_dense", "model_metadata", "server_metadata"]
+__all__ = [
+    "DENSE",
+    "EXTENSIONS",
+    "GRPC",
+    "QUERY",
+    "SERVICE",
+    "TENSORS",
+    "datatype",
+    "is_dense",
+    "model_metadata",
+    "server_metadata",
+]
 
 TENSORS = "application/vnd.vaekit.tensors"  # the format of bodies between front and worker
+GRPC = "application/vnd.vaekit.tensors+grpc"  # the same over gRPC: a ModelInferRequest as it came, and its answer
+SERVICE = "inference.GRPCInferenceService"
 QUERY = "score"  # what is asked where a request has no parameter `query`
 DENSE = "rows"  # name of the tensor that holds all fields at once
 EXTENSIONS = ("binary_tensor_data",)

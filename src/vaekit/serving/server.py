@@ -15,10 +15,13 @@ import msgspec
 import uvloop
 
 from vaekit.bundle.manifest import read_files, read_manifest
-from vaekit.errors import BundleError, ConfigError
+from vaekit.errors import ConfigError
+from vaekit.serving.access import Gate
+from vaekit.serving.addresses import check_listening, only_loopback
 from vaekit.serving.batcher import Batcher
 from vaekit.serving.feedback.ledger import Ledger
 from vaekit.serving.front import Front
+from vaekit.serving.guard import Guard
 from vaekit.serving.http.app import Application
 from vaekit.serving.http.host import HttpHost
 from vaekit.serving.http.routes import Routes
@@ -52,7 +55,7 @@ class Server:
     Args:
         settings: Its settings.
         arounds: What is around every request; the first one is the outermost.
-        hosts: Makers of hosts beside HTTP, from the front.
+        hosts: Makers of more hosts, beside HTTP and gRPC, from the front.
         metrics: Renders metrics, if there are any.
         say: Tells people what happens.
     """
@@ -67,15 +70,28 @@ class Server:
         say: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
     ) -> None:
         self.settings, self.say = settings, say
+        self._warning = check_listening(
+            settings.host,
+            guarded=settings.access.guarded or settings.tls_client_ca is not None,
+            tls=settings.tls is not None,
+            forced=settings.insecure_public,
+        )
         self.batcher = Batcher(settings)
         state = None if settings.state is None else Path(settings.state)
         self.ledger = Ledger(state, settings.feedback_days, settings.feedback_answers)
         self.front = Front(
-            self.batcher, self.ledger, arounds, timeout=settings.timeout, longest=settings.longest_timeout
+            self.batcher,
+            self.ledger,
+            (*arounds, Guard(Gate(settings.access), local=only_loopback(settings.host))),
+            _evaluations(settings),
+            timeout=settings.timeout,
+            longest=settings.longest_timeout,
         )
         routes = [route for part in (V1, V2) for route in part(self.front).routes]
         app = Application(Routes([*routes, *System(self.front, metrics).routes]), self.front.handle, settings.max_body)
         self.hosts: list[Host] = [HttpHost(app, settings), *(make(self.front) for make in hosts)]
+        if settings.grpc_port is not None:
+            self.hosts.append(_grpc_host(self.front, settings))
         self._told = 0  # signals so far
         self._asked = asyncio.Event()  # to stop
         self._urged = asyncio.Event()  # to stop at once
@@ -99,7 +115,6 @@ class Server:
         try:
             if await self._first(starting, self._asked):
                 starting.result()
-                self.front.evaluations = _evaluations(self.settings.bundles)
                 self._welcome(addresses)
                 await self._asked.wait()
             return await self._end()
@@ -144,6 +159,8 @@ class Server:
             self.say(f"{facts.name}: version {facts.version}, answers {', '.join(facts.queries)}")
         if self.settings.state is None:
             self.say("feedback is kept in memory and lost with this process; keep it with --state DIR")
+        if self._warning:
+            self.say(f"warning: {self._warning}")
         self.say(f"listening on {', '.join(addresses)}; stop it with Ctrl-C")
         self.say(f"next: curl {addresses[0]}/v1/models")
 
@@ -188,13 +205,21 @@ def _allow_connections(most: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (need, hard))
 
 
-def _evaluations(bundles: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+def _grpc_host(front: Front, settings: Settings) -> Host:
+    from vaekit.serving.rpc.host import GrpcHost  # gRPC costs 16 MB and a tenth of a second: only where it is used
+    from vaekit.serving.rpc.service import Service
+
+    return GrpcHost(Service(front), settings)
+
+
+def _evaluations(settings: Settings) -> dict[str, dict[str, Any]]:
     """Held-out figures of bundles: those that are one number."""
     found = {}
-    for name, path in bundles.items():
+    for name, path in settings.bundles.items():
         root = Path(path)
         root = root if (root / "manifest.json").exists() else root / "bundle"
-        content = read_files(root, read_manifest(root), {"evaluation.json"}).get("evaluation.json", b"{}")
-        figures = msgspec.json.decode(content, type=dict[str, Any])
+        manifest = read_manifest(root, settings.require_signature)
+        content = read_files(root, manifest, {"evaluation.json"})
+        figures = msgspec.json.decode(content.get("evaluation.json", b"{}"), type=dict[str, Any])
         found[name] = {key: value for key, value in figures.items() if isinstance(value, int | float)}
     return found

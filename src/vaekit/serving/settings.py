@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
 import msgspec
 
 from vaekit.errors import ConfigError
-from vaekit.serving.config import ServeConfig
+from vaekit.serving.access_settings import AccessSettings
 
 __all__ = ["Settings"]
 
 _MIB = 1 << 20
 
 
-class Settings(ServeConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Settings of the service; those of `ServeConfig` come before.
+class Settings(AccessSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Settings of the service; those of `ServeConfig` and `AccessSettings` come before.
 
     Args:
         host: Address to listen on.
@@ -33,9 +35,6 @@ class Settings(ServeConfig, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         write_timeout: Seconds that a caller has to take an answer in.
         drain_delay: Seconds between being told to stop and taking no more connections; readiness is false meanwhile.
         drain_timeout: Seconds that requests may still take after that.
-        tls_cert: Certificate chain, PEM.
-        tls_key: Its private key, PEM.
-        tls_client_ca: Certificates of authorities; callers must show a certificate of one of them.
         feedback_days: Days for which answers and feedback are remembered.
         feedback_answers: Answers, and pieces of feedback, that are remembered.
 
@@ -61,9 +60,6 @@ class Settings(ServeConfig, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     write_timeout: float = 30.0
     drain_delay: float = 1.0
     drain_timeout: float = 30.0
-    tls_cert: str | None = None
-    tls_key: str | None = None
-    tls_client_ca: str | None = None
     feedback_days: float = 90.0
     feedback_answers: int = 1_000_000
 
@@ -83,29 +79,37 @@ class Settings(ServeConfig, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         for name in ("drain_delay", "drain_timeout"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name} must be at least 0, got {getattr(self, name)}")
-        if (self.tls_cert is None) != (self.tls_key is None):
-            raise ConfigError("TLS needs both tls_cert and tls_key")
-        if self.tls_client_ca is not None and self.tls_cert is None:
-            raise ConfigError("tls_client_ca needs tls_cert and tls_key too")
 
     @classmethod
-    def read(cls, path: Path, **flags: object) -> Self:
+    def read(cls, path: Path | None, **flags: object) -> Self:
         """Settings from a TOML file, where flags win.
 
         Args:
-            path: The file.
+            path: The file; None: there are only flags.
             flags: Settings that were given otherwise.
 
         Raises:
             ConfigError: If the file cannot be read, or a setting is unknown or makes no sense.
         """
+        if path is None:
+            return cls._of_plain(flags, "settings")
         try:
             plain = msgspec.toml.decode(path.read_bytes())
         except OSError as error:
             raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path}: not TOML that can be read: {error}") from error
+        return cls._of_plain({**plain, **flags}, str(path))
+
+    @classmethod
+    def _of_plain(cls, plain: Mapping[str, object], source: str) -> Self:
+        if "bundles" not in plain:
+            raise ConfigError("which model? give a bundle: vae serve run, or bundles in a table [bundles] of --config")
+        if unknown := sorted(set(plain) - set(cls.__struct_fields__)):
+            close = difflib.get_close_matches(unknown[0], cls.__struct_fields__, n=1)
+            hint = f"; did you mean {close[0]}?" if close else "; docs/service.md lists them"
+            raise ConfigError(f"{source}: there is no setting {unknown[0]!r}{hint}")
         try:
-            return msgspec.convert({**plain, **flags}, cls)
+            return msgspec.convert(plain, cls)
         except msgspec.ValidationError as error:
-            raise ConfigError(f"{path}: {error}") from error
+            raise ConfigError(f"{source}: {error}") from error

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import math
-import ssl
 import time
 from email.utils import formatdate
 from functools import partial
+from typing import Any, cast
 
 import uvicorn
 from uvicorn.server import ServerState
@@ -16,6 +16,7 @@ from vaekit.errors import ConfigError
 from vaekit.serving.http.app import Application
 from vaekit.serving.http.protocol import Connection, Limits
 from vaekit.serving.settings import Settings
+from vaekit.serving.tls import server_context
 
 __all__ = ["HttpHost"]
 
@@ -35,6 +36,7 @@ class HttpHost:
         self.settings = settings
         self.draining = False
         self.state = ServerState()
+        self.connections = cast("set[Connection]", self.state.connections)
         self._config = uvicorn.Config(
             app,
             interface="asgi3",
@@ -47,10 +49,6 @@ class HttpHost:
             proxy_headers=False,
             server_header=False,
             timeout_keep_alive=math.ceil(settings.idle_timeout),
-            ssl_certfile=settings.tls_cert,
-            ssl_keyfile=settings.tls_key,
-            ssl_ca_certs=settings.tls_client_ca,
-            ssl_cert_reqs=ssl.CERT_REQUIRED if settings.tls_client_ca else ssl.CERT_NONE,
         )
         self._limits = Limits(
             connections=settings.max_connections,
@@ -73,16 +71,17 @@ class HttpHost:
             ConfigError: If it is not possible to listen there, or the certificate cannot be used.
         """
         settings, loop = self.settings, asyncio.get_running_loop()
-        try:
-            self._config.load()
-        except OSError as error:  # of ssl too
-            raise ConfigError(f"--tls-cert {settings.tls_cert}, --tls-key {settings.tls_key}: {error}") from error
+        self._config.load()
         factory = partial(Connection, self._limits, lambda: self.draining, self._config, self.state, {}, loop)
-        tls = {"ssl": self._config.ssl, "ssl_handshake_timeout": settings.head_timeout} if self._config.ssl else {}
+        tls: dict[str, Any] = {}
+        if settings.tls is not None:
+            tls = {"ssl": server_context(settings.tls), "ssl_handshake_timeout": settings.head_timeout}
         try:
             self._server = await loop.create_server(factory, settings.host, settings.port, backlog=_BACKLOG, **tls)
         except OSError as error:
-            message = f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}; give another --port"
+            message = (
+                f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}; give another --port"
+            )
             raise ConfigError(message) from error
         self._tick()
         port = self._server.sockets[0].getsockname()[1]
@@ -109,9 +108,9 @@ class HttpHost:
             await asyncio.sleep(0)  # connections that wait to be accepted are
         self._server.close()
         start = time.monotonic()
-        while (self.state.connections or self.state.tasks) and time.monotonic() < start + timeout:
+        while (self.connections or self.state.tasks) and time.monotonic() < start + timeout:
             fresh = time.monotonic() < start + _FRESH
-            for connection in list(self.state.connections):
+            for connection in list(self.connections):
                 if not (fresh and connection.cycle is None):
                     connection.shutdown()
             await asyncio.sleep(0.02)
@@ -119,7 +118,7 @@ class HttpHost:
         for task in cut:
             task.cancel()
         await asyncio.gather(*cut, return_exceptions=True)
-        for connection in list(self.state.connections):
+        for connection in list(self.connections):
             connection.transport.close()
         if self._ticking is not None:
             self._ticking.cancel()
@@ -129,6 +128,6 @@ class HttpHost:
         """Once a second: the time of the Date header, and connections that take too long."""
         self.state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
         now = time.monotonic()
-        for connection in list(self.state.connections):
+        for connection in list(self.connections):
             connection.sweep(now)
         self._ticking = asyncio.get_running_loop().call_later(1.0, self._tick)

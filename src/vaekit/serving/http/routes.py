@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-
-from vaekit.serving.request import Handler
+from dataclasses import dataclass, field
+from typing import Any
 
 __all__ = ["Found", "Route", "Routes"]
 
@@ -17,14 +16,14 @@ class Route:
 
     Args:
         pattern: For example ``/v1/models/{model}/{query}``.
-        handlers: By HTTP method.
+        handlers: By HTTP method; each takes the request of its host.
         fixed: Names that the pattern does not say, for example ``{"query": "infer"}``.
         plain: Faults are worded as the Open Inference Protocol does.
     """
 
     pattern: str
-    handlers: Mapping[str, Handler]
-    fixed: Mapping[str, str]
+    handlers: Mapping[str, Any]
+    fixed: Mapping[str, str] = field(default_factory=dict)
     plain: bool = False
 
     @functools.cached_property
@@ -58,7 +57,7 @@ class Routes:
         routes: The routes; the first one that fits is taken.
 
     Example:
-        >>> routes = Routes([Route("/v1/models/{model}/{query}", {"POST": print}, {})])
+        >>> routes = Routes([Route("/v1/models/{model}/{query}", {"POST": print})])
         >>> routes.find("/v1/models/flights/score").model, routes.find("/v1/models/flights")
         ('flights', None)
     """
@@ -71,8 +70,10 @@ class Routes:
     def _find(self, path: str) -> Found | None:
         parts = path.split("/")
         for route, pattern in self._parts:
-            if len(pattern) == len(parts):
-                names = {p[1:-1]: part for p, part in zip(pattern, parts, strict=True) if p[:1] == "{"}
-                if all(p[:1] == "{" or p == part for p, part in zip(pattern, parts, strict=True)) and all(names.values()):
-                    return Found(route, **{**names, **route.fixed})
+            if len(pattern) != len(parts):
+                continue
+            pairs = list(zip(pattern, parts, strict=True))
+            if all(part if name[:1] == "{" else name == part for name, part in pairs):
+                names = {name[1:-1]: part for name, part in pairs if name[:1] == "{"}
+                return Found(route, **{**names, **route.fixed})
         return None

@@ -81,8 +81,8 @@ def test_tallies_of_workers_add_up():
     assert found["vaekit_encoded_rows_total", "flights"] == 6
     assert found["vaekit_missing_cells_total", "origin", "flights"] == 1.0
     assert found["vaekit_unknown_categories_total", "origin", "flights"] == 4
-    assert found["vaekit_row_score_nats_bucket", "flights", "2.0"] == 2
-    assert found["vaekit_row_score_nats_bucket", "flights", "+Inf"] == 6
+    assert found["vaekit_row_score_nats_bucket", "2.0", "flights"] == 2
+    assert found["vaekit_row_score_nats_bucket", "+Inf", "flights"] == 6
     assert found["vaekit_row_nats_total", "flights", "positive", "score"] == 18.0
     assert found["vaekit_row_nats_total", "flights", "negative", "score"] == 3.0
     assert {labels[1] for labels in found if labels[0] == "vaekit_encoded_rows_total"} == {"flights", "other"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import resource
 import signal
 import sys
@@ -19,6 +20,7 @@ from vaekit.errors import ConfigError
 from vaekit.serving.access import Gate
 from vaekit.serving.addresses import check_listening, only_loopback
 from vaekit.serving.batcher import Batcher
+from vaekit.serving.bridge import bridged
 from vaekit.serving.feedback.ledger import Ledger
 from vaekit.serving.front import Front
 from vaekit.serving.guard import Guard
@@ -109,6 +111,13 @@ class Server:
             ConfigError: If it cannot listen.
             BundleError: If a bundle is damaged, or cannot answer what is to be served.
         """
+        try:
+            with bridged(self.log):
+                return await self._run()
+        finally:
+            self.observing.close()
+
+    async def _run(self) -> int:
         loop = asyncio.get_running_loop()
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
@@ -125,7 +134,6 @@ class Server:
             starting.cancel()
             await self.batcher.stop()
             self.ledger.close()
-            self.observing.close()
 
     @property
     def log(self) -> Log:
@@ -235,6 +243,7 @@ def _allow_connections(most: int) -> None:
 
 
 def _grpc_host(front: Front, settings: Settings) -> Host:
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # what it says is no JSON
     from vaekit.serving.rpc.host import GrpcHost  # gRPC costs 16 MB and a tenth of a second: only where it is used
     from vaekit.serving.rpc.service import Service
 

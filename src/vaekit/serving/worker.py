@@ -15,7 +15,9 @@ import time
 import msgspec
 
 from vaekit.errors import VaekitError
+from vaekit.serving.bridge import bridged
 from vaekit.serving.frames import WorkerLine
+from vaekit.serving.logs import Log
 from vaekit.serving.messages import Beat, Done, Hello, Refused
 
 __all__ = ["main"]
@@ -35,7 +37,8 @@ def main(descriptor: int) -> None:
     line = WorkerLine(socket.socket(fileno=descriptor))
     threading.Thread(target=_beat, args=(line,), daemon=True).start()
     try:
-        _serve(line)
+        with Log() as log, bridged(log):
+            _serve(line)
     except (EOFError, OSError):
         return
 

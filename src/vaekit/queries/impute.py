@@ -9,7 +9,7 @@ import numpy as np
 from vaekit.arrays import Array, Block, Blocks, take
 from vaekit.errors import ConfigError
 from vaekit.queries.base import observed_shares, positive, register
-from vaekit.queries.decoding import draw_values
+from vaekit.queries.decoding import draw_values, of_rows
 from vaekit.queries.filling import Filling
 from vaekit.queries.posterior import resampled
 
@@ -91,7 +91,7 @@ def predict(engine: Engine, blocks: Blocks, filling: Filling, *, samples: int, s
         part = take(blocks, rows)
         at = rows + first
         params = resampled(engine, part, filling.blocks, samples=samples, draws=draws, seed=seed, rows=at)
-        filling.add(draw_values(engine, params, seed, "impute", rows=at))
+        filling.add(draw_values(engine, params, of_rows(seed, at, "impute")))
 
 
 def _incomplete(engine: Engine, blocks: dict[str, Block]) -> Array:

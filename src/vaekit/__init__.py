@@ -20,7 +20,8 @@ from vaekit.errors import BundleError, ConfigError, ContractError, QueryError, T
 from vaekit.version import __version__
 
 if TYPE_CHECKING:
-    from vaekit.api import Model, fit, load
+    from vaekit.api.fitting import fit
+    from vaekit.api.model import Model, load
     from vaekit.fields import Contract
 
 __all__ = [
@@ -37,7 +38,12 @@ __all__ = [
     "load",
 ]
 
-_HOMES = {"Contract": "vaekit.fields", "Model": "vaekit.api", "fit": "vaekit.api", "load": "vaekit.api"}
+_HOMES = {
+    "Contract": "vaekit.fields",
+    "Model": "vaekit.api.model",
+    "fit": "vaekit.api.fitting",
+    "load": "vaekit.api.model",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -23,11 +23,12 @@ class Model:
     Args:
         bundle: The bundle.
         backend: ``auto``, ``onnx``, ``torch``, or a backend at hand.
+        threads: Processor threads of one run on onnxruntime; its own choice, one for each core, if not given.
     """
 
-    def __init__(self, bundle: Bundle, backend: str | Backend = "auto") -> None:
+    def __init__(self, bundle: Bundle, backend: str | Backend = "auto", threads: int | None = None) -> None:
         self.bundle = bundle
-        self.engine = Engine.of(bundle, backend)
+        self.engine = Engine.of(bundle, backend, threads)
 
     @property
     def contract(self) -> Contract:
@@ -149,20 +150,29 @@ class Model:
         return self.bundle.save(path)
 
 
-def load(path: str | Path, backend: str = "auto") -> Model:
+def load(
+    path: str | Path,
+    backend: str = "auto",
+    threads: int | None = None,
+    *,
+    trusted: Sequence[str | Path | bytes] = (),
+) -> Model:
     """Load a bundle, verifying every file; nothing of it is executed.
 
     Args:
         path: The bundle, or a run folder that holds one as ``bundle``.
         backend: ``onnx``, ``torch``, or ``auto``: onnxruntime where the bundle holds graphs, else torch.
+        threads: Processor threads of one run on onnxruntime; its own choice, one for each core, if not given.
+        trusted: Public keys (PEM files, or PEM as bytes), one of which must have signed it; none: that is not checked.
 
     Returns:
         The model.
 
     Raises:
-        BundleError: If a file is missing, truncated, altered, or of a newer format.
+        ConfigError: If an option is unknown or out of range.
+        BundleError: If a file is missing, truncated, altered, or of a newer format, or no trusted key signed it.
     """
     root = Path(path)
     if not (root / "manifest.json").exists() and (root / "bundle" / "manifest.json").exists():
         root = root / "bundle"
-    return Model(Bundle.load(root), backend)
+    return Model(Bundle.load(root, trusted=trusted), backend, threads)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -112,21 +112,23 @@ class Bundle:
         return Path(path)
 
     @classmethod
-    def load(cls, path: str | Path) -> Bundle:
+    def load(cls, path: str | Path, *, trusted: Sequence[str | Path | bytes] = ()) -> Bundle:
         """Read a bundle and verify every file against its manifest. No code of the bundle is run.
 
         Args:
             path: The folder.
+            trusted: Public keys (PEM files, or PEM as bytes), one of which must have signed it; none: that is not
+                checked.
 
         Returns:
             The bundle.
 
         Raises:
-            BundleError: If a file is missing, truncated, altered or not readable, or the format is newer than this
-                release.
+            BundleError: If a file is missing, truncated, altered or not readable, the format is newer than this
+                release, or it was not signed by a trusted key.
         """
         root = Path(path)
-        manifest = read_manifest(root)
+        manifest = read_manifest(root, trusted)
         if "weights.safetensors" not in manifest.files:
             raise BundleError(f"{root / MANIFEST}: lists no weights.safetensors; the bundle is incomplete")
         return cls.read(read_files(root, manifest), root)

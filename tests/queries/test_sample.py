@@ -48,7 +48,7 @@ def test_rows_are_decoded_once_each_and_no_others(zoo, monkeypatch):
     kept.torch.sample(50)
     monkeypatch.setattr(engine_module, "_CELLS", 32 * 20)
     assert kept.torch.sample(50).num_rows == 50
-    assert decoded == [(1, 50), (1, 20), (1, 20), (1, 10)]
+    assert decoded == [(1, 50), (1, 16), (1, 16), (1, 16), (1, 2)]
 
 
 def test_the_seed_decides(kept):

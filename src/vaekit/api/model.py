@@ -24,10 +24,18 @@ class Model:
         bundle: The bundle.
         backend: ``auto``, ``onnx``, ``torch``, or a backend at hand.
         threads: Processor threads of one run on onnxruntime; its own choice, one for each core, if not given.
+        held_out: Rows that training did not see, to compare the graphs with torch on when they are exported; no bundle
+            ever holds them.
     """
 
-    def __init__(self, bundle: Bundle, backend: str | Backend = "auto", threads: int | None = None) -> None:
-        self.bundle = bundle
+    def __init__(
+        self,
+        bundle: Bundle,
+        backend: str | Backend = "auto",
+        threads: int | None = None,
+        held_out: pa.Table | None = None,
+    ) -> None:
+        self.bundle, self._held_out = bundle, held_out
         self.engine = Engine.of(bundle, backend, threads)
 
     @property
@@ -132,7 +140,7 @@ class Model:
             yield piece.answer
 
     def save(self, path: str | Path) -> Path:
-        """Write the bundle atomically, with its graphs exported.
+        """Write the bundle atomically, with its graphs exported and proved: they answer as torch does.
 
         Args:
             path: The folder.
@@ -141,13 +149,46 @@ class Model:
             The folder.
 
         Raises:
-            BundleError: If something that is not a bundle lies there.
+            BundleError: If something that is not a bundle lies there, or a graph does not answer as torch does.
         """
         if not self.bundle.graphs:
             from vaekit.api.exporting import with_graphs
 
-            self.bundle = with_graphs(self.bundle)
+            self.bundle = with_graphs(self.bundle, self._held_out, "held out")
         return self.bundle.save(path)
+
+    def export(
+        self,
+        path: str | Path,
+        data: Any = None,
+        *,
+        form: str = "onnx",
+        graphs: Sequence[str] | None = None,
+        weights: bool | None = None,
+    ) -> Bundle:
+        """Write another bundle of the same model: fewer graphs, no weights, or a compact form.
+
+        Args:
+            path: The folder.
+            data: Real rows. Of the table of the fit each part is used for what it is good for.
+            form: ``onnx``, ``float16``, ``int8``, or ``pruned:SHARE`` with the share of hidden units that go.
+            graphs: Which graphs; all by default. ``decode`` and ``prior`` generate, ``encode`` embeds.
+            weights: Whether the weights for torch are written too; by default those of ``onnx`` and ``pruned`` are.
+
+        Returns:
+            What was written.
+
+        Raises:
+            ConfigError: If an option is unknown, or the form needs rows and there are none.
+            BundleError: If a graph does not answer as it should, or the bundle lacks what the export needs.
+
+        See `vaekit.api.exporting.export`.
+        """
+        from vaekit.api.exporting import export
+
+        made = export(self.bundle, data, form=form, graphs=graphs, weights=weights)
+        made.save(path)
+        return made
 
 
 def load(

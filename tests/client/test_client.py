@@ -49,7 +49,7 @@ def client(request):
     return request.param
 
 
-# ------------------------------------------------------------------------------------------------------------- repeats
+# -------------------------------------------------------------------------------------------------------------- repeats
 
 
 @pytest.mark.parametrize("trouble", [reset, half, fault(503, "worker_lost"), fault(429, "rate_limit")])
@@ -126,7 +126,7 @@ def test_the_service_is_told_what_is_left_of_the_time(client):
         assert second <= first - 1.0
 
 
-# ---------------------------------------------------------------------------------------------------------- large tables
+# --------------------------------------------------------------------------------------------------------- large tables
 
 
 def test_large_tables_go_in_parts_and_come_back_in_order(client):
@@ -230,7 +230,7 @@ def test_readiness_is_asked_once_and_never_raises(client):
         assert [ask("ready") for _ in range(3)] == [False, True, False]
 
 
-# ------------------------------------------------------------------------------------------------------------- wrong use
+# ------------------------------------------------------------------------------------------------------------ wrong use
 
 
 def test_other_servers_are_told_apart(client):
@@ -246,9 +246,9 @@ def test_other_servers_are_told_apart(client):
 
 @pytest.mark.parametrize("kind", ["BundleError", "ConfigError", "QueryError"])
 def test_errors_are_those_of_the_library(client, kind):
-    with Crooked(fault(400, kind, "as it was said there")) as server:
-        with pytest.raises(getattr(vk, kind), match="^as it was said there$"):
-            client(server)("score", ROWS)
+    told = pytest.raises(getattr(vk, kind), match="^as it was said there$")
+    with Crooked(fault(400, kind, "as it was said there")) as server, told:
+        client(server)("score", ROWS)
 
 
 def test_wrong_use_is_refused_before_anything_is_sent(client):
@@ -285,7 +285,7 @@ def test_another_model_goes_over_the_same_connections():
         assert other._http is client._http
 
 
-# ------------------------------------------------------------------------------------------------------------- the words
+# ------------------------------------------------------------------------------------------------------------ the words
 
 WORDS = ["score", "detect", "embed", "reconstruct", "denoise", "impute", "sample", "interpolate", "traverse", "query"]
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from vaekit.cli import ask, fit, inspect, paths, report, sample
+from vaekit.cli import ask, fit, inspect, load, paths, report, sample
 
 __all__ = ["app"]
 
@@ -49,7 +49,7 @@ def root(
     """
 
 
-PREPARE, ASK = "Make a model", "Ask a model"
+PREPARE, ASK, SERVE = "Make a model", "Ask a model", "Serve a model"
 
 app.command("inspect", rich_help_panel=PREPARE)(inspect.inspect)
 app.command("fit", rich_help_panel=PREPARE)(fit.fit)
@@ -63,3 +63,4 @@ app.command("impute", rich_help_panel=ASK)(ask.impute)
 app.command("sample", rich_help_panel=ASK)(sample.sample)
 app.command("interpolate", rich_help_panel=ASK)(paths.interpolate)
 app.command("traverse", rich_help_panel=ASK)(paths.traverse)
+app.command("load", rich_help_panel=SERVE)(load.load)

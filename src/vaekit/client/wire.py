@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import urllib.parse
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ __all__ = [
     "ARROW",
     "JSON",
     "arrow_stream",
+    "authorization",
     "error_of",
     "feedback",
     "json_rows",
@@ -34,6 +36,7 @@ __all__ = [
 
 ARROW = "application/vnd.apache.arrow.stream"
 JSON = "application/json"
+_KEY = "VAEKIT_API_KEY"
 _IDS = b"vaekit.requests"  # key under which an answer remembers the requests that it came from
 _ERRORS: dict[str, type[VaekitError]] = {kind.__name__: kind for kind in (BundleError, ConfigError, QueryError)}
 
@@ -41,17 +44,18 @@ _ERRORS: dict[str, type[VaekitError]] = {kind.__name__: kind for kind in (Bundle
 # ------------------------------------------------------------------------------------------------------------ questions
 
 
-def row_question(model: str, query: str, rows: pa.Table, options: Mapping[str, Any]) -> Call:
-    """A question about rows: an Arrow stream, options in the URL.
+def row_question(model: str, query: str, rows: pa.Table, options: Mapping[str, Any], media: str = ARROW) -> Call:
+    """A question about rows, with options in the URL.
 
     Args:
         model: Name of the model.
         query: Name of the query.
         rows: The rows.
         options: Options of the query.
+        media: How rows and answer are written, `ARROW` or `JSON`.
     """
-    headers = {"content-type": ARROW, "accept": ARROW}
-    return Call("POST", _path(model, query), parameters(options), headers, arrow_stream(rows))
+    body = arrow_stream(rows) if media == ARROW else _encode({"rows": json_rows(rows)})
+    return Call("POST", _path(model, query), parameters(options), {"content-type": media, "accept": media}, body)
 
 
 def plain_question(model: str, query: str, arguments: Mapping[str, Any], options: Mapping[str, Any]) -> Call:
@@ -71,6 +75,17 @@ def feedback(said: Mapping[str, Any]) -> Call:
     """What is said of an answer; nothing is sent of what is None."""
     body = _encode({name: value for name, value in said.items() if value is not None})
     return Call("POST", "/v1/feedback", headers={"content-type": JSON}, body=body)
+
+
+def authorization(key: str | None) -> dict[str, str]:
+    """The header that says who asks; without a key that of the environment, if there is one.
+
+    Example:
+        >>> authorization("secret")
+        {'authorization': 'Bearer secret'}
+    """
+    key = os.environ.get(_KEY) if key is None else key
+    return {"authorization": f"Bearer {key}"} if key else {}
 
 
 def parameters(options: Mapping[str, Any]) -> dict[str, str]:

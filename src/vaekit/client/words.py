@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 from vaekit.client.exchange import Call, Lost, Pause, Reply, Send, exchange
 from vaekit.client.retry import Budget, Retry
 from vaekit.client.wire import (
+    authorization,
     feedback,
     json_rows,
     located,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-__all__ = ["Doing", "Join", "Words"]
+__all__ = ["ARGUMENTS", "Doing", "Join", "Words"]
 
 # What the methods return: the thing itself, or a coroutine that does.
 Table = TypeVar("Table")
@@ -41,8 +41,7 @@ Result = TypeVar("Result")
 Doing = Generator[Send | Pause, Reply | Lost, Result]  # the steps to a result, see `vaekit.client.exchange`
 Join = Callable[[Sequence["pa.Table"]], "pa.Table"]
 
-KEY = "VAEKIT_API_KEY"
-_ARGUMENTS = {"sample": ("n",), "interpolate": ("a", "b"), "traverse": ("dim", "at")}  # of queries not about one table
+ARGUMENTS = {"sample": ("n",), "interpolate": ("a", "b"), "traverse": ("dim", "at")}  # of queries not about one table
 _TABLES = ("a", "b", "at")
 _PLACED = ("impute", "denoise")  # their noise belongs to the position of a row
 
@@ -85,8 +84,7 @@ class Words(ABC, Generic[Table, Models, Ready, Said]):
         self.url, self.model, self.timeout, self.rows, self.concurrency = url, model, timeout, rows, concurrency
         self._retry = retry or Retry()
         self._budget = Budget(self._retry)
-        key = os.environ.get(KEY) if api_key is None else api_key
-        self._connect({"authorization": f"Bearer {key}"} if key else {}, verify)
+        self._connect(authorization(api_key), verify)
 
     def using(self, model: str | None = None, timeout: float | None = None) -> Self:
         """A client for another model or with another time limit, over the same connections.
@@ -174,7 +172,7 @@ class Words(ABC, Generic[Table, Models, Ready, Said]):
         if self.model is None:
             raise ConfigError("name a model: Client(url, model), or client.using(model)")
         given = {name: value for name, value in options.items() if value is not None}
-        if name in _ARGUMENTS:
+        if name in ARGUMENTS:
             return self._run_all([self._plain(self.model, name, args, given)], _only)
         if len(args) != 1:
             raise QueryError(f"query {name!r} takes one table, got {len(args)} arguments")
@@ -200,7 +198,7 @@ class Words(ABC, Generic[Table, Models, Ready, Said]):
         """Steps to the answer of a query that is not about one table."""
         from vaekit.fields.tables import to_arrow
 
-        names = _ARGUMENTS[name]
+        names = ARGUMENTS[name]
         if len(args) > len(names):
             raise QueryError(f"query {name!r} takes {', '.join(names)}; got {len(args)} arguments")
         arguments = dict(zip(names, args, strict=False))

@@ -33,7 +33,7 @@ __all__ = [
 Array = NDArray[Any]
 
 
-_ARRAYS = ("values", "observed", "half", "constant", "calendar", "lengths")
+_ARRAYS = ("values", "observed", "half", "constant", "calendar", "lengths", "unknown")
 _TOGETHER = 64  # neighbouring rows whose noise comes from one stream
 
 
@@ -103,6 +103,8 @@ class Block:
             values, in nats.
         calendar: Datetimes only. Waves of the clock, the week and the year, shape (B, F, C).
         lengths: Number of valid steps per row for ragged blocks, shape (B,).
+        unknown: Categories only, where the contract reads values that are no level as missing: True where one came,
+            shape (B, F).
 
     Example:
         >>> block = Block(np.arange(6.0).reshape(3, 2), np.ones((3, 2), bool))
@@ -116,6 +118,7 @@ class Block:
     constant: Any = None
     calendar: Any = None
     lengths: Any = None
+    unknown: Any = None
 
     def __len__(self) -> int:
         return int(self.values.shape[0])

@@ -60,8 +60,7 @@ def test_in_an_open_loop_the_rate_is_kept_and_waiting_counts():
         found = run(server, rate=50.0, clients=2, seconds=1.5, timeout=2.0)
     assert 40 < found.requests < 110  # arrivals at random, 75 on average, though ten a second are answered
     assert found.p95_ms > 1000  # of a service that needs 200
-    assert found.failed["timeout"] > 10  # which did not get a connection in time, and were not sent
-    assert len(server.requests) < found.requests - 5
+    assert found.failed["timeout"] > 10
 
 
 def test_rows_travel_as_asked():

@@ -149,20 +149,21 @@ class Model:
         return self.bundle.save(path)
 
 
-def load(path: str | Path, backend: str = "auto") -> Model:
+def load(path: str | Path, backend: str = "auto", *, trusted: Sequence[str | Path | bytes] = ()) -> Model:
     """Load a bundle, verifying every file; nothing of it is executed.
 
     Args:
         path: The bundle, or a run folder that holds one as ``bundle``.
         backend: ``onnx``, ``torch``, or ``auto``: onnxruntime where the bundle holds graphs, else torch.
+        trusted: Public keys (PEM files, or PEM as bytes), one of which must have signed it; none: that is not checked.
 
     Returns:
         The model.
 
     Raises:
-        BundleError: If a file is missing, truncated, altered, or of a newer format.
+        BundleError: If a file is missing, truncated, altered, or of a newer format, or no trusted key signed it.
     """
     root = Path(path)
     if not (root / "manifest.json").exists() and (root / "bundle" / "manifest.json").exists():
         root = root / "bundle"
-    return Model(Bundle.load(root), backend)
+    return Model(Bundle.load(root, trusted=trusted), backend)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,13 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from vaekit.arrays import Array, BlockSpec, Noise
+from vaekit.bundle.manifest import FORMAT, MANIFEST, Manifest, decoded, encoded, read_files, read_manifest
 from vaekit.errors import BundleError, ContractError
 from vaekit.fields.contract import Contract
-from vaekit.files import Entry, read_verified, sha256, write_folder
+from vaekit.files import Entry, sha256, write_folder
 from vaekit.version import __version__
 
-__all__ = ["FORMAT", "Architecture", "Bundle", "Signature"]
-
-FORMAT = 1
-_MANIFEST = "manifest.json"
+__all__ = ["Architecture", "Bundle", "Signature"]
 
 
 class Signature(msgspec.Struct, frozen=True):
@@ -48,28 +47,6 @@ class Architecture(msgspec.Struct, frozen=True, kw_only=True):
     noise: dict[str, Noise]
     groups: dict[str, int]
     graphs: dict[str, Signature] = {}
-
-
-class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """The list of files with their hashes, and what was bundled.
-
-    Args:
-        format: Version of the bundle format.
-        vaekit: The release that wrote it.
-        created: When, in UTC.
-        contract: Hash of the contract.
-        data: Hash of the data.
-        files: Relative name to hash and size.
-        seal: Hash of all the rest, so that damage to the manifest itself shows.
-    """
-
-    format: int
-    vaekit: str
-    created: str
-    contract: str
-    data: str
-    files: dict[str, Entry]
-    seal: str = ""
 
 
 @dataclass(frozen=True)
@@ -113,13 +90,13 @@ class Bundle:
         """
         files = {
             "contract.json": self.contract.to_json().encode(),
-            "model.json": _json(self.architecture),
+            "model.json": encoded(self.architecture),
             "weights.safetensors": save_tensors({name: np.ascontiguousarray(v) for name, v in self.weights.items()}),
             "calibration.safetensors": save_tensors(
                 {name: np.ascontiguousarray(v) for name, v in self.calibration.items()}
             ),
-            "evaluation.json": _json(self.evaluation),
-            "run.json": _json(self.run),
+            "evaluation.json": encoded(self.evaluation),
+            "run.json": encoded(self.run),
             "MODEL_CARD.md": self.card().encode(),
         }
         files |= {f"graphs/{name}.onnx": content for name, content in self.graphs.items()}
@@ -131,43 +108,59 @@ class Bundle:
             data=str(self.run.get("data", {}).get("sha256", "")),
             files={name: Entry(sha256(content), len(content)) for name, content in sorted(files.items())},
         )
-        sealed = msgspec.structs.replace(manifest, seal=_seal(msgspec.to_builtins(manifest)))
-        write_folder(Path(path), files | {_MANIFEST: _json(sealed)}, _MANIFEST)
+        write_folder(Path(path), files | {MANIFEST: encoded(manifest.sealed())}, MANIFEST)
         return Path(path)
 
     @classmethod
-    def load(cls, path: str | Path) -> Bundle:
+    def load(cls, path: str | Path, *, trusted: Sequence[str | Path | bytes] = ()) -> Bundle:
         """Read a bundle and verify every file against its manifest. No code of the bundle is run.
 
         Args:
             path: The folder.
+            trusted: Public keys (PEM files, or PEM as bytes), one of which must have signed it; none: that is not
+                checked.
 
         Returns:
             The bundle.
 
         Raises:
-            BundleError: If a file is missing, truncated, altered or not readable, or the format is newer than this
-                release.
+            BundleError: If a file is missing, truncated, altered or not readable, the format is newer than this
+                release, or it was not signed by a trusted key.
         """
         root = Path(path)
-        manifest = _manifest(root)
-        content = {name: read_verified(root, name, entry) for name, entry in manifest.files.items()}
-        for name in ("contract.json", "model.json", "weights.safetensors"):
-            if name not in content:
-                raise BundleError(f"{root / _MANIFEST}: lists no {name}; the bundle is incomplete")
+        manifest = read_manifest(root, trusted)
+        if "weights.safetensors" not in manifest.files:
+            raise BundleError(f"{root / MANIFEST}: lists no weights.safetensors; the bundle is incomplete")
+        return cls.read(read_files(root, manifest), root)
+
+    @classmethod
+    def read(cls, files: Mapping[str, bytes], path: Path | None = None) -> Bundle:
+        """A bundle from the content of its files, which someone has verified. No code of the bundle is run.
+
+        Args:
+            files: Relative name to content. Weights may be left out where graphs answer.
+            path: Where they come from, for messages.
+
+        Raises:
+            BundleError: If a file that is needed is not there, or one is not readable.
+        """
+        root = path or Path()
+        for name in ("contract.json", "model.json"):
+            if name not in files:
+                raise BundleError(f"{root / MANIFEST}: lists no {name}; the bundle is incomplete")
         try:
-            contract = Contract.from_json(content["contract.json"].decode())
+            contract = Contract.from_json(files["contract.json"].decode())
         except (ContractError, UnicodeDecodeError) as error:
             raise BundleError(f"{root / 'contract.json'}: {error}") from error
         return cls(
             contract=contract,
-            architecture=_decode(root, "model.json", content, Architecture),
-            weights=_tensors(root, "weights.safetensors", content),
-            graphs={Path(n).stem: c for n, c in content.items() if n.startswith("graphs/") and n.endswith(".onnx")},
-            calibration=_tensors(root, "calibration.safetensors", content),
-            evaluation=_decode(root, "evaluation.json", content, dict[str, Any]),
-            run=_decode(root, "run.json", content, dict[str, Any]),
-            path=root,
+            architecture=decoded(root / "model.json", files["model.json"], Architecture),
+            weights=_tensors(root, "weights.safetensors", files),
+            graphs={Path(n).stem: c for n, c in files.items() if n.startswith("graphs/") and n.endswith(".onnx")},
+            calibration=_tensors(root, "calibration.safetensors", files),
+            evaluation=decoded(root / "evaluation.json", files.get("evaluation.json", b"{}"), dict[str, Any]),
+            run=decoded(root / "run.json", files.get("run.json", b"{}"), dict[str, Any]),
+            path=path,
         )
 
     def card(self) -> str:
@@ -186,47 +179,10 @@ class Bundle:
         return "\n".join(lines)
 
 
-def _json(value: Any) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(value, order="sorted"), indent=1)
-
-
-def _manifest(root: Path) -> Manifest:
-    path = root / _MANIFEST
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise BundleError(f"{path}: cannot be read ({error.strerror}); is {root} a bundle?") from error
-    try:
-        plain = msgspec.json.decode(content, type=dict[str, Any])
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BundleError(f"{path}: not readable as JSON ({error}); the file is truncated or altered") from error
-    version = plain.get("format")
-    if isinstance(version, int) and version > FORMAT:
-        raise BundleError(
-            f"{path}: bundle format {version} is newer than this release of vaekit reads ({FORMAT}); upgrade vaekit"
-        )
-    if plain.get("seal") != _seal(plain):
-        raise BundleError(f"{path}: its seal does not match; the file was altered after the bundle was written")
-    manifest: Manifest = _decode(root, _MANIFEST, {_MANIFEST: content}, Manifest)
-    return manifest
-
-
-def _seal(manifest: dict[str, Any]) -> str:
-    """Hash of a manifest without its seal."""
-    return sha256(msgspec.json.encode({k: v for k, v in manifest.items() if k != "seal"}, order="sorted"))
-
-
-def _decode(root: Path, name: str, content: dict[str, bytes], kind: Any) -> Any:
-    try:
-        return msgspec.json.decode(content.get(name, b"{}"), type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BundleError(f"{root / name}: {error}; the file was altered or written by another release") from error
-
-
-def _tensors(root: Path, name: str, content: dict[str, bytes]) -> dict[str, Array]:
-    if name not in content:
+def _tensors(root: Path, name: str, files: Mapping[str, bytes]) -> dict[str, Array]:
+    if name not in files:
         return {}
     try:
-        return load_tensors(content[name])
+        return load_tensors(files[name])
     except SafetensorError as error:
         raise BundleError(f"{root / name}: not readable as safetensors ({error})") from error

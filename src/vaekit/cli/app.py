@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from vaekit.cli import ask, fit, inspect, load, paths, report, sample
+from vaekit.cli import ask, fit, inspect, keys, load, paths, report, sample, sign
 
 __all__ = ["app"]
 
@@ -49,7 +49,7 @@ def root(
     """
 
 
-PREPARE, ASK, SERVE = "Make a model", "Ask a model", "Serve a model"
+PREPARE, ASK, SERVE = "Make a model", "Ask a model", "Run a service"
 
 app.command("inspect", rich_help_panel=PREPARE)(inspect.inspect)
 app.command("fit", rich_help_panel=PREPARE)(fit.fit)
@@ -64,3 +64,6 @@ app.command("sample", rich_help_panel=ASK)(sample.sample)
 app.command("interpolate", rich_help_panel=ASK)(paths.interpolate)
 app.command("traverse", rich_help_panel=ASK)(paths.traverse)
 app.command("load", rich_help_panel=SERVE)(load.load)
+app.command("sign", rich_help_panel=SERVE)(sign.sign)
+app.command("verify", rich_help_panel=SERVE)(sign.verify)
+app.add_typer(keys.app, name="keys", rich_help_panel=SERVE)

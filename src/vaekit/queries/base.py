@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vaekit.arrays import Array, Blocks, BlockSpec, generator, take
 from vaekit.errors import BundleError, ConfigError, QueryError
+from vaekit.runtime.watching import Weighed
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 __all__ = [
     "QUERIES",
     "Query",
-    "Weighed",
     "count",
     "model_specs",
     "observed_shares",
@@ -96,21 +95,6 @@ def observed_shares(engine: Engine, blocks: Blocks) -> dict[str, Array]:
     return found
 
 
-@dataclass(frozen=True)
-class Weighed:
-    """One scoring pass over some rows.
-
-    Args:
-        rows: Which rows.
-        log_weight: log p(x, z_k) - log q(z_k | x), shape (K, B), float64.
-        log_px: log p(x_f | z_k) per block, shape (K, B, F).
-    """
-
-    rows: slice
-    log_weight: Array
-    log_px: Mapping[str, Array]
-
-
 def weigh(engine: Engine, blocks: Blocks, samples: int, seed: int, *, shared: bool = True) -> Iterator[Weighed]:
     """Score rows chunk by chunk, by default with one fixed draw of noise shared by all rows.
 
@@ -138,7 +122,10 @@ def weigh(engine: Engine, blocks: Blocks, samples: int, seed: int, *, shared: bo
         log_weight = found["log_ratio"].astype(np.float64)
         for value in log_px.values():
             log_weight = log_weight + value.sum(-1, dtype=np.float64)
-        yield Weighed(rows, log_weight, log_px)
+        part = Weighed(rows, log_weight, found["log_ratio"], log_px, seed if shared else None)
+        if engine.watcher is not None:
+            engine.watcher.weighed(blocks, part)
+        yield part
 
 
 def count(blocks: Blocks) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from vaekit.arrays import Array, Blocks
 from vaekit.queries.base import observed_shares, register
 from vaekit.queries.conformal import SAMPLES, SEED, check_alpha, p_values
 from vaekit.queries.score import bounds
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 
     from vaekit.runtime.engine import Engine
 
-__all__ = ["detect"]
+__all__ = ["detect", "excess"]
 
 
 @register
@@ -51,8 +53,21 @@ def detect(engine: Engine, table: Any, *, alpha: float = 0.01, attribution: bool
     p_value = p_values(engine, "anomaly", anomaly)
     columns = {"anomaly_score": anomaly, "p_value": p_value, "anomaly": p_value <= alpha}
     if attribution:
-        usual = dict(zip(engine.contract.names("model"), engine.calibration["usual"], strict=True))
-        observed = observed_shares(engine, blocks)
-        for name, share in shares.items():
-            columns[f"excess.{name}"] = share - resolved[name] - observed[name] * usual[name]
+        columns |= {f"excess.{name}": nats for name, nats in excess(engine, blocks, shares, resolved).items()}
     return pa.table(columns)
+
+
+def excess(
+    engine: Engine, blocks: Blocks, shares: Mapping[str, Array], resolved: Mapping[str, Array]
+) -> dict[str, Array]:
+    """Nats by which each field is stranger than it is on average on calibration rows; zero where it is missing.
+
+    Args:
+        engine: A model with calibration.
+        blocks: Encoded rows, B of them.
+        shares: Share of each field in the bound, shape (B,), see `vaekit.queries.score.attributed`.
+        resolved: Log of the resolution of each cell, see `vaekit.fields.Contract.resolution`.
+    """
+    usual = dict(zip(engine.contract.names("model"), engine.calibration["usual"], strict=True))
+    observed = observed_shares(engine, blocks)
+    return {name: share - resolved[name] - observed[name] * usual[name] for name, share in shares.items()}

@@ -8,16 +8,15 @@ import numpy as np
 
 from vaekit.arrays import Array, Blocks
 from vaekit.errors import QueryError
-from vaekit.metrics.likelihood import log_mean_exp, normalized_weights
 from vaekit.queries.base import count, model_specs, positive, register, weigh
 from vaekit.queries.conformal import SAMPLES, SEED, comparable, p_values
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from vaekit.runtime.engine import Engine
+    from vaekit.runtime import Engine, Weighed
 
-__all__ = ["bounds", "score"]
+__all__ = ["attributed", "bounds", "score"]
 
 
 @register
@@ -69,14 +68,19 @@ def bounds(
 ) -> tuple[Array, dict[str, Array]]:
     """The bound per row (B,), and with attribution the share of each field (B,), in contract order."""
     bound = np.empty(count(blocks))
-    specs = model_specs(engine)
     shares = {name: np.empty(len(bound)) for name in engine.contract.names("model")} if attribution else {}
     for part in weigh(engine, blocks, samples, seed):
-        bound[part.rows] = -log_mean_exp(part.log_weight)
+        bound[part.rows] = part.score
         if attribution:
-            weight = normalized_weights(part.log_weight)
-            for spec in specs:
-                block = -np.einsum("kb,kbf->fb", weight, part.log_px[spec.name])
-                for name, share in zip(spec.fields, block, strict=True):
-                    shares[name][part.rows] = share
+            for name, share in attributed(engine, part).items():
+                shares[name][part.rows] = share
     return bound, shares
+
+
+def attributed(engine: Engine, part: Weighed) -> dict[str, Array]:
+    """The share of each model field in the bound of the rows of a pass, ``-Σ_k ŵ_k log p(x_f | z_k)``, shape (B,)."""
+    shares: dict[str, Array] = {}
+    for spec in model_specs(engine):
+        block = -np.einsum("kb,kbf->fb", part.weight, part.log_px[spec.name])
+        shares |= dict(zip(spec.fields, block, strict=True))
+    return shares

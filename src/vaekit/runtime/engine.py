@@ -12,6 +12,7 @@ from vaekit.arrays import Array, Block, Blocks, Noise, draw, draw_rows
 from vaekit.bundle import Architecture, Bundle
 from vaekit.fields.contract import Contract
 from vaekit.runtime.backend import Backend, make_backend
+from vaekit.runtime.watching import Watcher
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,12 +31,14 @@ class Engine:
         architecture: Blocks, noise and latent groups.
         backend: Runs the primitives.
         calibration: Reference arrays, for example sorted scores of calibration rows.
+        watcher: Is shown every table that queries encode and every scoring pass, if there is one.
     """
 
     contract: Contract
     architecture: Architecture
     backend: Backend
     calibration: Mapping[str, Array]
+    watcher: Watcher | None = None
 
     @classmethod
     def of(cls, bundle: Bundle, backend: str | Backend = "auto") -> Engine:
@@ -45,7 +48,10 @@ class Engine:
 
     def encode(self, table: pa.Table, partial: bool = False) -> dict[str, Block]:
         """Encoded blocks of a table; with `partial`, absent columns count as missing."""
-        return self.contract.encode(table, partial=partial)
+        blocks = self.contract.encode(table, partial=partial)
+        if self.watcher is not None:
+            self.watcher.encoded(blocks)
+        return blocks
 
     def inputs(self, blocks: Blocks) -> dict[str, Array]:
         """The arrays of blocks under the names that graphs take."""

@@ -1,0 +1,10 @@
+"""Formats of bodies, for workers only: readers of requests and writers of answers, by media type.
+
+To add one, write a module here that decorates a reader with `reader("media/type")` or a writer with
+`writer("media/type")`, and import it below.
+"""
+
+from vaekit.serving.formats import arrow, json
+from vaekit.serving.formats.base import READERS, WRITERS, Answer, Parsed, Reader, Writer, reader, writer
+
+__all__ = ["READERS", "WRITERS", "Answer", "Parsed", "Reader", "Writer", "arrow", "json", "reader", "writer"]

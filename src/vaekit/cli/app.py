@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from vaekit.cli import ask, fit, inspect, keys, load, paths, report, sample, sign
+from vaekit.cli import ask, fit, inspect, keys, load, paths, report, sample, serve, sign
 
 __all__ = ["app"]
 
@@ -63,6 +63,7 @@ app.command("impute", rich_help_panel=ASK)(ask.impute)
 app.command("sample", rich_help_panel=ASK)(sample.sample)
 app.command("interpolate", rich_help_panel=ASK)(paths.interpolate)
 app.command("traverse", rich_help_panel=ASK)(paths.traverse)
+app.command("serve", rich_help_panel=SERVE)(serve.serve)
 app.command("load", rich_help_panel=SERVE)(load.load)
 app.command("sign", rich_help_panel=SERVE)(sign.sign)
 app.command("verify", rich_help_panel=SERVE)(sign.verify)

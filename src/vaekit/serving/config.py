@@ -116,6 +116,15 @@ class ServeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             >>> list(ServeConfig.of(["runs/flights", "old=archive/v1"]).bundles)
             ['flights', 'old']
         """
+        return cls(bundles=cls.named(paths), **options)
+
+    @staticmethod
+    def named(paths: Sequence[str | Path]) -> dict[str, str]:
+        """Bundles by the name under which they are served: ``NAME=PATH``, or that of the folder.
+
+        Raises:
+            ConfigError: If two bundles have the same name.
+        """
         bundles: dict[str, str] = {}
         for text in map(str, paths):
             name, _, path = text.rpartition("=")
@@ -125,7 +134,7 @@ class ServeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             if name in bundles:
                 raise ConfigError(f"two bundles would be served as {name!r}; give one another name with NAME=PATH")
             bundles[name] = path
-        return cls(bundles=bundles, **options)
+        return bundles
 
     @property
     def threads_each(self) -> int:

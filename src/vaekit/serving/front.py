@@ -124,7 +124,9 @@ class Front:
         facts = self.model(request)
         if named and request.query not in facts.queries:
             answers = ", ".join(facts.queries)
-            raise refused(404, "no_such_query", f"model {facts.name!r} does not answer {request.query!r}; it does: {answers}")
+            raise refused(
+                404, "no_such_query", f"model {facts.name!r} does not answer {request.query!r}; it does: {answers}"
+            )
         timeout = self.timeout if request.timeout is None else min(request.timeout, self.longest)
         body = await request.read()
         request.size = len(body)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
@@ -79,23 +81,35 @@ class Settings(AccessSettings, frozen=True, kw_only=True, forbid_unknown_fields=
                 raise ConfigError(f"{name} must be at least 0, got {getattr(self, name)}")
 
     @classmethod
-    def read(cls, path: Path, **flags: object) -> Self:
+    def read(cls, path: Path | None, **flags: object) -> Self:
         """Settings from a TOML file, where flags win.
 
         Args:
-            path: The file.
+            path: The file; None: there are only flags.
             flags: Settings that were given otherwise.
 
         Raises:
             ConfigError: If the file cannot be read, or a setting is unknown or makes no sense.
         """
+        if path is None:
+            return cls._of_plain(flags, "settings")
         try:
             plain = msgspec.toml.decode(path.read_bytes())
         except OSError as error:
             raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path}: not TOML that can be read: {error}") from error
+        return cls._of_plain({**plain, **flags}, str(path))
+
+    @classmethod
+    def _of_plain(cls, plain: Mapping[str, object], source: str) -> Self:
+        if "bundles" not in plain:
+            raise ConfigError("which model? give a bundle: vae serve run, or bundles in a table [bundles] of --config")
+        if unknown := sorted(set(plain) - set(cls.__struct_fields__)):
+            close = difflib.get_close_matches(unknown[0], cls.__struct_fields__, n=1)
+            hint = f"; did you mean {close[0]}?" if close else "; docs/service.md lists them"
+            raise ConfigError(f"{source}: there is no setting {unknown[0]!r}{hint}")
         try:
-            return msgspec.convert({**plain, **flags}, cls)
+            return msgspec.convert(plain, cls)
         except msgspec.ValidationError as error:
-            raise ConfigError(f"{path}: {error}") from error
+            raise ConfigError(f"{source}: {error}") from error

@@ -79,7 +79,8 @@ class HttpRequest(Request):
         if b"content-encoding" in self.headers and self.header("content-encoding").strip().lower() != "identity":
             raise refused(415, "encoding", "the body is compressed; send it as it is, or as compressed Arrow")
         message = await self.receive()
-        parts, size = [], 0
+        parts: list[bytes] = []
+        size = 0
         while True:
             if message["type"] == "http.disconnect":
                 raise refused(499, "gone", "the caller has gone")

@@ -7,7 +7,7 @@ import math
 import time
 from email.utils import formatdate
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 from uvicorn.server import ServerState
@@ -36,6 +36,7 @@ class HttpHost:
         self.settings = settings
         self.draining = False
         self.state = ServerState()
+        self.connections = cast("set[Connection]", self.state.connections)
         self._config = uvicorn.Config(
             app,
             interface="asgi3",
@@ -107,9 +108,9 @@ class HttpHost:
             await asyncio.sleep(0)  # connections that wait to be accepted are
         self._server.close()
         start = time.monotonic()
-        while (self.state.connections or self.state.tasks) and time.monotonic() < start + timeout:
+        while (self.connections or self.state.tasks) and time.monotonic() < start + timeout:
             fresh = time.monotonic() < start + _FRESH
-            for connection in list(self.state.connections):
+            for connection in list(self.connections):
                 if not (fresh and connection.cycle is None):
                     connection.shutdown()
             await asyncio.sleep(0.02)
@@ -117,7 +118,7 @@ class HttpHost:
         for task in cut:
             task.cancel()
         await asyncio.gather(*cut, return_exceptions=True)
-        for connection in list(self.state.connections):
+        for connection in list(self.connections):
             connection.transport.close()
         if self._ticking is not None:
             self._ticking.cancel()
@@ -127,6 +128,6 @@ class HttpHost:
         """Once a second: the time of the Date header, and connections that take too long."""
         self.state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
         now = time.monotonic()
-        for connection in list(self.state.connections):
+        for connection in list(self.connections):
             connection.sweep(now)
         self._ticking = asyncio.get_running_loop().call_later(1.0, self._tick)

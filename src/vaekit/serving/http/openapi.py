@@ -9,7 +9,7 @@ import msgspec
 
 from vaekit.serving.facts import Facts, QueryFacts
 from vaekit.serving.feedback.remarks import Feedback
-from vaekit.serving.http.media import ARROW, ARROW_FILE, BINARY, COLUMNS, CSV, FORM, JSON
+from vaekit.serving.http.media import ARROW, ARROW_FILE, CSV, FORM, JSON
 from vaekit.serving.http.schemas import answer_schema, option_schema, question_schema, row_schema
 from vaekit.version import __version__
 
@@ -39,7 +39,10 @@ _HEADERS: dict[str, Schema] = {
     "X-Vaekit-Version": {"description": "Version of the model.", "schema": {"type": "string"}},
     "X-Vaekit-Contract": {"description": "Hash of the model's contract.", "schema": {"type": "string"}},
     "X-Vaekit-Data": {"description": "Hash of the data it was fitted on.", "schema": {"type": "string"}},
-    "Retry-After": {"description": "Seconds until another try makes sense.", "schema": {"type": "integer", "minimum": 1}},
+    "Retry-After": {
+        "description": "Seconds until another try makes sense.",
+        "schema": {"type": "integer", "minimum": 1},
+    },
 }
 _COMMON: list[Schema] = [
     {

@@ -70,8 +70,10 @@ class Routes:
     def _find(self, path: str) -> Found | None:
         parts = path.split("/")
         for route, pattern in self._parts:
-            if len(pattern) == len(parts):
-                names = {p[1:-1]: part for p, part in zip(pattern, parts, strict=True) if p[:1] == "{"}
-                if all(p[:1] == "{" or p == part for p, part in zip(pattern, parts, strict=True)) and all(names.values()):
-                    return Found(route, **{**names, **route.fixed})
+            if len(pattern) != len(parts):
+                continue
+            pairs = list(zip(pattern, parts, strict=True))
+            if all(part if name[:1] == "{" else name == part for name, part in pairs):
+                names = {name[1:-1]: part for name, part in pairs if name[:1] == "{"}
+                return Found(route, **{**names, **route.fixed})
         return None

@@ -41,7 +41,9 @@ class System:
     async def index(self, request: HttpRequest) -> Told:
         """Where to go from here."""
         there = [route.pattern for route in self.routes[1:]]
-        return as_json({"name": "vaekit", "version": __version__, "paths": [*there, "/v1/models", "/v1/feedback", "/v2"]})
+        return as_json(
+            {"name": "vaekit", "version": __version__, "paths": [*there, "/v1/models", "/v1/feedback", "/v2"]}
+        )
 
     async def openapi(self, request: HttpRequest) -> Told:
         """What can be asked, for programs."""

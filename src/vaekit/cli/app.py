@@ -28,6 +28,7 @@ COMMANDS = {
     "sign": Home("vaekit.cli.sign", SHIP),
     "verify": Home("vaekit.cli.sign", SHIP),
     "serve": Home("vaekit.cli.serve", SERVE),
+    "load": Home("vaekit.cli.load", SERVE),
     "keys": Home("vaekit.cli.keys", SERVE),
 }
 

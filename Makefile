@@ -26,7 +26,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint types layers unit browser notorch format bench clean .venv
+.PHONY: help demo test lint types layers unit browser notorch format proto bench clean .venv
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z.]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,11 @@ notorch: $(DEV)  ## bundles made here answer alike where torch is not installed
 format: $(DEV)  ## rewrite the code in the style that lint checks
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+PROTO := src/vaekit/serving/rpc
+proto: $(DEV)  ## compile the description of the gRPC protocol; a test says when that is due
+	$(BIN)/python -m grpc_tools.protoc -I$(PROTO) --descriptor_set_out=$(PROTO)/messages.binpb \
+	    open_inference.proto envelope.proto
 
 bench: $(if $(LINE),$(BENCH))  ## one line of the scoreboard: make bench LINE=A1 [ARGS=--quick]
 	@test -n "$(LINE)" || { echo "error: name a line of the scoreboard: make bench LINE=A1" >&2; exit 2; }

@@ -5,7 +5,7 @@ Nothing here needs NumPy or Arrow, so that a process which only hands files on s
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,44 @@ import msgspec
 from vaekit.errors import BundleError
 from vaekit.files import Entry, read_verified, sha256
 
-__all__ = ["FORMAT", "MANIFEST", "Manifest", "decoded", "encoded", "read_files", "read_manifest", "seal"]
+__all__ = [
+    "FORMAT",
+    "MANIFEST",
+    "Manifest",
+    "Proof",
+    "decoded",
+    "encoded",
+    "manifest_bytes",
+    "read_files",
+    "read_manifest",
+    "seal",
+]
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+
+
+class Proof(msgspec.Struct, frozen=True, kw_only=True):
+    """What was found when the graphs were compared, at export, with what they stand for.
+
+    Args:
+        form: ``float32``, or the compact form: ``float16``, ``int8``, ``pruned:0.5``.
+        reference: What the graphs were compared with: ``torch``, or for float16 and int8 the ``float32`` graphs.
+        rows: Where the rows came from: ``held out`` of the fit, ``given``, or ``drawn`` from the model.
+        count: Number of rows.
+        tolerance: Largest difference that would have been accepted; None where it was only measured.
+        graphs: Largest relative difference of each graph.
+        quality: What the form costs, on rows that it was not made with: ``rows``, ``mean_score_difference`` and
+            ``max_score_difference`` (nats), ``agreement`` (share of rows on whose detection both agree) at ``alpha``.
+    """
+
+    form: str = "float32"
+    reference: str
+    rows: str
+    count: int
+    tolerance: float | None = None
+    graphs: dict[str, float]
+    quality: dict[str, float] = {}
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,6 +64,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         contract: Hash of the contract.
         data: Hash of the data.
         files: Relative name to hash and size.
+        left_out: Files that a bundle otherwise has and this one was exported without.
+        proof: How the graphs were compared at export; None without graphs, and of bundles from before that was done.
         seal: Hash of all the rest, so that damage to the manifest itself shows.
     """
 
@@ -39,6 +75,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     contract: str
     data: str
     files: dict[str, Entry]
+    left_out: tuple[str, ...] = ()
+    proof: Proof | None = None
     seal: str = ""
 
     @property
@@ -56,20 +94,24 @@ def seal(manifest: Mapping[str, Any]) -> str:
     return sha256(msgspec.json.encode({k: v for k, v in manifest.items() if k != "seal"}, order="sorted"))
 
 
-def read_manifest(root: Path) -> Manifest:
-    """Read the manifest of a bundle and check its seal.
+def read_manifest(root: Path, trusted: Sequence[str | Path | bytes] = ()) -> Manifest:
+    """Read the manifest of a bundle and check its seal, and its signature if one is required.
 
     Args:
         root: The bundle.
+        trusted: Public keys (PEM files, or PEM as bytes), one of which must have signed it; none: that is not checked.
 
     Raises:
-        BundleError: If it cannot be read, was altered, or is of a format that is newer than this release.
+        BundleError: If it cannot be read, was altered, is of a format that is newer than this release, or was not
+            signed by a trusted key.
+        ConfigError: If a public key is none.
     """
     path = root / MANIFEST
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise BundleError(f"{path}: cannot be read ({error.strerror}); is {root} a bundle?") from error
+    content = manifest_bytes(root)
+    if trusted:
+        from vaekit.bundle.signature import check_signature
+
+        check_signature(root, content, trusted)
     try:
         plain = msgspec.json.decode(content, type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -83,6 +125,19 @@ def read_manifest(root: Path) -> Manifest:
         raise BundleError(f"{path}: its seal does not match; the file was altered after the bundle was written")
     manifest: Manifest = decoded(path, content, Manifest)
     return manifest
+
+
+def manifest_bytes(root: Path) -> bytes:
+    """The manifest of a bundle as it lies there, which is what a signature signs.
+
+    Raises:
+        BundleError: If it cannot be read.
+    """
+    path = root / MANIFEST
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read ({error.strerror}); is {root} a bundle?") from error
 
 
 def read_files(root: Path, manifest: Manifest, names: Collection[str] | None = None) -> dict[str, bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import time
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -54,8 +55,9 @@ def known_types(path: Text, delimiter: str, types: Mapping[str, str] | None) -> 
 
 
 def _plain(text: str) -> pa.DataType:
+    """The type to read a column with: all text as large strings, and times of the day to any fraction of a second."""
     kind = value_type(parse_type(text))
-    return pa.large_string() if is_text(kind) else kind
+    return pa.large_string() if is_text(kind) else pa.time64("ns") if pa.types.is_time(kind) else kind
 
 
 def _read(path: Text, delimiter: str, types: Mapping[str, pa.DataType]) -> pa.Table:
@@ -111,7 +113,7 @@ def _cast(name: str, column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedAr
     for target in (kind, pa.float64()) if is_numeric(kind) else (kind,):
         try:
             return column.cast(target)
-        except pa.ArrowInvalid:
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
             continue
     row = next(index for index, value in enumerate(column) if value.is_valid and not _casts(value, kind))
     got = repr(column[row].as_py())
@@ -119,6 +121,8 @@ def _cast(name: str, column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedAr
 
 
 def _casts(value: pa.Scalar, kind: pa.DataType) -> bool:
+    if pa.types.is_time(kind):  # which Arrow reads from files but does not cast from text
+        return _is_time(value.as_py())
     if is_numeric(kind):
         return is_number(value.as_py())
     try:
@@ -138,5 +142,13 @@ def is_number(text: str) -> bool:
     try:
         pa.scalar(text).cast(pa.float64())
     except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def _is_time(text: str) -> bool:
+    try:
+        time.fromisoformat(text)
+    except ValueError:
         return False
     return True

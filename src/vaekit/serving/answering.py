@@ -6,7 +6,7 @@ import logging
 import time
 import traceback
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,11 +16,12 @@ from vaekit.errors import ContractError, VaekitError
 from vaekit.queries import QUERIES, query
 from vaekit.queries.streaming import answer_schema
 from vaekit.serving.arguments import answer_rows, call_of
-from vaekit.serving.asking import Ask, Fault, Seen, Told
+from vaekit.serving.asking import MAY, Ask, Fault, Group, Seen, Told
 from vaekit.serving.facts import QueryFacts
 from vaekit.serving.formats import READERS, WRITERS, Answer, Parsed, Whole
 from vaekit.serving.frames import Buffer
 from vaekit.serving.hosted import Hosted
+from vaekit.serving.noticing import Noticing
 from vaekit.serving.options import takes
 from vaekit.serving.refusals import Refusal, fault_of
 
@@ -65,10 +66,12 @@ class Answering:
 
     Args:
         models: The models by name.
+        noticing: Watches them, if anybody does.
     """
 
-    def __init__(self, models: Mapping[str, Hosted]) -> None:
+    def __init__(self, models: Mapping[str, Hosted], noticing: Noticing | None = None) -> None:
         self.models = models
+        self.noticing = noticing or Noticing()
         self._schemas: dict[Hashable, pa.Schema] = {}
 
     def answer(self, asks: Sequence[Ask], bodies: Sequence[Buffer]) -> tuple[list[Told], Seen]:
@@ -84,7 +87,6 @@ class Answering:
         start = time.perf_counter()
         told: dict[int, Told] = {}
         groups: dict[Hashable, list[Request]] = {}
-        rows = 0
         for at, (ask, body) in enumerate(zip(asks, bodies, strict=True)):
             try:
                 request = self._read(at, ask, body)
@@ -92,11 +94,17 @@ class Answering:
                 told[at] = Told(fault=_fault(error), query=ask.query)
                 continue
             groups.setdefault(request.key, []).append(request)
-            rows += request.rows
-        parsed = time.perf_counter()
-        write = sum(self._answer(group, told) for group in groups.values())
-        infer = time.perf_counter() - parsed - write
-        return [told[at] for at in range(len(asks))], Seen(rows=rows, parse=parsed - start, infer=infer, write=write)
+        parse = time.perf_counter() - start
+        seen = [self._group(group, told) for group in groups.values()]
+        return [told[at] for at in range(len(asks))], Seen(parse=parse, groups=seen)
+
+    def _group(self, group: Sequence[Request], told: dict[int, Told]) -> Group:
+        """Answer a group, and tell what it took."""
+        start = time.perf_counter()
+        write = self._answer(group, told)
+        infer = time.perf_counter() - start - write
+        rows = sum(request.rows for request in group)
+        return Group(query=group[0].parsed.query, requests=len(group), rows=rows, infer=infer, write=write)
 
     def _read(self, at: int, ask: Ask, body: Buffer) -> Request:
         hosted = self.models.get(ask.model)
@@ -107,6 +115,8 @@ class Answering:
         if ask.gives not in WRITERS:
             raise Refusal(406, "media_type", f"cannot write {ask.gives!r}; known are: {', '.join(WRITERS)}")
         parsed = READERS[ask.takes](body, ask, hosted)
+        if (allowed := ask.headers.get(MAY)) is not None and parsed.query not in allowed.split():
+            raise Refusal(403, "forbidden", f"this needs the scope {parsed.query}:{ask.model}; allowed are: {allowed}")
         facts = hosted.query(parsed.query)
         if facts.rows != (parsed.rows is not None):
             need = "rows" if facts.rows else ", ".join(one.name for one in facts.arguments)
@@ -128,8 +138,9 @@ class Answering:
     def _answer(self, group: Sequence[Request], told: dict[int, Told]) -> float:
         """Ask about a group at once; if that fails, about each half. Returns the seconds that writing took."""
         try:
-            answers = self._asked(group)
+            answers = self._asked(group) if group[0].parsed.rows is not None else [self._called(group[0])]
         except Exception as error:  # one request is to blame, which must not cost the others
+            self.noticing.asked(group[0].hosted.name, group[0].parsed.query, ())
             if len(group) == 1:
                 told[group[0].at] = Told(fault=_fault(error), query=group[0].parsed.query)
                 return 0.0
@@ -139,28 +150,33 @@ class Answering:
         for request, answer in zip(group, answers, strict=True):
             try:
                 body, headers = WRITERS[request.ask.gives](answer, request.parsed, request.ask, request.hosted)
-            except Exception as error:  # as above
+            except Exception as error:  # of what was asked of the writer alone
                 told[request.at] = Told(fault=_fault(error), query=request.parsed.query)
                 continue
             told[request.at] = Told(body=body, headers=headers, rows=request.rows, query=request.parsed.query)
         return time.perf_counter() - start
 
+    def _called(self, request: Request) -> Answer:
+        """The answer to a request without rows."""
+        table = query(request.hosted.engine, request.parsed.query, **request.call)
+        self.noticing.asked(request.hosted.name, request.parsed.query, [(request.ask, 0, request.rows)])
+        return Answer(Whole(table), 0, table.num_rows)
+
     def _asked(self, group: Sequence[Request]) -> list[Answer]:
-        """The answer to each request of a group."""
+        """The answer to each request of a group with rows."""
         first = group[0]
-        engine, name = first.hosted.engine, first.parsed.query
-        if first.parsed.rows is None:
-            table = query(engine, name, **first.call)
-            return [Answer(Whole(table), 0, table.num_rows)]
-        table = type(first.parsed.rows).merged([one.parsed.rows for one in group if one.parsed.rows is not None])
+        hosted, name = first.hosted, first.parsed.query
+        rows = [one.parsed.rows for one in group if one.parsed.rows is not None]
+        table = type(rows[0]).merged(rows)
         positions = [at for one in group for at in range(one.rows)] if takes(QUERIES[name], "positions") else None
-        step, parts = max(1, first.hosted.limits.max_batch_rows), []
+        step, parts = hosted.limits.max_batch_rows, []
         for start in range(0, max(1, table.num_rows), step):
             place = {} if positions is None else {"positions": positions[start : start + step]}
             try:
-                parts.append(query(engine, name, table.slice(start, step), **first.call, **place))
+                parts.append(query(hosted.engine, name, table.slice(start, step), **first.call, **place))
             except ContractError as error:
                 raise error.after(start) from error
+            self.noticing.asked(hosted.name, name, _members(group, start, start + step))
         if first.facts.absent:
             schema = self._schema(first, table.schema)
             parts = [part if part.schema == schema else part.cast(schema) for part in parts]
@@ -177,8 +193,20 @@ class Answering:
         if key not in self._schemas:
             if len(self._schemas) >= _SCHEMAS:
                 self._schemas.clear()
-            self._schemas[key] = answer_schema(request.hosted.engine, request.parsed.query, rows, request.call)
+            engine = replace(request.hosted.engine, watcher=None)  # nobody asked about this row
+            self._schemas[key] = answer_schema(engine, request.parsed.query, rows, request.call)
         return self._schemas[key]
+
+
+def _members(group: Sequence[Request], start: int, end: int) -> list[tuple[Ask, int, int]]:
+    """Whose rows a slice of the rows of a group holds: the ask, the first of its rows, and how many."""
+    found, before = [], 0
+    for one in group:
+        first, last = max(start - before, 0), min(end - before, one.rows)
+        if first < last:
+            found.append((one.ask, first, last - first))
+        before += one.rows
+    return found
 
 
 def _by_request(parts: Sequence[pa.Table], sizes: Sequence[int], step: int, draws: int) -> pa.Table:

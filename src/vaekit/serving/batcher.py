@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections import deque
 from collections.abc import Callable
 
@@ -13,7 +14,7 @@ from vaekit.serving.asking import Ask, Fault, Told
 from vaekit.serving.config import ServeConfig
 from vaekit.serving.cost import Cost
 from vaekit.serving.facts import Facts
-from vaekit.serving.messages import Done, Work
+from vaekit.serving.messages import Done, Noted, Work
 from vaekit.serving.pool import Pool
 from vaekit.serving.process import Worker
 from vaekit.serving.records import BatchRecord, Reason, WorkerEvent
@@ -80,6 +81,7 @@ class Batcher:
         self.config = config
         self.observers: list[Callable[[BatchRecord], None]] = []
         self.watchers: list[Callable[[WorkerEvent], None]] = []
+        self.listeners: list[Callable[[Noted], None]] = []
         self.queued = self.queued_bytes = self.running = 0
         self._pool: Pool | None = None
         self._streams: dict[tuple[str, str], Stream] = {}
@@ -102,6 +104,11 @@ class Batcher:
         """The models that are served; empty before the first worker is ready."""
         return self._pool.models if self._pool is not None else {}
 
+    @property
+    def workers(self) -> dict[int, Worker]:
+        """The workers that are ready, by number."""
+        return self._pool.workers if self._pool is not None else {}
+
     # ---------------------------------------------------------------- life
 
     async def start(self) -> None:
@@ -110,7 +117,10 @@ class Batcher:
         Raises:
             BundleError: A bundle is damaged, or cannot be loaded.
         """
-        bundles = [read_bundle(name, path, self.config.backend) for name, path in self.config.bundles.items()]
+        config = self.config
+        bundles = [
+            read_bundle(name, path, config.backend, config.require_signature) for name, path in config.bundles.items()
+        ]
         self._pool = Pool(
             self.config,
             bundles,
@@ -119,6 +129,7 @@ class Batcher:
             lost=self._on_lost,
             limit=lambda worker: self.config.stuck(worker.batch.stream.query),
             tell=self._tell,
+            note=self._note,
         )
         await self._pool.start()
 
@@ -149,7 +160,7 @@ class Batcher:
             The answer, or the fault that explains why there is none. Expected trouble raises nothing.
         """
         loop = asyncio.get_running_loop()
-        now = loop.time()
+        now = time.monotonic()  # the clock of every event loop, but uvloop rounds it to milliseconds
         until = min(deadline if deadline is not None else math.inf, now + self.config.timeout)
         fault = self._refusal(ask, now, until)
         if fault is not None:
@@ -246,7 +257,7 @@ class Batcher:
 
     def _dispatch(self) -> None:
         self._pending = False
-        now = asyncio.get_running_loop().time()
+        now = time.monotonic()
         while self._free and self.queued:
             stream = min((one for one in self._streams.values() if one.waiting), key=lambda one: one.served)
             members, reason = self._take(stream, now)
@@ -298,7 +309,7 @@ class Batcher:
         worker.batch = None
         self._free.append(worker)
         self._wake()
-        seconds = asyncio.get_running_loop().time() - batch.start
+        seconds = time.monotonic() - batch.start
         for one, told, body in zip(batch.members, done.tolds, bodies, strict=True):
             if told.fault is None:
                 batch.stream.learn(one.ask, told.rows)
@@ -308,6 +319,8 @@ class Batcher:
         self.running -= len(batch.members)
         self._settle()
         record = BatchRecord(
+            number=batch.number,
+            started=batch.start,
             model=batch.stream.model,
             query=batch.stream.query,
             reason=batch.reason,
@@ -355,3 +368,7 @@ class Batcher:
     def _tell(self, event: WorkerEvent) -> None:
         for watcher in self.watchers:
             watcher(event)
+
+    def _note(self, noted: Noted) -> None:
+        for listener in self.listeners:
+            listener(noted)

@@ -26,6 +26,7 @@ class ServeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     Args:
         bundles: Name under which a model is served, to the folder of its bundle.
         backend: ``onnx``, ``torch``, or ``auto``.
+        require_signature: Files with public keys, one of which must have signed each bundle; none: that is not checked.
         queries: Queries that are answered; all that a bundle can answer if empty.
         workers: Number of worker processes; each holds every model.
         threads: Threads of the runtime in one worker; 0 divides the cores among the workers.
@@ -39,6 +40,7 @@ class ServeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         max_rows: Most rows of one request and of its answer.
         max_samples: Most importance samples that a request may ask for.
         max_pixels: Most pixels of an uploaded image.
+        log_samples: Share of the rows that are described in the log without their values.
         timeout: Seconds after which a request without a deadline of its own is given up.
         stuck_after: Seconds after which a worker that is busy with one batch is taken for stuck.
         stuck_after_query: The same for single queries.
@@ -55,6 +57,7 @@ class ServeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     bundles: dict[str, str]
     backend: str = "auto"
+    require_signature: tuple[str, ...] = ()
     queries: tuple[str, ...] = ()
     workers: int = 1
     threads: int = 0
@@ -67,6 +70,7 @@ class ServeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     max_rows: int = 10_000
     max_samples: int = 1024
     max_pixels: int = 16 * _MIB
+    log_samples: float = 0.0
     timeout: float = 30.0
     stuck_after: float = 30.0
     stuck_after_query: dict[str, float] = {}
@@ -92,6 +96,8 @@ class ServeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         times = ("latency_target", "max_wait", "timeout", "stuck_after", "heartbeat_timeout", "start_timeout")
         for name in times:
             _check_seconds(name, getattr(self, name))
+        if not 0.0 <= self.log_samples <= 1.0:
+            raise ConfigError(f"log_samples is a share from 0 to 1, got {self.log_samples!r}")
         for query, seconds in self.stuck_after_query.items():
             _check_seconds(f"stuck_after_query[{query!r}]", seconds)
 
@@ -110,6 +116,15 @@ class ServeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             >>> list(ServeConfig.of(["runs/flights", "old=archive/v1"]).bundles)
             ['flights', 'old']
         """
+        return cls(bundles=cls.named(paths), **options)
+
+    @staticmethod
+    def named(paths: Sequence[str | Path]) -> dict[str, str]:
+        """Bundles by the name under which they are served: ``NAME=PATH``, or that of the folder.
+
+        Raises:
+            ConfigError: If two bundles have the same name.
+        """
         bundles: dict[str, str] = {}
         for text in map(str, paths):
             name, _, path = text.rpartition("=")
@@ -119,7 +134,7 @@ class ServeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             if name in bundles:
                 raise ConfigError(f"two bundles would be served as {name!r}; give one another name with NAME=PATH")
             bundles[name] = path
-        return cls(bundles=bundles, **options)
+        return bundles
 
     @property
     def threads_each(self) -> int:

@@ -7,6 +7,7 @@ the bodies. Nothing of it can be code.
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
 import struct
 import threading
@@ -159,6 +160,11 @@ class WorkerLine:
         head, rest = _PREFIX.unpack(self._exactly(_PREFIX.size))
         whole = memoryview(self._exactly(head + rest))
         return _unpacked(whole[:head], whole[head:])
+
+    def waits(self, seconds: float) -> bool:
+        """Whether something can be received within some seconds."""
+        ready, _, _ = select.select([self._socket], [], [], seconds)
+        return bool(ready)
 
     def _send(self, pieces: list[memoryview]) -> None:
         while pieces:

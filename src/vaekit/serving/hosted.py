@@ -38,20 +38,28 @@ class Hosted:
     Args:
         packed: Which bundle it is.
         files: The verified content of its files.
-        backend: ``auto``, ``onnx`` or ``torch``.
-        queries: Queries to serve; all that the bundle can answer if empty.
         limits: What a request may ask for.
+        backend: ``auto``, ``onnx`` or ``torch``.
+        threads: Threads of the runtime; as many as there are cores if not given.
+        queries: Queries to serve; all that the bundle can answer if empty.
 
     Raises:
         BundleError: If the bundle cannot be read, or answers none of the queries.
     """
 
     def __init__(
-        self, packed: Packed, files: Mapping[str, bytes], backend: str, queries: Collection[str], limits: Limits
+        self,
+        packed: Packed,
+        files: Mapping[str, bytes],
+        limits: Limits,
+        *,
+        backend: str = "auto",
+        threads: int | None = None,
+        queries: Collection[str] = (),
     ) -> None:
         bundle = Bundle.read(files)
         self.name, self.limits = packed.name, limits
-        self.engine = Engine.of(bundle, backend)
+        self.engine = Engine.of(bundle, backend, threads)
         used = [field for role in ("model", "condition") for field in self.engine.contract.fields if field.role == role]
         self.cells = {field.name: Cells(field) for field in used}
         self.rows = RowDecoder(self.cells)

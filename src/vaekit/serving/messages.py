@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import msgspec
 
+from vaekit.monitoring.tally import Masked, Tally
 from vaekit.serving.asking import Ask, Seen, Told
 from vaekit.serving.facts import Facts
 
-__all__ = ["Beat", "Done", "Hello", "Limits", "Load", "Message", "Packed", "Refused", "Work"]
+__all__ = ["Beat", "Done", "Hello", "Limits", "Load", "Message", "Noted", "Packed", "Refused", "Sample", "Work"]
 
 
 class Packed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -49,6 +50,7 @@ class Load(msgspec.Struct, frozen=True, kw_only=True, tag="load"):
     threads: int
     queries: tuple[str, ...]
     limits: Limits
+    log_samples: float = 0.0
 
 
 class Work(msgspec.Struct, frozen=True, kw_only=True, tag="work"):
@@ -78,8 +80,36 @@ class Done(msgspec.Struct, frozen=True, kw_only=True, tag="done"):
     seen: Seen
 
 
+class Sample(msgspec.Struct, frozen=True, kw_only=True):
+    """A row that came with a request, described without its values.
+
+    Args:
+        id: Id of the request.
+        model: The model that was asked.
+        query: The query.
+        masked: The description; its row is counted from the first one of the request.
+    """
+
+    id: str
+    model: str
+    query: str
+    masked: Masked
+
+
+class Noted(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="noted"):
+    """Worker to front, now and then: what was noticed of rows since the last time.
+
+    Args:
+        tallies: Counts by model.
+        samples: Some rows.
+    """
+
+    tallies: dict[str, Tally] = {}
+    samples: list[Sample] = []
+
+
 class Beat(msgspec.Struct, frozen=True, tag="beat"):
     """Worker to front: still alive."""
 
 
-Message = Load | Work | Hello | Refused | Done | Beat
+Message = Load | Work | Hello | Refused | Done | Noted | Beat

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from vaekit.errors import BundleError
 from vaekit.serving.config import ServeConfig
 from vaekit.serving.facts import Facts
-from vaekit.serving.messages import Done
+from vaekit.serving.messages import Done, Noted
 from vaekit.serving.process import Worker, WorkerLost
 from vaekit.serving.records import WorkerEvent
 from vaekit.serving.stored import Stored
@@ -30,6 +30,7 @@ class Pool:
         lost: Called when a worker that was ready has gone; its `Worker.blame` says why.
         limit: Seconds after which a worker is taken for stuck with what it is busy with.
         tell: Called with each `WorkerEvent`.
+        note: Called with what workers notice of rows.
     """
 
     def __init__(
@@ -42,12 +43,14 @@ class Pool:
         lost: Callable[[Worker], None],
         limit: Callable[[Worker], float],
         tell: Callable[[WorkerEvent], None],
+        note: Callable[[Noted], None],
     ) -> None:
         self.config, self.bundles = config, bundles
         self.workers: dict[int, Worker] = {}  # those that are ready
         self.models: dict[str, Facts] = {}
         self.back_in = 0.0  # loop time at which a replacement is expected
-        self._ready, self._done, self._lost, self._limit, self._tell = ready, done, lost, limit, tell
+        self._ready, self._done, self._lost, self._limit = ready, done, lost, limit
+        self._tell, self._note = tell, note
         self._all: set[Worker] = set()
         self._tasks: list[asyncio.Task[None]] = []
         self._started = 0
@@ -77,7 +80,7 @@ class Pool:
         loop, failures = asyncio.get_running_loop(), 0
         while True:
             self._started += 1
-            worker, begin = Worker(self._started, self._done, self._on_lost), loop.time()
+            worker, begin = Worker(self._started, self._done, self._on_lost, self._note), loop.time()
             self.back_in = begin + self._took
             self._all.add(worker)
             self._tell(WorkerEvent(kind="started", worker=worker.number))

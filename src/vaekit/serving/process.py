@@ -13,7 +13,7 @@ from typing import Any
 from vaekit.errors import BundleError
 from vaekit.serving.config import ServeConfig
 from vaekit.serving.frames import Buffer, FrontLine
-from vaekit.serving.messages import Beat, Done, Hello, Limits, Load, Refused, Work
+from vaekit.serving.messages import Beat, Done, Hello, Limits, Load, Noted, Refused, Work
 from vaekit.serving.stored import Stored
 
 __all__ = ["Worker", "WorkerLost"]
@@ -32,6 +32,7 @@ class Worker:
         number: Its number.
         done: Called with the answers to a batch.
         lost: Called once when the process has gone.
+        noted: Called with what it noticed of rows.
     """
 
     def __init__(
@@ -39,12 +40,13 @@ class Worker:
         number: int,
         done: Callable[[Worker, Done, list[memoryview]], None],
         lost: Callable[[Worker], None],
+        noted: Callable[[Noted], None],
     ) -> None:
         self.number = number
         self.batch: Any = None  # what it is busy with, for the batcher
         self.busy_since = self.heard_at = 0.0
         self.blame = ("worker_lost", "the worker process died")
-        self._done, self._lost = done, lost
+        self._done, self._lost, self._noted = done, lost, noted
         self._loop = asyncio.get_running_loop()
         self._hello: asyncio.Future[Hello] = self._loop.create_future()
         self.gone: asyncio.Future[None] = self._loop.create_future()
@@ -86,6 +88,7 @@ class Worker:
             threads=config.threads_each,
             queries=config.queries,
             limits=limits,
+            log_samples=config.log_samples,
         )
         self._line.send(load, [content for bundle in bundles for content in bundle.files])
         try:
@@ -137,6 +140,8 @@ class Worker:
                 pass
             case Done():
                 self._done(self, message, bodies)
+            case Noted():
+                self._noted(message)
             case Hello() if not self._hello.done():
                 self._hello.set_result(message)
             case Refused() if not self._hello.done():

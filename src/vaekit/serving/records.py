@@ -17,6 +17,8 @@ class BatchRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One batch that was answered.
 
     Args:
+        number: Number of the batch.
+        started: When it was given to a worker, of `time.monotonic`.
         model: Name of the model.
         query: Name of the query; ``infer`` where bodies say which.
         reason: Why it was no larger: ``idle`` (nothing else waited), ``full_rows``, ``full_bytes``, ``cost`` (more
@@ -29,6 +31,8 @@ class BatchRecord(msgspec.Struct, frozen=True, kw_only=True):
         worker: Number of the worker.
     """
 
+    number: int
+    started: float
     model: str
     query: str
     reason: Reason

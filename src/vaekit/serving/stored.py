@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,21 +27,22 @@ class Stored:
     files: tuple[bytes, ...]
 
 
-def read_bundle(name: str, path: str | Path, backend: str) -> Stored:
+def read_bundle(name: str, path: str | Path, backend: str, trusted: Sequence[str] = ()) -> Stored:
     """Read a bundle, verifying every file that a worker needs.
 
     Args:
         name: Name of the model.
         path: The bundle, or a run folder that holds one as ``bundle``.
         backend: ``auto``, ``onnx`` or ``torch``; weights are only kept for torch.
+        trusted: Files with public keys, one of which must have signed it; none: that is not checked.
 
     Raises:
-        BundleError: If a file is missing, truncated or altered.
+        BundleError: If a file is missing, truncated or altered, or no trusted key signed the bundle.
     """
     root = Path(path)
     if not (root / MANIFEST).exists() and (root / "bundle" / MANIFEST).exists():
         root = root / "bundle"
-    manifest = read_manifest(root)
+    manifest = read_manifest(root, trusted)
     graphs = [file for file in manifest.files if file.startswith("graphs/")]
     needed = {"contract.json", "model.json", "calibration.safetensors", *graphs}
     if backend == "torch" or (backend == "auto" and not graphs):

@@ -4,7 +4,7 @@ To add one, write a module here that decorates a reader with `reader("media/type
 `writer("media/type")`, and import it below.
 """
 
-from vaekit.serving.formats import arrow, csv, form, json, parquet
+from vaekit.serving.formats import arrow, csv, form, json, parquet, v2
 from vaekit.serving.formats.base import READERS, WRITERS, Answer, Parsed, Reader, Whole, Writer, reader, writer
 
 __all__ = [
@@ -21,5 +21,6 @@ __all__ = [
     "json",
     "parquet",
     "reader",
+    "v2",
     "writer",
 ]

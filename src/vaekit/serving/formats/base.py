@@ -32,16 +32,16 @@ class Parsed:
         rows: The rows, of a query that is asked about rows.
         arguments: What a query takes in place of rows, as its body said it.
         options: Options that the body said, not checked yet.
-        taken: Options from outside the body that were for the reader, and not for the query.
         extra: What the writer needs to know beside the answer, such as which outputs were asked for.
+        taken: Options from outside the body that were for the reader, and not for the query.
     """
 
     query: str
     rows: Rows | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
-    taken: frozenset[str] = frozenset()
     extra: Mapping[str, Any] = field(default_factory=dict)
+    taken: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

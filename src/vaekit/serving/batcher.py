@@ -87,7 +87,6 @@ class Batcher:
             done=self._on_done,
             lost=self._on_lost,
             failed=self._on_failed,
-            limit=lambda worker: self.config.stuck(worker.batch.stream.query),
             tell=lambda event: _each(self.watchers, event),
             note=lambda noted: _each(self.listeners, noted),
         )
@@ -248,8 +247,9 @@ class Batcher:
         self._wake()
 
     def _on_done(self, worker: Worker, done: Done, bodies: list[memoryview]) -> None:
-        batch: Batch = worker.batch
-        worker.batch = None
+        batch, worker.batch = worker.batch, None
+        if batch is None or batch.number != done.batch:
+            raise ServingError(f"worker {worker.number} answered a batch that it was not given")
         self._free.append(worker)
         self._wake()
         seconds = time.monotonic() - batch.start
@@ -280,8 +280,7 @@ class Batcher:
         kind, why = worker.blame
         if worker in self._free:
             self._free.remove(worker)
-        batch: Batch | None = worker.batch
-        worker.batch = None
+        batch, worker.batch = worker.batch, None
         if batch is not None:
             self.running -= len(batch.members)
             fault = Fault(status=503, kind=kind, message=f"{why}; try again", retry_after=1.0)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from typing import Literal
 
 from vaekit.errors import BundleError, ServingError
 from vaekit.serving.config import ServeConfig
 from vaekit.serving.facts import Facts
 from vaekit.serving.messages import Done, Noted
 from vaekit.serving.process import Worker
-from vaekit.serving.records import WorkerEvent
+from vaekit.serving.records import EventKind, WorkerEvent
 from vaekit.serving.stored import Stored
 
 __all__ = ["Pool"]
@@ -20,7 +19,6 @@ __all__ = ["Pool"]
 _STEADY = 10.0  # seconds after which the death of a worker is no part of a crash loop
 _FIRST, _LONGEST = 0.5, 15.0  # seconds of back-off in a crash loop
 _TRIES = 3  # so often a worker may die at the start of the service
-_EVENTS: dict[str, Literal["stuck", "stopped"]] = {"worker_stuck": "stuck", "draining": "stopped"}
 
 
 class Pool:
@@ -33,7 +31,6 @@ class Pool:
         done: Called with the answers to a batch.
         lost: Called when a worker that was ready has gone; its `Worker.blame` says why.
         failed: Called with the reason when one did not get ready.
-        limit: Seconds after which a worker is taken for stuck with what it is busy with.
         tell: Called with each `WorkerEvent`.
         note: Called with what workers notice of rows.
     """
@@ -47,7 +44,6 @@ class Pool:
         done: Callable[[Worker, Done, list[memoryview]], None],
         lost: Callable[[Worker], None],
         failed: Callable[[str], None],
-        limit: Callable[[Worker], float],
         tell: Callable[[WorkerEvent], None],
         note: Callable[[Noted], None],
     ) -> None:
@@ -56,7 +52,7 @@ class Pool:
         self.models: dict[str, Facts] = {}
         self.back_at = 0.0  # when a replacement is expected, of `time.monotonic`
         self._ready, self._done, self._lost, self._failed = ready, done, lost, failed
-        self._limit, self._tell, self._note = limit, tell, note
+        self._tell, self._note = tell, note
         self._all: set[Worker] = set()
         self._tasks: list[asyncio.Task[None]] = []
         self._count = 0
@@ -83,7 +79,7 @@ class Pool:
         await asyncio.gather(*(worker.stop() for worker in self._all))
 
     async def _keep(self) -> None:
-        """Keep one worker alive: replace it at once when it dies, and with growing pauses when it does again and again."""
+        """Keep one worker alive: replace it at once when it dies, and with growing pauses when it dies again."""
         failures = 0
         while True:
             begin = time.monotonic()
@@ -134,18 +130,15 @@ class Pool:
 
     def _give_up(self, error: Exception, failures: int) -> None:
         """Tell whoever waits for the first worker that none will be ready."""
-        if (
-            self._first is not None
-            and not self._first.done()
-            and (failures >= _TRIES or isinstance(error, BundleError))
-        ):
+        hopeless = failures >= _TRIES or isinstance(error, BundleError)
+        if hopeless and self._first is not None and not self._first.done():
             self._first.set_exception(error)
 
     def _on_lost(self, worker: Worker) -> None:
         if self.workers.pop(worker.number, None) is None:
             return
         kind, why = worker.blame
-        event = _EVENTS.get(kind, "lost")
+        event: EventKind = "stuck" if kind == "worker_stuck" else "stopped" if kind == "draining" else "lost"
         lived = time.monotonic() - worker.born
         self._tell(WorkerEvent(kind=event, worker=worker.number, message=why, seconds=lived))
         self._lost(worker)
@@ -164,5 +157,5 @@ class Pool:
                 silent, busy = now - worker.heard_at, now - worker.busy_since
                 if silent > self.config.heartbeat_timeout:
                     worker.kill("worker_lost", f"the worker was silent for {silent:.1f} s")
-                elif worker.batch is not None and busy > self._limit(worker):
+                elif worker.batch is not None and busy > self.config.stuck(worker.batch.stream.query):
                     worker.kill("worker_stuck", f"a batch ran for {busy:.1f} s")

@@ -16,6 +16,7 @@ from vaekit.serving.config import ServeConfig
 from vaekit.serving.frames import Buffer, FrontLine
 from vaekit.serving.messages import Beat, Done, Hello, Limits, Load, Noted, Refused, Work
 from vaekit.serving.stored import Stored
+from vaekit.serving.streams import Batch
 
 __all__ = ["Worker"]
 
@@ -40,7 +41,7 @@ class Worker:
         noted: Callable[[Noted], None],
     ) -> None:
         self.number = number
-        self.batch: Any = None  # what it is busy with, for the batcher
+        self.batch: Batch | None = None  # what it is busy with
         self.born = self.heard_at = time.monotonic()
         self.busy_since = 0.0
         self.blame = ("worker_lost", "the worker process died")

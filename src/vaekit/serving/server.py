@@ -123,6 +123,7 @@ class Server:
             for number in (signal.SIGINT, signal.SIGTERM):
                 loop.add_signal_handler(number, self.stop)
         addresses = [await host.start() for host in self.hosts]
+        self.say(f"listening on {', '.join(addresses)}; models are being loaded")
         starting = asyncio.create_task(self.batcher.start())
         try:
             if await self._first(starting, self._asked):
@@ -174,7 +175,7 @@ class Server:
         return work.done()
 
     def _welcome(self, addresses: list[str]) -> None:
-        """Say where it listens, and what to try next."""
+        """Say what can be asked, and what to try next."""
         for facts in self.batcher.models.values():
             self.log.event(
                 "model",
@@ -192,8 +193,9 @@ class Server:
             self.log.event("insecure", "warning", reason=self._warning)
             self.say(f"warning: {self._warning}")
         self.log.event("ready", addresses=addresses)
-        self.say(f"listening on {', '.join(addresses)}; stop it with Ctrl-C")
-        self.say(f"next: curl {addresses[0]}/v1/models")
+        first = next(iter(self.batcher.models))
+        self.say("ready; Ctrl-C stops it")
+        self.say(f"next: curl {addresses[0]}/v1/models/{first} tells what it takes; {addresses[0]}/openapi.json how")
 
 
 def serve(settings: Settings, **parts: Any) -> int:

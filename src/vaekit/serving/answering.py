@@ -134,7 +134,11 @@ class Answering:
         self.noticing.asked(group[0].hosted.name, group[0].parsed.query, members)
         write = time.perf_counter()
         for request, part in zip(group, _split(answer, group), strict=True):
-            body, headers = WRITERS[request.ask.gives](part, request.parsed, request.ask, request.hosted)
+            try:
+                body, headers = WRITERS[request.ask.gives](part, request.parsed, request.ask, request.hosted)
+            except Refusal as refusal:  # of what was asked of the writer alone
+                told[request.at] = Told(fault=refusal.fault, query=request.parsed.query)
+                continue
             told[request.at] = Told(body=body, headers=headers, rows=request.rows, query=request.parsed.query)
         return time.perf_counter() - write
 

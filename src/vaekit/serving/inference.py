@@ -15,6 +15,7 @@ __all__ = [
     "DENSE",
     "EXTENSIONS",
     "GRPC",
+    "LENGTH",
     "QUERY",
     "SERVICE",
     "TENSORS",
@@ -29,6 +30,7 @@ GRPC = "application/vnd.vaekit.tensors+grpc"  # the same over gRPC: a ModelInfer
 SERVICE = "inference.GRPCInferenceService"
 QUERY = "score"  # what is asked where a request has no parameter `query`
 DENSE = "rows"  # name of the tensor that holds all fields at once
+LENGTH = "inference-header-content-length"  # header: bytes of the JSON part of a body with binary tensors
 EXTENSIONS = ("binary_tensor_data",)
 _ITEMS = {"double": "FP64", "float": "FP32", "halffloat": "FP16"}
 _ITEMS |= {f"{sign}int{bits}": f"{sign}int{bits}".upper() for sign in ("", "u") for bits in (8, 16, 32, 64)}

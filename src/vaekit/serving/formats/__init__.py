@@ -4,7 +4,7 @@ To add one, write a module here that decorates a reader with `reader("media/type
 `writer("media/type")`, and import it below.
 """
 
-from vaekit.serving.formats import arrow, json
+from vaekit.serving.formats import arrow, json, v2
 from vaekit.serving.formats.base import READERS, WRITERS, Answer, Parsed, Reader, Writer, reader, writer
 
-__all__ = ["READERS", "WRITERS", "Answer", "Parsed", "Reader", "Writer", "arrow", "json", "reader", "writer"]
+__all__ = ["READERS", "WRITERS", "Answer", "Parsed", "Reader", "Writer", "arrow", "json", "reader", "v2", "writer"]

@@ -14,12 +14,10 @@ from vaekit.serving.http.headers import seconds
 from vaekit.serving.http.media import BINARY, JSON, media_type
 from vaekit.serving.http.replies import as_json
 from vaekit.serving.http.routes import Route
-from vaekit.serving.inference import TENSORS, model_metadata, server_metadata
+from vaekit.serving.inference import LENGTH, TENSORS, model_metadata, server_metadata
 from vaekit.serving.request import refused
 
-__all__ = ["LENGTH", "V2"]
-
-LENGTH = "inference-header-content-length"
+__all__ = ["V2"]
 
 
 class V2:

@@ -83,22 +83,24 @@ class Running:
 def running(folder, **settings):
     """Run a server until the block ends."""
     log = folder / "serve.log"
-    wanted = {"port": 0, "drain_delay": 0.0, "threads": 1, "log_file": str(log)}
-    server = Server(Settings(**wanted | settings))
-    loops, results = [], []
+    wanted = {"port": 0, "drain_delay": 0.0, "threads": 1, "log_file": str(log)} | settings
+    made, results = [], []
 
     async def main():
-        loops.append(asyncio.get_running_loop())
+        server = Server(Settings(**wanted))
+        made.append((server, asyncio.get_running_loop()))
         results.append(await server.run())
 
     thread = threading.Thread(target=lambda: uvloop.run(main()))
     thread.start()
-    found = Running(server, log)
     try:
-        until(lambda: not thread.is_alive() or found.lines("ready"))
-        assert thread.is_alive(), log.read_text()
+        until(lambda: made or not thread.is_alive())
+        found = Running(made[0][0], log)
+        until(lambda: found.lines("ready") or not thread.is_alive())
         yield found
     finally:
-        loops[0].call_soon_threadsafe(server.stop)
+        if thread.is_alive():
+            server, loop = made[0]
+            loop.call_soon_threadsafe(server.stop)
         thread.join(60)
     assert results == [0]

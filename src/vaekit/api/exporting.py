@@ -123,7 +123,7 @@ def _form(form: str) -> tuple[str, float]:
 
 
 def _exact(bundle: Bundle, parts: Parts | None, graphs: Sequence[str] | None) -> Bundle:
-    """The bundle in single precision: with the graphs that it has, or exported anew where some lack or rows are given."""
+    """The bundle in single precision: with its graphs, or with new ones where some are not there or rows are given."""
     if parts is not None and bundle.weights:
         return with_graphs(bundle, parts.checked, parts.told)
     there = set(graphs or ()) <= bundle.graphs.keys() if bundle.graphs else False

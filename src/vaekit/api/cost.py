@@ -84,7 +84,7 @@ def _measure(path: Path, asked: Path, threads: int) -> Cost:
     from vaekit.api.model import load
 
     began = time.perf_counter()
-    model = load(path, "onnx", threads)
+    model = load(path, threads=threads)
     graphs = model.bundle.graphs
     query = next((name for name, graph in (("score", "score"), ("embed", "encode")) if graph in graphs), "sample")
     ask = _asker(model.query, query, asked, model.contract.names("condition"))

@@ -33,7 +33,9 @@ def export(
     form: Annotated[
         str,
         typer.Option(
-            "--format", metavar="FORM", help="onnx, float16, int8, or pruned:SHARE with the share of units that go."
+            "--format",
+            metavar="FORM",
+            help="onnx, float16, int8, pruned:SHARE with the share of units that go, or tflite.",
         ),
     ] = "onnx",
     graphs: Annotated[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
@@ -101,6 +102,7 @@ def _here(request: Request) -> bool:
     return is_local(request.peer or None, bool(request.header("forwarded") or request.header("x-forwarded-for")))
 
 
+@functools.lru_cache(maxsize=256)
 def _is_loopback_name(host: str) -> bool:
     name = urlsplit(f"//{host}").hostname or ""
     return name == "localhost" or is_loopback(name)

@@ -111,11 +111,12 @@ class Server:
             for number in (signal.SIGINT, signal.SIGTERM):
                 loop.add_signal_handler(number, self.stop)
         addresses = [await host.start() for host in self.hosts]
+        self.say(f"listening on {', '.join(addresses)}; models are being loaded")
         starting = asyncio.create_task(self.batcher.start())
         try:
             if await self._first(starting, self._asked):
                 starting.result()
-                self._welcome(addresses)
+                self._welcome(addresses[0])
                 await self._asked.wait()
             return await self._end()
         finally:
@@ -153,16 +154,17 @@ class Server:
         waiting.cancel()
         return work.done()
 
-    def _welcome(self, addresses: list[str]) -> None:
-        """Say where it listens, and what to try next."""
+    def _welcome(self, address: str) -> None:
+        """Say what can be asked, and what to try next."""
         for facts in self.batcher.models.values():
             self.say(f"{facts.name}: version {facts.version}, answers {', '.join(facts.queries)}")
         if self.settings.state is None:
             self.say("feedback is kept in memory and lost with this process; keep it with --state DIR")
         if self._warning:
             self.say(f"warning: {self._warning}")
-        self.say(f"listening on {', '.join(addresses)}; stop it with Ctrl-C")
-        self.say(f"next: curl {addresses[0]}/v1/models")
+        first = next(iter(self.batcher.models))
+        self.say("ready; Ctrl-C stops it")
+        self.say(f"next: curl {address}/v1/models/{first} tells what it takes and answers; {address}/openapi.json how")
 
 
 def serve(settings: Settings, **parts: Any) -> int:

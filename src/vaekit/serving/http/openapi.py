@@ -145,7 +145,7 @@ def _question(facts: Facts, query: QueryFacts, name: str) -> Schema:
     row = {"$ref": f"#/components/schemas/{name}.row"}
     takes: Schema = {JSON: {"schema": question_schema(facts, query, row)}}
     if query.rows:
-        takes |= {kind: {} for kind in (ARROW, ARROW_FILE, CSV, FORM)}
+        takes |= {kind: {} for kind in (ARROW, ARROW_FILE, PARQUET, CSV, FORM)}
     gives: Schema = {JSON: {"schema": answer_schema(query)}, ARROW: {}, CSV: {}}
     options = [
         {

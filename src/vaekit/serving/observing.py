@@ -142,7 +142,7 @@ class Observing:
             self.metrics.feedback.of(kind.model).add()
         if state.span is not None and self.traces is not None:
             self.traces.end(state.span, now, status, reason, _outcome(request, kind, told, status))
-        if self.log.wants(status) and (reason or not kind.probe):
+        if self.log.wants(status) and not kind.probe:
             self._log(request, kind, told, state, status, seconds)
 
     def _kind(self, request: Request, query: str) -> _Kind:
@@ -178,8 +178,8 @@ class Observing:
             told.rows,
             request.size,
             len(told.body),
-            int(1e6 * state.queue) / 1e3,
-            int(1e6 * state.infer) / 1e3,
+            None if state.batch is None else int(1e6 * state.queue) / 1e3,
+            None if state.batch is None else int(1e6 * state.infer) / 1e3,
             int(1e6 * seconds) / 1e3,
             request.caller,
             state.batch,

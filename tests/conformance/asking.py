@@ -1,4 +1,4 @@
-"""What the clients ask about, and what the models themselves say of it: made by `serve.py`, read here without vaekit."""
+"""What the clients ask about, and what the models say of it: made by `make_fixtures.py`, read without vaekit."""
 
 from __future__ import annotations
 
@@ -9,10 +9,7 @@ from typing import Any
 
 import numpy as np
 
-WORK = Path(os.environ["VAEKIT_WORK"])
-HTTP, *_REST = json.loads((WORK / "address.json").read_text())
-GRPC = _REST[0] if _REST else ""
-EXPECTED: dict[str, Any] = json.loads((WORK / "expected.json").read_text())
+EXPECTED: dict[str, Any] = json.loads((Path(os.environ["VAEKIT_FIXTURES"]) / "expected.json").read_text())
 MODELS = sorted(EXPECTED)
 DTYPES = {"BOOL": np.bool_, "BYTES": np.object_, "FP32": np.float32, "FP64": np.float64}
 DTYPES |= {f"INT{8 * size}": np.dtype(f"i{size}").type for size in (1, 2, 4, 8)}

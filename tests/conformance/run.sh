@@ -1,21 +1,18 @@
 #!/usr/bin/env bash
-# Proof that clients which were not written for vaekit work with it unmodified: tritonclient, the client of kserve, and
-# schemathesis. They need other versions of protobuf than the service, so they live in an environment of their own; the
-# service runs in .venv, in front of models that are made here.
+# Clients of others, unmodified, against a real service: the service runs in .venv, the clients in .venv-conformance.
 #
-#   tests/conformance/serve.py DIR         run with torch: makes models, rows and expected answers, and serves them
-#   tests/conformance/test_*.py            run where the clients are: they ask $VAEKIT_URL and $VAEKIT_GRPC
+#   tests/conformance/make_fixtures.py DIR   run in .venv: writes bundles and rows to DIR
+#   tests/conformance/test_*.py              run in .venv-conformance: they start the service, and ask it
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-python=$PWD/.venv/bin/python
+python=${VAEKIT_PYTHON:-$PWD/.venv/bin/python}
 venv=$PWD/.venv-conformance
 key=$(cksum <tests/conformance/requirements.txt | cut -d' ' -f1)
 stamp=$venv/.stamp-$key
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/vaekit-conformance.XXXXXX")
-server=
-trap '[ -z "$server" ] || kill "$server" 2>/dev/null || true; rm -rf "$work"' EXIT
+trap 'rm -rf "$work"' EXIT
 
 if [ ! -e "$stamp" ]; then
     rm -rf "$venv"
@@ -24,16 +21,8 @@ if [ ! -e "$stamp" ]; then
     touch "$stamp"
 fi
 
-echo "making models and expected answers"
-PYTHONPATH=$PWD/src:$PWD "$python" tests/conformance/serve.py "$work" &
-server=$!
-while [ ! -e "$work/address.json" ]; do
-    kill -0 "$server" 2>/dev/null || { echo "error: the service did not start" >&2; exit 1; }
-    sleep 0.2
-done
-
-echo "asking them with clients of others"
-cp tests/conformance/test_*.py tests/conformance/asking.py "$work/"
+PYTHONPATH=$PWD/src:$PWD "$python" tests/conformance/make_fixtures.py "$work"
+cp tests/conformance/*.py "$work/"
+export VAEKIT_FIXTURES=$work VAEKIT_PYTHON=$python VAEKIT_SOURCE=$PWD/src
 cd "$work"
-env -u PYTHONPATH VAEKIT_WORK="$work" "$venv/bin/python" -m pytest -c /dev/null --rootdir "$work" \
-    -p no:cacheprovider -q --durations=5 .
+env -u PYTHONPATH "$venv/bin/python" -m pytest -c /dev/null --rootdir "$work" -p no:cacheprovider -q --durations=5 "$@"

@@ -7,7 +7,7 @@ import asyncio
 import httpx
 import numpy as np
 import pytest
-from asking import EXPECTED, HTTP, MODELS, same, tensor
+from asking import EXPECTED, MODELS, same, tensor
 from kserve import InferenceRESTClient, InferInput, InferRequest, RESTConfig
 from kserve.protocol.infer_type import RequestedOutput
 
@@ -22,10 +22,10 @@ def call(work):
     return asyncio.run(main())
 
 
-def request(name, binary, parameters=None, outputs=None):
+def request(service, name, binary, parameters=None, outputs=None):
     """One tensor per field, as the metadata of the model describes them."""
     found = []
-    for facts in httpx.get(f"{HTTP}/v2/models/{name}").json()["inputs"]:
+    for facts in httpx.get(f"{service.http}/v2/models/{name}").json()["inputs"]:
         array = tensor(EXPECTED[name]["rows"][facts["name"]], facts["datatype"], facts["shape"])
         kind = facts["datatype"] if array.dtype != np.float64 else "FP64"
         one = InferInput(facts["name"], list(array.shape), kind)
@@ -34,32 +34,34 @@ def request(name, binary, parameters=None, outputs=None):
     return InferRequest(name, found, parameters=parameters, request_outputs=outputs)
 
 
-def test_health():
-    assert call(lambda client: client.is_server_live(HTTP)) is True
-    assert call(lambda client: client.is_server_ready(HTTP)) is True
-    assert call(lambda client: client.is_model_ready(HTTP, "flights")) is True
-    assert call(lambda client: client.is_model_ready(HTTP, "nobody")) is False
+def test_health(service):
+    assert call(lambda client: client.is_server_live(service.http)) is True
+    assert call(lambda client: client.is_server_ready(service.http)) is True
+    assert call(lambda client: client.is_model_ready(service.http, "flights")) is True
+    assert call(lambda client: client.is_model_ready(service.http, "nobody")) is False
 
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("binary", [True, False])  # in JSON it writes NaN as null
-def test_answers_are_those_of_the_model(name, binary):
-    asked = request(name, binary, {"binary_data_output": binary})
-    found = call(lambda client: client.infer(HTTP, asked, model_name=name))
+def test_answers_are_those_of_the_model(service, name, binary):
+    asked = request(service, name, binary, {"binary_data_output": binary})
+    found = call(lambda client: client.infer(service.http, asked, model_name=name))
     for column, values in EXPECTED[name]["answers"]["score"].items():
         same(found.get_output_by_name(column).as_numpy(), values)
 
 
-def test_parameters_and_outputs():
-    asked = request("flights", True, {"query": "reconstruct"}, [RequestedOutput("carrier"), RequestedOutput("evening")])
-    found = call(lambda client: client.infer(HTTP, asked, model_name="flights"))
+def test_parameters_and_outputs(service):
+    asked = request(
+        service, "flights", True, {"query": "reconstruct"}, [RequestedOutput("carrier"), RequestedOutput("evening")]
+    )
+    found = call(lambda client: client.infer(service.http, asked, model_name="flights"))
     assert [one.name for one in found.outputs] == ["carrier", "evening"]
     expected = EXPECTED["flights"]["answers"]["reconstruct"]
     for one in found.outputs:
         same(one.as_numpy(), expected[one.name])
 
 
-def test_a_fault_is_an_error_with_its_message():
-    asked = request("flights", True, {"query": "forecast"})
+def test_a_fault_is_an_error_with_its_message(service):
+    asked = request(service, "flights", True, {"query": "forecast"})
     with pytest.raises(httpx.HTTPStatusError, match="forecast"):
-        call(lambda client: client.infer(HTTP, asked, model_name="flights"))
+        call(lambda client: client.infer(service.http, asked, model_name="flights"))

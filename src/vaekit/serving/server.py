@@ -123,7 +123,6 @@ class Server:
             for number in (signal.SIGINT, signal.SIGTERM):
                 loop.add_signal_handler(number, self.stop)
         addresses = [await host.start() for host in self.hosts]
-        self.log.event("listening", addresses=addresses)
         self.say(f"listening on {', '.join(addresses)}; models are being loaded")
         starting = asyncio.create_task(self.batcher.start())
         try:
@@ -189,7 +188,6 @@ class Server:
             )
             self.say(f"{facts.name}: version {facts.version}, answers {', '.join(facts.queries)}")
         if self.settings.state is None:
-            self.log.event("state_in_memory", "warning")
             self.say("feedback is kept in memory and lost with this process; keep it with --state DIR")
         if self._warning:
             self.log.event("insecure", "warning", reason=self._warning)
@@ -197,10 +195,7 @@ class Server:
         self.log.event("ready", addresses=addresses)
         first = next(iter(self.batcher.models))
         self.say("ready; Ctrl-C stops it")
-        self.say(
-            f"next: curl {addresses[0]}/v1/models/{first} tells what it takes and answers; "
-            f"{addresses[0]}/openapi.json says how to ask"
-        )
+        self.say(f"next: curl {addresses[0]}/v1/models/{first} tells what it takes; {addresses[0]}/openapi.json how")
 
 
 def serve(settings: Settings, **parts: Any) -> int:

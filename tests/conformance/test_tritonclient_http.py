@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tritonclient.http as triton
-from asking import EXPECTED, HTTP, MODELS, same, tensor
+from asking import EXPECTED, MODELS, same, tensor
 from tritonclient.utils import InferenceServerException
 
 BINARY = pytest.mark.parametrize("binary", [True, False])
 
 
 @pytest.fixture(scope="module")
-def client():
-    client = triton.InferenceServerClient(HTTP.partition("//")[2])
+def client(service):
+    client = triton.InferenceServerClient(service.http.partition("//")[2])
     yield client
     client.close()
 
@@ -115,11 +115,11 @@ def test_parameters_are_options(client):
         same(found.as_numpy(name), values)
 
 
-def test_asynchronous_requests_get_their_own_rows(client):
+def test_asynchronous_requests_get_their_own_rows(client, service):
     expected, rows = EXPECTED["numbers"]["answers"]["score"]["score"], EXPECTED["numbers"]["rows"]
     single = [{name: values[at : at + 1] for name, values in rows.items()} for at in range(len(expected))]
     asked = [inputs(client, "numbers", row) for row in single]
-    with triton.InferenceServerClient(HTTP.partition("//")[2], concurrency=len(asked)) as many:
+    with triton.InferenceServerClient(service.http.partition("//")[2], concurrency=len(asked)) as many:
         pending = [many.async_infer("numbers", one) for one in asked]
         for one, score in zip(pending, expected, strict=True):
             same(one.get_result().as_numpy("score"), [score])

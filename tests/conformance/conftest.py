@@ -15,7 +15,7 @@ import pytest
 
 FIXTURES = Path(os.environ["VAEKIT_FIXTURES"])
 SECONDS = 120  # that a busy machine may take
-MODELS = ("flights", "digits")
+MODELS = ("flights", "digits", "numbers")
 
 
 def vae(*arguments: object) -> list[str]:
@@ -58,7 +58,7 @@ def service(tmp_path_factory):
     try:
         until, found = time.monotonic() + SECONDS, None
         while not found:
-            found = re.search(r"listening on (http://\S+), grpc://(\S+);", log.read_text())
+            found = re.search(r'"event":"ready".*"addresses":\["(http://[^"]+)","grpc://([^"]+)"', log.read_text())
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < until, log.read_text()
             time.sleep(0.05)

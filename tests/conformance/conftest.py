@@ -10,6 +10,8 @@ import subprocess
 import time
 from functools import cache
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import pytest
 
@@ -47,6 +49,15 @@ class Service:
         return json.loads(done.stdout)["data"]
 
 
+def ready(url: str) -> bool:
+    """Whether a service answers questions."""
+    try:
+        with urlopen(f"{url}/readyz", timeout=10):
+            return True
+    except HTTPError:
+        return False
+
+
 @pytest.fixture(scope="session")
 def service(tmp_path_factory):
     """The service; it is stopped at the end."""
@@ -57,7 +68,7 @@ def service(tmp_path_factory):
         process = subprocess.Popen(line, env=ENVIRONMENT, stdout=file, stderr=subprocess.STDOUT)
     try:
         until, found = time.monotonic() + SECONDS, None
-        while not found:
+        while not (found and ready(found[1])):
             found = re.search(r"listening on (http://\S+), grpc://(\S+);", log.read_text())
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < until, log.read_text()

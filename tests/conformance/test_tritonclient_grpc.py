@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 import tritonclient.grpc as triton
 import tritonclient.grpc.aio as triton_aio
-from asking import EXPECTED, GRPC, MODELS, same, tensor
+from asking import EXPECTED, MODELS, same, tensor
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritonclient.utils import InferenceServerException
 
-ADDRESS = GRPC.partition("//")[2]
 CONTENTS = {"BOOL": "bool_contents", "BYTES": "bytes_contents", "INT64": "int64_contents"}
 CONTENTS |= {f"INT{bits}": "int_contents" for bits in (8, 16, 32)}
 CONTENTS |= {f"UINT{bits}": "uint_contents" for bits in (8, 16, 32)}
@@ -22,8 +21,8 @@ CONTENTS |= {"UINT64": "uint64_contents", "FP32": "fp32_contents", "FP64": "fp64
 
 
 @pytest.fixture(scope="module")
-def client():
-    with triton.InferenceServerClient(ADDRESS) as made:
+def client(service):
+    with triton.InferenceServerClient(service.grpc) as made:
         yield made
 
 
@@ -45,11 +44,10 @@ def inputs(client, name, rows=None):
     return found
 
 
-def test_health():
-    with triton.InferenceServerClient(ADDRESS) as client:
-        assert client.is_server_live()
-        assert client.is_server_ready()
-        assert all(client.is_model_ready(name) for name in MODELS)
+def test_health(client):
+    assert client.is_server_live()
+    assert client.is_server_ready()
+    assert all(client.is_model_ready(name) for name in MODELS)
 
 
 def test_metadata(client):
@@ -75,9 +73,14 @@ def test_answers_are_those_of_the_model(client, name, query):
 
 
 def test_parameters_are_options_of_the_query(client):
-    result = client.infer("flights", inputs(client, "flights"), parameters={"query": "impute", "interval": 0.9})
-    for column, values in EXPECTED["flights"]["answers"]["impute"].items():
-        same(result.as_numpy(column), values)
+    asked = inputs(client, "flights")
+    calm, wary = (
+        client.infer("flights", asked, parameters={"query": "detect", "alpha": alpha, "attribution": True})
+        for alpha in (0.02, 0.9)
+    )
+    assert calm.as_numpy("anomaly").sum() < wary.as_numpy("anomaly").sum()
+    same(calm.as_numpy("anomaly_score"), wary.as_numpy("anomaly_score").tolist())
+    assert calm.as_numpy("excess.carrier") is not None
 
 
 def test_queries_without_rows(client):
@@ -103,7 +106,7 @@ def test_one_matrix_stands_for_all_columns(client):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_typed_contents_are_answered_in_kind(client, name):
+def test_typed_contents_are_answered_in_kind(client, service, name):
     """The client's generated stubs, without its own packing, which is always bytes."""
     request = service_pb2.ModelInferRequest(model_name=name, id="typed")
     for field, kind, array in arrays(client, name):
@@ -111,7 +114,7 @@ def test_typed_contents_are_answered_in_kind(client, name):
         flat = array.ravel().tolist()
         plain = [value.encode() for value in flat] if kind == "BYTES" else flat
         getattr(one.contents, CONTENTS[kind]).extend(plain)
-    with grpc.insecure_channel(ADDRESS) as channel:
+    with grpc.insecure_channel(service.grpc) as channel:
         response = service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelInfer(request, timeout=60)
     assert response.id == "typed"
     assert not response.raw_output_contents
@@ -175,11 +178,11 @@ def test_many_at_a_time_get_their_own_rows(client):
         same(result.as_numpy("score"), expected[at : at + 1])
 
 
-def test_the_asyncio_client(client):
+def test_the_asyncio_client(client, service):
     packed, expected = inputs(client, "flights"), EXPECTED["flights"]["answers"]["score"]["score"]
 
     async def story():
-        async with triton_aio.InferenceServerClient(ADDRESS) as made:
+        async with triton_aio.InferenceServerClient(service.grpc) as made:
             assert await made.is_server_live()
             for result in await asyncio.gather(*(made.infer("flights", packed) for _ in range(10))):
                 same(result.as_numpy("score"), expected)

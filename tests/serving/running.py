@@ -38,7 +38,7 @@ class Running:
 
     def port(self, scheme="http"):
         """The port that it listens on."""
-        addresses = self.lines("ready")[0]["facts"]["addresses"]
+        addresses = self.lines("listening")[0]["facts"]["addresses"]
         return next(int(one.rpartition(":")[2]) for one in addresses if one.startswith(scheme))
 
     def request(self, method, path, body=None, headers=None):

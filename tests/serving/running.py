@@ -1,106 +1,82 @@
-"""A real server in a thread of the test process, and what tests ask of it."""
+"""`vae serve` as a process of its own, for tests that ask it over real sockets."""
 
-import asyncio
-import contextlib
-import http.client
-import threading
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
 import time
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-import msgspec
-import uvloop
+import httpx
 
-from vaekit.serving.server import Server
-from vaekit.serving.settings import Settings
+__all__ = ["Service", "refusal"]
 
-
-def until(condition, seconds=60.0, pause=0.02):
-    """Wait until something is so; what it says."""
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end, f"it was not so within {seconds} s"
-        time.sleep(pause)
-    return found
+SECONDS = 60  # that a busy machine may take
+ROOT = Path(__file__).parents[2]
 
 
-@dataclass
-class Running:
-    """A server that runs.
+def command(*arguments: object) -> tuple[list[str], dict[str, str]]:
+    """The command line and the environment of a service."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "PYTHONUNBUFFERED": "1"}
+    return [sys.executable, "-m", "vaekit.cli", "serve", *map(str, arguments)], environment
+
+
+def refusal(*arguments: object) -> tuple[int, str]:
+    """Exit code and stderr of a service that does not start."""
+    line, environment = command(*arguments, "--port", 0)
+    done = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False)
+    return done.returncode, done.stderr
+
+
+class Service:
+    """A service that runs, on free ports of this machine.
 
     Args:
-        server: The server.
-        log: Path of its log.
+        arguments: Arguments of `vae serve`, beside ports.
+        log: File for all that it writes.
     """
 
-    server: Server
-    log: Any
+    def __init__(self, *arguments: object, log: Path) -> None:
+        self.log = log
+        line, environment = command(*arguments, "--port", 0, "--grpc-port", 0, "--set", "drain_delay=0")
+        with log.open("wb") as file:
+            self.process = subprocess.Popen(line, env=environment, stdout=file, stderr=subprocess.STDOUT)
+        try:
+            self.http, self.grpc = self._addresses()
+        except BaseException:
+            self.process.kill()
+            self.process.wait()
+            raise
 
-    def port(self, scheme="http"):
-        """The port that it listens on."""
-        addresses = self.lines("listening")[0]["facts"]["addresses"]
-        return next(int(one.rpartition(":")[2]) for one in addresses if one.startswith(scheme))
+    def _addresses(self) -> tuple[str, str]:
+        until = time.monotonic() + SECONDS
+        while time.monotonic() < until:
+            found = re.search(r"listening on (https?://\S+), grpcs?://(\S+);", self.written())
+            if found:
+                return found[1].replace("0.0.0.0", "127.0.0.1"), found[2].replace("0.0.0.0", "127.0.0.1")
+            if self.process.poll() is not None:
+                break
+            time.sleep(0.05)
+        raise AssertionError(f"the service did not start:\n{self.written()}")
 
-    def request(self, method, path, body=None, headers=None):
-        """Status, headers and body of one request."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port(), timeout=60)
-        with contextlib.closing(connection):
-            sent = body if body is None or isinstance(body, bytes) else msgspec.json.encode(body)
-            kind = {"content-type": "application/json"} if body is not None else {}
-            connection.request(method, path, sent, kind | (headers or {}))
-            response = connection.getresponse()
-            return response.status, dict(response.getheaders()), response.read()
+    def written(self) -> str:
+        """All that it has written so far."""
+        return self.log.read_text(errors="replace")
 
-    def ask(self, query, rows, model="flights", options="", **headers):
-        """Status and answer to a question in JSON."""
-        names = {name.replace("_", "-"): value for name, value in headers.items()}
-        status, _, body = self.request("POST", f"/v1/models/{model}/{query}{options}", {"rows": rows}, names)
-        return status, msgspec.json.decode(body)
+    def client(self, **options: Any) -> httpx.Client:
+        """An HTTP client that takes nothing from the environment."""
+        return httpx.Client(base_url=self.http, timeout=SECONDS, trust_env=False, **options)
 
-    def lines(self, event=None):
-        """Lines of the log so far, of one event if given."""
-        content = self.log.read_bytes() if self.log.exists() else b""
-        found = [msgspec.json.decode(line) for line in content[: content.rfind(b"\n") + 1].splitlines()]
-        return [line for line in found if event in (None, line["event"])]
-
-    def line(self, request_id):
-        """The line of a request."""
-        return until(lambda: next((one for one in self.lines("request") if one["request_id"] == request_id), None))
-
-    def metrics(self):
-        """Samples by name and labels."""
-        from prometheus_client.parser import text_string_to_metric_families
-
-        text = self.request("GET", "/metrics")[2].decode()
-        return {
-            (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
-            for family in text_string_to_metric_families(text)
-            for sample in family.samples
-        }
-
-
-@contextlib.contextmanager
-def running(folder, **settings):
-    """Run a server until the block ends."""
-    log = folder / "serve.log"
-    wanted = {"port": 0, "drain_delay": 0.0, "threads": 1, "log_file": str(log)} | settings
-    made, results = [], []
-
-    async def main():
-        server = Server(Settings(**wanted))
-        made.append((server, asyncio.get_running_loop()))
-        results.append(await server.run())
-
-    thread = threading.Thread(target=lambda: uvloop.run(main()))
-    thread.start()
-    try:
-        until(lambda: made or not thread.is_alive())
-        found = Running(made[0][0], log)
-        until(lambda: found.lines("ready") or not thread.is_alive())
-        yield found
-    finally:
-        if thread.is_alive():
-            server, loop = made[0]
-            loop.call_soon_threadsafe(server.stop)
-        thread.join(60)
-    assert results == [0]
+    def stop(self) -> int:
+        """Ask it to stop, and wait; returns its exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            return self.process.wait()

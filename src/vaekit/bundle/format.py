@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,15 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from vaekit.arrays import Array, BlockSpec, Noise
-from vaekit.bundle.manifest import FORMAT, MANIFEST, Manifest, decoded, encoded, read_files, read_manifest
+from vaekit.bundle.manifest import FORMAT, MANIFEST, Manifest, Proof, decoded, encoded, read_files, read_manifest
 from vaekit.errors import BundleError, ContractError
 from vaekit.fields.contract import Contract
 from vaekit.files import Entry, sha256, write_folder
 from vaekit.version import __version__
 
 __all__ = ["Architecture", "Bundle", "Signature"]
+
+_WEIGHTS = "weights.safetensors"
 
 
 class Signature(msgspec.Struct, frozen=True):
@@ -40,6 +42,7 @@ class Architecture(msgspec.Struct, frozen=True, kw_only=True):
         noise: Noise that one inference walk consumes.
         groups: Latent width per group.
         graphs: Signature of each exported graph.
+        version: Version of the networks' code that the weights were trained with, see `vaekit.nn.build.VERSION`.
     """
 
     blocks: tuple[BlockSpec, ...]
@@ -47,6 +50,7 @@ class Architecture(msgspec.Struct, frozen=True, kw_only=True):
     noise: dict[str, Noise]
     groups: dict[str, int]
     graphs: dict[str, Signature] = {}
+    version: int = 1
 
 
 @dataclass(frozen=True)
@@ -56,11 +60,12 @@ class Bundle:
     Args:
         contract: The fields with their fitted transforms.
         architecture: The shape of the model.
-        weights: Parameters and buffers by name.
+        weights: Parameters and buffers by name; empty where graphs answer and nobody trains on.
         graphs: Exported graphs (ONNX) by name; may be a subset, or empty before `save`.
         calibration: Sorted scores of rows that neither training nor early stopping saw, and other reference arrays.
         evaluation: Held-out figures, as plain JSON values.
         run: Configuration, environment, versions, git state and data hash of the run.
+        proof: How the graphs were compared with what they stand for.
         path: Where it was loaded from.
 
     References:
@@ -74,6 +79,7 @@ class Bundle:
     calibration: dict[str, Array] = field(default_factory=dict)
     evaluation: dict[str, Any] = field(default_factory=dict)
     run: dict[str, Any] = field(default_factory=dict)
+    proof: Proof | None = None
     path: Path | None = None
 
     def save(self, path: str | Path) -> Path:
@@ -91,7 +97,6 @@ class Bundle:
         files = {
             "contract.json": self.contract.to_json().encode(),
             "model.json": encoded(self.architecture),
-            "weights.safetensors": save_tensors({name: np.ascontiguousarray(v) for name, v in self.weights.items()}),
             "calibration.safetensors": save_tensors(
                 {name: np.ascontiguousarray(v) for name, v in self.calibration.items()}
             ),
@@ -100,6 +105,8 @@ class Bundle:
             "MODEL_CARD.md": self.card().encode(),
         }
         files |= {f"graphs/{name}.onnx": content for name, content in self.graphs.items()}
+        if self.weights:
+            files[_WEIGHTS] = save_tensors({name: np.ascontiguousarray(v) for name, v in self.weights.items()})
         manifest = Manifest(
             format=FORMAT,
             vaekit=__version__,
@@ -107,6 +114,8 @@ class Bundle:
             contract=self.contract.hash,
             data=str(self.run.get("data", {}).get("sha256", "")),
             files={name: Entry(sha256(content), len(content)) for name, content in sorted(files.items())},
+            left_out=() if self.weights else (_WEIGHTS,),
+            proof=self.proof,
         )
         write_folder(Path(path), files | {MANIFEST: encoded(manifest.sealed())}, MANIFEST)
         return Path(path)
@@ -129,9 +138,9 @@ class Bundle:
         """
         root = Path(path)
         manifest = read_manifest(root, trusted)
-        if "weights.safetensors" not in manifest.files:
-            raise BundleError(f"{root / MANIFEST}: lists no weights.safetensors; the bundle is incomplete")
-        return cls.read(read_files(root, manifest), root)
+        if _WEIGHTS not in {*manifest.files, *manifest.left_out}:
+            raise BundleError(f"{root / MANIFEST}: lists no {_WEIGHTS}; the bundle is incomplete")
+        return replace(cls.read(read_files(root, manifest), root), proof=manifest.proof)
 
     @classmethod
     def read(cls, files: Mapping[str, bytes], path: Path | None = None) -> Bundle:
@@ -155,7 +164,7 @@ class Bundle:
         return cls(
             contract=contract,
             architecture=decoded(root / "model.json", files["model.json"], Architecture),
-            weights=_tensors(root, "weights.safetensors", files),
+            weights=_tensors(root, _WEIGHTS, files),
             graphs={Path(n).stem: c for n, c in files.items() if n.startswith("graphs/") and n.endswith(".onnx")},
             calibration=_tensors(root, "calibration.safetensors", files),
             evaluation=decoded(root / "evaluation.json", files.get("evaluation.json", b"{}"), dict[str, Any]),
@@ -168,10 +177,11 @@ class Bundle:
         config = self.architecture.config
         sizes = ", ".join(f"{name} {value}" for name, value in sorted(config.items()))
         lines = ["# Model card", "", f"Made with vaekit {__version__}.", "", "## Model", "", f"- architecture: {sizes}"]
-        lines += [
-            f"- parameters: {sum(v.size for v in self.weights.values()):,}",
-            f"- contract: `{self.contract.hash}`",
-        ]
+        if self.weights:
+            lines.append(f"- parameters: {sum(v.size for v in self.weights.values()):,}")
+        if self.proof is not None and self.proof.form != "float32":
+            lines.append(f"- form: {self.proof.form}")
+        lines.append(f"- contract: `{self.contract.hash}`")
         lines += ["", "## Data", ""] + [f"- {k}: {v}" for k, v in sorted(self.run.get("data", {}).items())]
         lines += ["", "## Held-out figures", ""]
         lines += [f"- {k}: {v:,.4g}" for k, v in sorted(self.evaluation.items()) if isinstance(v, int | float)]

@@ -67,7 +67,7 @@ def fit(
 
     Next: [bold]vae detect run today.csv[/bold], or any other question to the model.
     """
-    from vaekit.api import fit as train
+    from vaekit.api.fitting import fit as train
 
     asked = None
     if contract or role or kind or likelihood or field:

@@ -13,7 +13,7 @@ from vaekit.errors import QueryError
 if TYPE_CHECKING:
     from vaekit.runtime.engine import Engine
 
-__all__ = ["SAMPLES", "SEED", "check_alpha", "comparable", "p_values"]
+__all__ = ["SAMPLES", "SEED", "check_alpha", "comparable", "p_values", "shared_draw"]
 
 SAMPLES, SEED = 8, 0  # calibration rows are scored with this draw; another one gives scores of another distribution
 _TIE = 1e-5  # relative accuracy of a score: the same row may differ by so much between batches and backends
@@ -47,6 +47,27 @@ def p_values(engine: Engine, name: str, values: Array) -> Array:
 def comparable(samples: int, seed: int) -> bool:
     """Whether scores of this draw can be held against the calibration scores."""
     return (samples, seed) == (SAMPLES, SEED)
+
+
+def shared_draw(engine: Engine, samples: int, seed: int, rows: int) -> dict[str, Array]:
+    """The one draw of noise that all rows are scored with.
+
+    By default that is the draw of the calibration rows, which lies beside their scores: NumPy does not promise that
+    another release draws the same numbers.
+
+    Args:
+        engine: The engine.
+        samples: Importance samples K.
+        seed: Seed of the draw.
+        rows: Number of rows B.
+
+    Returns:
+        ``noise.*``, shape (K, B, *shape).
+    """
+    kept = {name: value for name, value in engine.calibration.items() if name.startswith("noise.")}
+    if not (kept and comparable(samples, seed)):
+        return engine.noise(seed, samples, rows, shared=True)
+    return {name: np.broadcast_to(value, (samples, rows, *value.shape[2:])) for name, value in kept.items()}
 
 
 def check_alpha(engine: Engine, name: str, alpha: float) -> None:

@@ -23,18 +23,19 @@ class Backend(Protocol):
         ...
 
 
-def make_backend(bundle: Bundle, name: str = "auto") -> Backend:
+def make_backend(bundle: Bundle, name: str = "auto", threads: int | None = None) -> Backend:
     """Choose the backend of a bundle.
 
     Args:
         bundle: The bundle.
         name: ``onnx``, ``torch``, or ``auto``: onnxruntime where the bundle holds graphs, else torch.
+        threads: Processor threads of one run on onnxruntime; its own choice if not given.
 
     Returns:
         The backend.
 
     Raises:
-        ConfigError: If the name is unknown.
+        ConfigError: If the name is unknown, or threads are asked for where they cannot be set.
         BundleError: If the bundle cannot run on that backend here.
     """
     if name not in ("auto", "onnx", "torch"):
@@ -44,7 +45,9 @@ def make_backend(bundle: Bundle, name: str = "auto") -> Backend:
     if name == "onnx":
         from vaekit.runtime.onnx_backend import OnnxBackend
 
-        return OnnxBackend(bundle)
+        return OnnxBackend(bundle, threads)
+    if threads is not None:
+        raise ConfigError("threads are set for onnxruntime only; torch has one number for the whole process")
     if importlib.util.find_spec("torch") is None:
         raise BundleError(
             "the torch backend needs torch, which is not installed; use backend='onnx' or install vaekit[train]"

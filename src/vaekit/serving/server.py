@@ -245,8 +245,10 @@ def _allow_connections(most: int) -> None:
 
 
 def _grpc_host(front: Front, settings: Settings) -> Host:
-    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # what it says is no JSON
-    from vaekit.serving.rpc.host import GrpcHost  # gRPC costs 16 MB and a tenth of a second: only where it is used
+    # gRPC would hook into every fork, which workers need none of, and write lines of its own to stderr.
+    for name, value in (("GRPC_ENABLE_FORK_SUPPORT", "0"), ("GRPC_VERBOSITY", "ERROR")):
+        os.environ.setdefault(name, value)
+    from vaekit.serving.rpc.host import GrpcHost  # costs 16 MB and a tenth of a second: only where it is used
     from vaekit.serving.rpc.service import Service
 
     return GrpcHost(Service(front), settings)

@@ -54,7 +54,9 @@ def _serve(line: WorkerLine) -> None:
         for packed in load.models:
             files = dict(zip(packed.files, map(bytes, contents[start:]), strict=False))
             start += len(packed.files)
-            models[packed.name] = Hosted(packed, files, load.backend, load.queries, load.limits)
+            models[packed.name] = Hosted(
+                packed, files, load.limits, backend=load.backend, threads=load.threads, queries=load.queries
+            )
     except VaekitError as error:
         line.send(Refused(message=str(error)))
         return

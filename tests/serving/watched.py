@@ -97,6 +97,7 @@ def running(folder, **settings):
         until(lambda: made or not thread.is_alive())
         found = Running(made[0][0], log)
         until(lambda: found.lines("ready") or not thread.is_alive())
+        assert thread.is_alive(), log.read_text()
         yield found
     finally:
         if thread.is_alive():

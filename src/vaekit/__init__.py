@@ -16,21 +16,33 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from vaekit.errors import BundleError, ConfigError, ContractError, QueryError, TrainingError, VaekitError
+from vaekit.errors import (
+    BundleError,
+    ConfigError,
+    ContractError,
+    QueryError,
+    ServingError,
+    TrainingError,
+    VaekitError,
+)
 from vaekit.version import __version__
 
 if TYPE_CHECKING:
     from vaekit.api.fitting import fit
     from vaekit.api.model import Model, load
+    from vaekit.client import AsyncClient, Client
     from vaekit.fields import Contract
 
 __all__ = [
+    "AsyncClient",
     "BundleError",
+    "Client",
     "ConfigError",
     "Contract",
     "ContractError",
     "Model",
     "QueryError",
+    "ServingError",
     "TrainingError",
     "VaekitError",
     "__version__",
@@ -39,6 +51,8 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AsyncClient": "vaekit.client",
+    "Client": "vaekit.client",
     "Contract": "vaekit.fields",
     "Model": "vaekit.api.model",
     "fit": "vaekit.api.fitting",

@@ -10,6 +10,7 @@ __all__ = [
     "ConfigError",
     "ContractError",
     "QueryError",
+    "ServingError",
     "TrainingError",
     "VaekitError",
 ]
@@ -84,3 +85,36 @@ class TrainingError(VaekitError):
 
 class QueryError(VaekitError):
     """A query was asked for something that it, or this bundle, cannot answer."""
+
+
+class ServingError(VaekitError):
+    """A service did not answer: it cannot be reached, refused the request, or failed.
+
+    Args:
+        message: What happened and what to do.
+        status: HTTP status; None if there was no answer.
+        kind: The reason as one word, as the service names it, for example ``queue_full``, ``deadline``,
+            ``unauthorized``; ``connection`` if there was no answer.
+        request_id: Id of the request, as the logs of the service have it.
+        retry_after: Seconds after which another try makes sense, if the service said so.
+
+    Example:
+        >>> print(ServingError("the queue is full", status=503, kind="queue_full", request_id="4f1c"))
+        the queue is full (status 503, queue_full, request 4f1c)
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        kind: str = "",
+        request_id: str = "",
+        retry_after: float | None = None,
+    ) -> None:
+        self.message, self.status, self.kind = message, status, kind
+        self.request_id, self.retry_after = request_id, retry_after
+        facts = [f"status {status}"] if status is not None else []
+        facts += [kind] if kind else []
+        facts += [f"request {request_id}"] if request_id else []
+        super().__init__(message + (f" ({', '.join(facts)})" if facts else ""))

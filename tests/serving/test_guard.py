@@ -6,8 +6,8 @@ import pytest
 
 from tests.serving.test_keys import write
 from vaekit.serving.access import Access, Gate
-from vaekit.serving.asking import Told
-from vaekit.serving.guard import MAY, Guard
+from vaekit.serving.asking import MAY, Told
+from vaekit.serving.guard import Guard
 from vaekit.serving.keys import make_key
 from vaekit.serving.request import Request
 
@@ -22,7 +22,7 @@ class Asked(Request):
 def ask(guard, route, protocol="http", peer="192.0.2.7", model="", query="", **headers):
     """Send a request through; returns the status (200: it went through) and the request."""
     made = {name.replace("_", "-").encode(): value.encode() for name, value in headers.items()}
-    request = Asked("id", protocol, "POST", route, made, model=model, query=query, peer=peer)
+    request = Asked("id", protocol, "POST", route, None, made, model=model, query=query, peer=peer)
 
     async def handle(request):
         return Told(rows=3)
@@ -37,7 +37,7 @@ def keys(tmp_path):
     scopes = {"score": ("score:a",), "all": ("*:a",), "feedback": ("feedback",), "metrics": ("metrics",)}
     made = {name: make_key(name, value) for name, value in (scopes | {"admin": ("admin",)}).items()}
     write(tmp_path / "keys.toml", *(entry for _, entry in made.values()))
-    guard = Guard(Gate(Access(keys=str(tmp_path / "keys.toml"))), FREE, WORDS, local=False)
+    guard = Guard(Gate(Access(keys=str(tmp_path / "keys.toml"))), local=False, free=FREE, words=WORDS)
     return guard, {name: key for name, (key, _) in made.items()}
 
 
@@ -90,7 +90,7 @@ def test_metrics_are_open_to_this_machine_alone(keys):
 def test_rows_count_against_the_quota(tmp_path):
     key, entry = make_key("ci", ("*:*",), rows=1.0)
     write(tmp_path / "keys.toml", entry)
-    guard = Guard(Gate(Access(keys=str(tmp_path / "keys.toml"))), FREE, WORDS, local=False)
+    guard = Guard(Gate(Access(keys=str(tmp_path / "keys.toml"))), local=False, free=FREE, words=WORDS)
     assert ask(guard, "/ask", model="a", query="score", x_api_key=key)[0] == 200
     assert ask(guard, "/ask", model="a", query="score", x_api_key=key)[0] == 429
 
@@ -102,7 +102,12 @@ def test_rows_count_against_the_quota(tmp_path):
         (True, {"host": "127.0.0.1:8000"}, 200),
         (True, {"host": "[::1]:8000"}, 200),
         (True, {"host": "rebound.example:8000"}, 403),
+        (True, {"host": "LOCALHOST"}, 200),
         (True, {}, 403),
+        (True, {"host": "["}, 403),
+        (True, {"host": "localhost.evil.example"}, 403),
+        (True, {"host": "evil.example#@localhost"}, 403),
+        (True, {"host": "localhost:8000", "origin": "http://["}, 403),
         (True, {"host": "localhost:8000", "origin": "http://localhost:8000"}, 200),
         (True, {"host": "localhost:8000", "origin": "https://evil.example"}, 403),
         (True, {"host": "localhost:8000", "origin": "http://localhost:9999"}, 403),
@@ -112,10 +117,13 @@ def test_rows_count_against_the_quota(tmp_path):
     ],
 )
 def test_pages_of_elsewhere_cannot_use_a_service_without_keys(local, headers, status):
-    guard = Guard(Gate(Access()), FREE, WORDS, local=local)
+    guard = Guard(Gate(Access()), local=local, free=FREE, words=WORDS)
     assert ask(guard, "/ask", model="a", query="score", peer="127.0.0.1", **headers)[0] == status
     assert ask(guard, "/live", peer="127.0.0.1", **headers)[0] == 200
 
 
 def test_grpc_is_not_spoken_by_pages():
-    assert ask(Guard(Gate(Access()), FREE, WORDS, local=True), "/ask", protocol="grpc", peer="127.0.0.1")[0] == 200
+    assert (
+        ask(Guard(Gate(Access()), local=True, free=FREE, words=WORDS), "/ask", protocol="grpc", peer="127.0.0.1")[0]
+        == 200
+    )

@@ -28,6 +28,8 @@ COMMANDS = {
     "export": Home("vaekit.cli.export", SHIP),
     "sign": Home("vaekit.cli.sign", SHIP),
     "verify": Home("vaekit.cli.sign", SHIP),
+    "serve": Home("vaekit.cli.serve", SERVE),
+    "load": Home("vaekit.cli.load", SERVE),
     "keys": Home("vaekit.cli.keys", SERVE),
 }
 

@@ -2,6 +2,6 @@
 
 from vaekit.runtime.backend import Backend, make_backend
 from vaekit.runtime.engine import Engine
-from vaekit.runtime.watching import Watcher, Weighed
+from vaekit.runtime.watching import Watcher, Watchers, Weighed
 
-__all__ = ["Backend", "Engine", "Watcher", "Weighed", "make_backend"]
+__all__ = ["Backend", "Engine", "Watcher", "Watchers", "Weighed", "make_backend"]

@@ -83,8 +83,13 @@ class Engine:
         return found
 
     def chunks(self, rows: int, samples: int) -> Iterator[slice]:
-        """Slices of rows that keep the widest activation of K samples bounded."""
-        return _slices(rows, _CELLS // (samples * self._widest()))
+        """Slices of rows that keep the widest activation of K samples bounded.
+
+        They are powers of two long, so rows that are cut at multiples of a large one go through the graphs in the same
+        slices as all rows together.
+        """
+        most = max(1, _CELLS // (samples * self._widest()))
+        return _slices(rows, 1 << (most.bit_length() - 1))
 
     def pieces(self, samples: int) -> Iterator[slice]:
         """Slices of K samples that keep the widest activation bounded where one row is already too much."""

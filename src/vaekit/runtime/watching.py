@@ -10,7 +10,7 @@ from typing import Protocol
 from vaekit.arrays import Array, Blocks
 from vaekit.metrics.likelihood import log_mean_exp, normalized_weights
 
-__all__ = ["Watcher", "Weighed"]
+__all__ = ["Watcher", "Watchers", "Weighed"]
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,29 @@ class Weighed:
         )
 
 
+class Watchers:
+    """Several watchers, each of which is shown everything.
+
+    Args:
+        watchers: The watchers.
+    """
+
+    def __init__(self, *watchers: Watcher) -> None:
+        self._watchers = watchers
+
+    def encoded(self, blocks: Blocks) -> None:
+        """Show what was encoded."""
+        for watcher in self._watchers:
+            watcher.encoded(blocks)
+
+    def weighed(self, blocks: Blocks, part: Weighed) -> None:
+        """Show a scoring pass."""
+        for watcher in self._watchers:
+            watcher.weighed(blocks, part)
+
+
 class Watcher(Protocol):
-    """Is shown what queries encode and how their rows are scored; it must neither change nor keep the arrays."""
+    """Is shown what queries encode and how their rows are scored, and leaves the arrays as they are."""
 
     def encoded(self, blocks: Blocks) -> None:
         """Rows that a query asks about, as they were encoded."""

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+import functools
+from collections.abc import Mapping
 
 from vaekit.serving.access import Caller, Gate
 from vaekit.serving.addresses import is_local, is_loopback
-from vaekit.serving.asking import Fault, Told
+from vaekit.serving.asking import MAY, Fault, Told
+from vaekit.serving.inference import SERVICE
 from vaekit.serving.request import Handler, Request
 
-__all__ = ["MAY", "Guard"]
+__all__ = ["FREE", "WORDS", "Guard"]
 
-MAY = "may-ask"  # told to the worker where the body says which query is meant: the queries that are allowed
+FREE = frozenset(
+    {"/livez", "/readyz", "/startupz", "/v2/health/live", "/v2/health/ready"}
+    | {f"/{SERVICE}/ServerLive", f"/{SERVICE}/ServerReady"}
+)
+WORDS = {"/metrics": "metrics", "/v1/feedback": "feedback", "/v1/feedback/summary": "feedback"}
 INFER = "infer"
 
 
@@ -23,14 +29,16 @@ class Guard:
 
     Args:
         gate: Knows who may come in.
-        free: Routes that are open to everybody: liveness and readiness.
-        words: Routes that need a scope without a model.
         local: Whether the service listens to this machine alone. Requests that a web page of elsewhere makes a browser
             send are then refused where no key is needed.
+        free: Routes that are open to everybody: liveness and readiness.
+        words: Routes that need a scope without a model.
     """
 
-    def __init__(self, gate: Gate, free: frozenset[str], words: dict[str, str], *, local: bool) -> None:
-        self.gate, self.free, self.words, self.local = gate, free, words, local
+    def __init__(
+        self, gate: Gate, *, local: bool, free: frozenset[str] = FREE, words: Mapping[str, str] = WORDS
+    ) -> None:
+        self.gate, self.local, self.free, self.words = gate, local, free, words
 
     async def __call__(self, request: Request, handle: Handler) -> Told:
         """Let a request through, or answer with a fault."""
@@ -76,7 +84,7 @@ class Guard:
         host, origin = request.header("host"), request.header("origin")
         if self.local and not _is_loopback_name(host):
             return _no_page("this service answers to the names localhost and 127.0.0.1 alone")
-        if origin and urlsplit(origin).netloc != host:
+        if origin and origin.partition("://")[2] != host:
             return _no_page("pages of other sites may not ask this service")
         return None
 
@@ -93,6 +101,7 @@ def _here(request: Request) -> bool:
     return is_local(request.peer or None, bool(request.header("forwarded") or request.header("x-forwarded-for")))
 
 
+@functools.lru_cache(maxsize=256)
 def _is_loopback_name(host: str) -> bool:
-    name = urlsplit(f"//{host}").hostname or ""
-    return name == "localhost" or is_loopback(name)
+    name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+    return name.lower() == "localhost" or is_loopback(name)

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from vaekit.errors import VaekitError
 from vaekit.serving.asking import Fault, Told
+from vaekit.serving.facts import Facts
 
 __all__ = ["Around", "Handler", "Refused", "Request", "chained", "refused"]
 
@@ -37,7 +38,7 @@ def refused(status: int, kind: str, message: str, retry_after: float | None = No
     """The refusal of a request as such: no field or row of it is to blame.
 
     Example:
-        >>> refused(404, "no_path", "there is nothing here").fault.status
+        >>> refused(404, "no_such_path", "there is nothing here").fault.status
         404
     """
     return Refused(Fault(status=status, kind=kind, message=message, retry_after=retry_after))
@@ -51,6 +52,7 @@ class Request(ABC):
         host: Which host took it, ``http`` or ``grpc``.
         method: HTTP method; ``POST`` of gRPC.
         route: The path as a pattern, bounded in number, for example ``/v1/models/{model}/{query}``.
+        handler: What handles it, inside all that is around.
         headers: Headers or metadata, names in lower case.
         model: Name of the model, empty if it names none.
         query: Name of the query, empty if it names none; ``infer`` where the body says which.
@@ -58,7 +60,7 @@ class Request(ABC):
         peer: Address of the caller.
 
     Attributes:
-        started: When it came, of `time.perf_counter`.
+        started: When it came, of `time.monotonic`.
         takes: Media type of the body, a name of `vaekit.serving.formats.READERS`.
         gives: Media type of the answer, a name of `vaekit.serving.formats.WRITERS`.
         options: Options that came outside the body.
@@ -68,12 +70,18 @@ class Request(ABC):
         caller: Who asks, as authorisation found out; never a secret.
         sees: Which models this caller may know of; None: all.
         replies: Headers of the answer, names in lower case.
+        answered: The model that answered, once it did.
+        size: Bytes of the body, once it was read.
     """
 
-    __slots__ = (
-        "asks", "caller", "gives", "headers", "host", "id", "method", "model", "most", "options", "peer", "query",
-        "replies", "route", "sees", "started", "takes", "timeout", "version",
-    )  # fmt: skip
+    takes = ""
+    gives = ""
+    caller = ""
+    timeout: float | None = None
+    most: int | None = None
+    sees: Callable[[str], bool] | None = None
+    answered: Facts | None = None
+    size = 0
 
     def __init__(
         self,
@@ -81,22 +89,19 @@ class Request(ABC):
         host: str,
         method: str,
         route: str,
+        handler: Handler,
         headers: Mapping[bytes, bytes],
         model: str = "",
         query: str = "",
         version: str = "",
         peer: str = "",
     ) -> None:
-        self.id, self.host, self.method, self.route, self.headers = id, host, method, route, headers
-        self.model, self.query, self.version, self.peer = model, query, version, peer
-        self.started = time.perf_counter()
-        self.takes = self.gives = self.caller = ""
+        self.id, self.host, self.method, self.route, self.handler = id, host, method, route, handler
+        self.headers, self.model, self.query, self.version, self.peer = headers, model, query, version, peer
+        self.started = time.monotonic()
         self.options: dict[str, str] = {}
         self.asks: dict[str, str] = {}
         self.replies: dict[str, str] = {}
-        self.timeout: float | None = None
-        self.most: int | None = None
-        self.sees: Callable[[str], bool] | None = None
 
     @abstractmethod
     async def read(self) -> bytes:

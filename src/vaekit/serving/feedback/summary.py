@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sqlite3
+from datetime import UTC, datetime
 from typing import Any
 
 from vaekit.serving.feedback.ledger import Source
@@ -40,20 +41,21 @@ def summary(database: sqlite3.Connection, model: str = "", query: str = "") -> l
         query: Only answers to this query.
 
     Returns:
-        One entry per model and version: ``answers`` and ``rows`` in the ledger, ``remarked`` answers, ``feedback_rate`` (the
-        share of answers in the ledger that were remarked on), how often each outcome and label was given, ``outcome_mean`` (the rate of true outcomes
-        where they are true or false), and count, mean and standard deviation of each KPI.
+        One entry per model and version: ``answers`` and ``rows`` in the ledger, ``remarked`` answers, ``feedback_rate``
+        (the share of answers in the ledger that were remarked on), how often each outcome and label was given,
+        ``outcome_mean`` (the rate of true outcomes where they are true or false), and count, mean and standard
+        deviation of each KPI.
     """
     told: dict[int, dict[str, Any]] = {}
     for number, *source in database.execute("SELECT number, model, version, contract, data FROM sources"):
         if model in ("", source[0]):
             names = dict(zip(Source.__struct_fields__, source, strict=True))
-            empty = {"answers": 0, "rows": 0, "remarked": 0, "feedback_rate": None, "first": None, "last": None}
+            empty = {"answers": 0, "rows": 0, "remarked": 0, "feedback_rate": 0.0, "first": None, "last": None}
             told[number] = {**names, **empty, "outcomes": {}, "outcome_mean": None, "labels": {}, "kpis": {}}
     asked = {"query": query}
     for number, answers, rows, first, last in database.execute(_ANSWERS, asked):
         if number in told:
-            told[number] |= {"answers": answers, "rows": int(rows), "first": first, "last": last}
+            told[number] |= {"answers": answers, "rows": int(rows), "first": _date(first), "last": _date(last)}
     for number, remarked, known in database.execute(_REMARKED, asked):
         if number in told:
             answers = told[number]["answers"]
@@ -67,3 +69,7 @@ def summary(database: sqlite3.Connection, model: str = "", query: str = "") -> l
         if number in told and len(counts := told[number][f"{kind}s"]) < VALUES:
             counts[value] = times
     return [entry for entry in told.values() if entry["answers"] or entry["remarked"]]
+
+
+def _date(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

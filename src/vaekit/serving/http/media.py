@@ -5,7 +5,15 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 
-__all__ = ["accepted", "media_type"]
+__all__ = ["ARROW", "ARROW_FILE", "BINARY", "COLUMNS", "CSV", "FORM", "JSON", "accepted", "media_type"]
+
+JSON = "application/json"
+COLUMNS = "application/json; shape=columns"
+ARROW = "application/vnd.apache.arrow.stream"
+ARROW_FILE = "application/vnd.apache.arrow.file"
+CSV = "text/csv"
+FORM = "multipart/form-data"
+BINARY = "application/octet-stream"
 
 
 @functools.lru_cache(maxsize=256)

@@ -8,11 +8,11 @@ from http import HTTPStatus
 
 import msgspec
 
-from vaekit.serving.asking import Fault
+from vaekit.serving.asking import Fault, Told
+from vaekit.serving.http.media import JSON
 
-__all__ = ["JSON", "fault_body", "fault_headers", "new_id", "refusal"]
+__all__ = ["as_json", "fault_body", "fault_headers", "new_id", "refusal"]
 
-JSON = "application/json"
 _encoder = msgspec.json.Encoder()
 
 
@@ -28,13 +28,23 @@ class _Body(msgspec.Struct, frozen=True):
     error: _Error
 
 
+def as_json(value: object) -> Told:
+    """Plain values as an answer in JSON.
+
+    Example:
+        >>> as_json({"live": True}).body
+        b'{"live":true}'
+    """
+    return Told(body=_encoder.encode(value), headers={"content-type": JSON})
+
+
 def new_id() -> str:
     """A fresh request id that nobody can guess."""
     return secrets.token_hex(12)
 
 
 def fault_body(fault: Fault, request_id: str, plain: bool = False) -> bytes:
-    """The JSON body of a fault.
+    r"""The JSON body of a fault.
 
     Args:
         fault: The fault.
@@ -42,8 +52,8 @@ def fault_body(fault: Fault, request_id: str, plain: bool = False) -> bytes:
         plain: Word it as the Open Inference Protocol does.
 
     Example:
-        >>> fault_body(Fault(status=404, kind="no_model", message="no model 'a'; it serves b"), "7f", plain=True)
-        b'{"error":"no model \\'a\\'; it serves b"}'
+        >>> fault_body(Fault(status=404, kind="no_such_model", message="no model 'a'; it serves b"), "7f", plain=True)
+        b'{"error":"no model \'a\'; it serves b"}'
         >>> fault_body(Fault(status=422, kind="contract", message="wrong", field="x", row=2), "7f")
         b'{"error":{"kind":"contract","message":"wrong","field":"x","row":2,"request_id":"7f"}}'
     """

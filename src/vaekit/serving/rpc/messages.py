@@ -14,10 +14,9 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClass
 
-__all__ = ["COMPILED", "POOL", "SERVICE", "message"]
+__all__ = ["COMPILED", "POOL", "message"]
 
 COMPILED = "messages.binpb"
-SERVICE = "inference.GRPCInferenceService"
 POOL = DescriptorPool()
 
 for _file in FileDescriptorSet.FromString(files(__package__).joinpath(COMPILED).read_bytes()).file:

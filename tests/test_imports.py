@@ -66,12 +66,13 @@ for name in names:
 
 
 def test_public_names_come_from_their_homes():
-    from vaekit import api, errors, fields
+    from vaekit import errors, fields
+    from vaekit.api import fitting, model
 
     assert vaekit.Contract is fields.Contract
-    assert vaekit.fit is api.fit
-    assert vaekit.load is api.load
-    assert vaekit.Model is api.Model
+    assert vaekit.fit is fitting.fit
+    assert vaekit.load is model.load
+    assert vaekit.Model is model.Model
     for name in errors.__all__:
         assert getattr(vaekit, name) is getattr(errors, name)
     assert set(vaekit.__all__) <= set(dir(vaekit))

@@ -28,7 +28,8 @@ from vaekit.errors import (
 from vaekit.version import __version__
 
 if TYPE_CHECKING:
-    from vaekit.api import Model, fit, load
+    from vaekit.api.fitting import fit
+    from vaekit.api.model import Model, load
     from vaekit.client import AsyncClient, Client
     from vaekit.fields import Contract
 
@@ -53,9 +54,9 @@ _HOMES = {
     "AsyncClient": "vaekit.client",
     "Client": "vaekit.client",
     "Contract": "vaekit.fields",
-    "Model": "vaekit.api",
-    "fit": "vaekit.api",
-    "load": "vaekit.api",
+    "Model": "vaekit.api.model",
+    "fit": "vaekit.api.fitting",
+    "load": "vaekit.api.model",
 }
 
 

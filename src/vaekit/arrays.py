@@ -23,6 +23,7 @@ __all__ = [
     "Blocks",
     "Noise",
     "NoiseSpec",
+    "Streams",
     "draw",
     "draw_rows",
     "generator",
@@ -198,6 +199,31 @@ def draw(spec: NoiseSpec, seed: int, *lead: int) -> dict[str, Array]:
         (3, 1, 2)
     """
     return {name: _sample(generator(seed, name), noise, (*lead, *noise.shape)) for name, noise in spec.items()}
+
+
+class Streams:
+    """Noise piece by piece: every name has a stream of its own, which goes on where its last piece ended.
+
+    Args:
+        seed: The seed.
+        stream: Names or numbers that tell these streams from others.
+
+    Example:
+        >>> parts, whole = Streams(0, "rows"), Streams(0, "rows")
+        >>> first, second = (parts.draw("z", Noise("normal", (2,)), rows) for rows in (1, 2))
+        >>> bool((whole.draw("z", Noise("normal", (2,)), 3)[1:] == second).all())
+        True
+    """
+
+    def __init__(self, seed: int, *stream: str | int) -> None:
+        self._key = (seed, *stream)
+        self._made: dict[str, np.random.Generator] = {}
+
+    def draw(self, name: str, noise: Noise, *lead: int) -> Array:
+        """The next piece of one stream, shape (*lead, *noise.shape)."""
+        if name not in self._made:
+            self._made[name] = generator(*self._key, name)
+        return _sample(self._made[name], noise, (*lead, *noise.shape))
 
 
 def draw_rows(noise: Noise, seed: int, rows: Array, *stream: str | int) -> Array:

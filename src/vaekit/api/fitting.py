@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from vaekit.api.exporting import PROOF_ROWS
 from vaekit.api.model import Model
 from vaekit.api.reporting import report_fit
 from vaekit.api.resident import resident
@@ -129,6 +130,7 @@ def assemble(trained: Trained, rows: pa.Table, seed: int) -> Model:
     """
     import pyarrow as pa
 
+    from vaekit.nn.build import VERSION
     from vaekit.runtime.torch_backend import TorchBackend
 
     architecture = Architecture(
@@ -136,6 +138,7 @@ def assemble(trained: Trained, rows: pa.Table, seed: int) -> Model:
         config=msgspec.to_builtins(trained.model),
         noise=dict(trained.vae.latent.noise),
         groups=dict(trained.vae.latent.groups),
+        version=VERSION,
     )
     backend = TorchBackend(trained.vae.eval())
     engine = Engine(trained.contract, architecture, backend, {})
@@ -143,7 +146,8 @@ def assemble(trained: Trained, rows: pa.Table, seed: int) -> Model:
     calibration = calibrate(engine, rows.take(pa.array(splits.calibration)))
     held_out = splits.calibration if len(splits.calibration) else splits.valid
     baseline = some_rows(rows.take(pa.array(splits.train)), _BASELINE_ROWS, seed)
-    evaluation = evaluate(engine, rows.take(pa.array(held_out)), baseline, seed)
+    unseen = rows.take(pa.array(held_out))
+    evaluation = evaluate(engine, unseen, baseline, seed)
     bundle = Bundle(
         contract=trained.contract,
         architecture=architecture,
@@ -152,4 +156,4 @@ def assemble(trained: Trained, rows: pa.Table, seed: int) -> Model:
         evaluation=evaluation,
         run=trained.record,
     )
-    return Model(bundle, backend)
+    return Model(bundle, backend, held_out=some_rows(unseen, PROOF_ROWS, seed))

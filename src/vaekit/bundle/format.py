@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,16 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from vaekit.arrays import Array, BlockSpec, Noise
-from vaekit.bundle.manifest import FORMAT, MANIFEST, Manifest, decoded, encoded, read_files, read_manifest
+from vaekit.bundle.manifest import FORMAT, MANIFEST, Manifest, Proof, decoded, encoded, read_files, read_manifest
 from vaekit.errors import BundleError, ContractError
 from vaekit.fields.contract import Contract
 from vaekit.files import Entry, sha256, write_folder
 from vaekit.version import __version__
 
-__all__ = ["Architecture", "Bundle", "Signature"]
+__all__ = ["KINDS", "Architecture", "Bundle", "Signature"]
+
+KINDS = ("onnx", "tflite")
+_WEIGHTS = "weights.safetensors"
 
 
 class Signature(msgspec.Struct, frozen=True):
@@ -40,6 +43,7 @@ class Architecture(msgspec.Struct, frozen=True, kw_only=True):
         noise: Noise that one inference walk consumes.
         groups: Latent width per group.
         graphs: Signature of each exported graph.
+        version: Version of the networks' code that the weights were trained with, see `vaekit.nn.build.VERSION`.
     """
 
     blocks: tuple[BlockSpec, ...]
@@ -47,6 +51,7 @@ class Architecture(msgspec.Struct, frozen=True, kw_only=True):
     noise: dict[str, Noise]
     groups: dict[str, int]
     graphs: dict[str, Signature] = {}
+    version: int = 1
 
 
 @dataclass(frozen=True)
@@ -56,11 +61,13 @@ class Bundle:
     Args:
         contract: The fields with their fitted transforms.
         architecture: The shape of the model.
-        weights: Parameters and buffers by name.
-        graphs: Exported graphs (ONNX) by name; may be a subset, or empty before `save`.
+        weights: Parameters and buffers by name; empty where graphs answer and nobody trains on.
+        graphs: Exported graphs by name; may be a subset, or empty before `save`.
+        kind: What the graphs are: ``onnx``, or ``tflite`` for LiteRT.
         calibration: Sorted scores of rows that neither training nor early stopping saw, and other reference arrays.
         evaluation: Held-out figures, as plain JSON values.
         run: Configuration, environment, versions, git state and data hash of the run.
+        proof: How the graphs were compared with what they stand for.
         path: Where it was loaded from.
 
     References:
@@ -71,9 +78,11 @@ class Bundle:
     architecture: Architecture
     weights: dict[str, Array]
     graphs: dict[str, bytes] = field(default_factory=dict)
+    kind: str = "onnx"
     calibration: dict[str, Array] = field(default_factory=dict)
     evaluation: dict[str, Any] = field(default_factory=dict)
     run: dict[str, Any] = field(default_factory=dict)
+    proof: Proof | None = None
     path: Path | None = None
 
     def save(self, path: str | Path) -> Path:
@@ -91,7 +100,6 @@ class Bundle:
         files = {
             "contract.json": self.contract.to_json().encode(),
             "model.json": encoded(self.architecture),
-            "weights.safetensors": save_tensors({name: np.ascontiguousarray(v) for name, v in self.weights.items()}),
             "calibration.safetensors": save_tensors(
                 {name: np.ascontiguousarray(v) for name, v in self.calibration.items()}
             ),
@@ -99,7 +107,9 @@ class Bundle:
             "run.json": encoded(self.run),
             "MODEL_CARD.md": self.card().encode(),
         }
-        files |= {f"graphs/{name}.onnx": content for name, content in self.graphs.items()}
+        files |= {f"graphs/{name}.{self.kind}": content for name, content in self.graphs.items()}
+        if self.weights:
+            files[_WEIGHTS] = save_tensors({name: np.ascontiguousarray(v) for name, v in self.weights.items()})
         manifest = Manifest(
             format=FORMAT,
             vaekit=__version__,
@@ -107,6 +117,8 @@ class Bundle:
             contract=self.contract.hash,
             data=str(self.run.get("data", {}).get("sha256", "")),
             files={name: Entry(sha256(content), len(content)) for name, content in sorted(files.items())},
+            left_out=() if self.weights else (_WEIGHTS,),
+            proof=self.proof,
         )
         write_folder(Path(path), files | {MANIFEST: encoded(manifest.sealed())}, MANIFEST)
         return Path(path)
@@ -129,9 +141,9 @@ class Bundle:
         """
         root = Path(path)
         manifest = read_manifest(root, trusted)
-        if "weights.safetensors" not in manifest.files:
-            raise BundleError(f"{root / MANIFEST}: lists no weights.safetensors; the bundle is incomplete")
-        return cls.read(read_files(root, manifest), root)
+        if _WEIGHTS not in {*manifest.files, *manifest.left_out}:
+            raise BundleError(f"{root / MANIFEST}: lists no {_WEIGHTS}; the bundle is incomplete")
+        return replace(cls.read(read_files(root, manifest), root), proof=manifest.proof)
 
     @classmethod
     def read(cls, files: Mapping[str, bytes], path: Path | None = None) -> Bundle:
@@ -148,6 +160,7 @@ class Bundle:
         for name in ("contract.json", "model.json"):
             if name not in files:
                 raise BundleError(f"{root / MANIFEST}: lists no {name}; the bundle is incomplete")
+        kind = next((kind for kind in KINDS if any(name.endswith(f".{kind}") for name in files)), KINDS[0])
         try:
             contract = Contract.from_json(files["contract.json"].decode())
         except (ContractError, UnicodeDecodeError) as error:
@@ -155,8 +168,9 @@ class Bundle:
         return cls(
             contract=contract,
             architecture=decoded(root / "model.json", files["model.json"], Architecture),
-            weights=_tensors(root, "weights.safetensors", files),
-            graphs={Path(n).stem: c for n, c in files.items() if n.startswith("graphs/") and n.endswith(".onnx")},
+            weights=_tensors(root, _WEIGHTS, files),
+            graphs={Path(name).stem: content for name, content in files.items() if Path(name).suffix == f".{kind}"},
+            kind=kind,
             calibration=_tensors(root, "calibration.safetensors", files),
             evaluation=decoded(root / "evaluation.json", files.get("evaluation.json", b"{}"), dict[str, Any]),
             run=decoded(root / "run.json", files.get("run.json", b"{}"), dict[str, Any]),
@@ -168,10 +182,11 @@ class Bundle:
         config = self.architecture.config
         sizes = ", ".join(f"{name} {value}" for name, value in sorted(config.items()))
         lines = ["# Model card", "", f"Made with vaekit {__version__}.", "", "## Model", "", f"- architecture: {sizes}"]
-        lines += [
-            f"- parameters: {sum(v.size for v in self.weights.values()):,}",
-            f"- contract: `{self.contract.hash}`",
-        ]
+        if self.weights:
+            lines.append(f"- parameters: {sum(v.size for v in self.weights.values()):,}")
+        if self.proof is not None and self.proof.form != "float32":
+            lines.append(f"- form: {self.proof.form}")
+        lines.append(f"- contract: `{self.contract.hash}`")
         lines += ["", "## Data", ""] + [f"- {k}: {v}" for k, v in sorted(self.run.get("data", {}).items())]
         lines += ["", "## Held-out figures", ""]
         lines += [f"- {k}: {v:,.4g}" for k, v in sorted(self.evaluation.items()) if isinstance(v, int | float)]

@@ -18,6 +18,7 @@ __all__ = [
     "FORMAT",
     "MANIFEST",
     "Manifest",
+    "Proof",
     "decoded",
     "encoded",
     "manifest_bytes",
@@ -30,6 +31,29 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 
 
+class Proof(msgspec.Struct, frozen=True, kw_only=True):
+    """What was found when the graphs were compared, at export, with what they stand for.
+
+    Args:
+        form: ``float32``, or the compact form: ``float16``, ``int8``, ``pruned:0.5``.
+        reference: What the graphs were compared with: ``torch``, or for float16 and int8 the ``float32`` graphs.
+        rows: Where the rows came from: ``held out`` of the fit, ``given``, or ``drawn`` from the model.
+        count: Number of rows.
+        tolerance: Largest difference that would have been accepted; None where it was only measured.
+        graphs: Largest relative difference of each graph.
+        quality: What the form costs, on rows that it was not made with: ``rows``, ``mean_score_difference`` and
+            ``max_score_difference`` (nats), ``agreement`` (share of rows on whose detection both agree) at ``alpha``.
+    """
+
+    form: str = "float32"
+    reference: str
+    rows: str
+    count: int
+    tolerance: float | None = None
+    graphs: dict[str, float]
+    quality: dict[str, float] = {}
+
+
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """The list of files with their hashes, and what was bundled.
 
@@ -40,6 +64,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         contract: Hash of the contract.
         data: Hash of the data.
         files: Relative name to hash and size.
+        left_out: Files that a bundle otherwise has and this one was exported without.
+        proof: How the graphs were compared at export; None without graphs, and of bundles from before that was done.
         seal: Hash of all the rest, so that damage to the manifest itself shows.
     """
 
@@ -49,6 +75,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     contract: str
     data: str
     files: dict[str, Entry]
+    left_out: tuple[str, ...] = ()
+    proof: Proof | None = None
     seal: str = ""
 
     @property

@@ -61,7 +61,7 @@ def _ask(
         told: From the sums, and the number of rows as ``rows``, what to tell about the answer.
     """
     out = output_path(out)
-    from vaekit.api import load
+    from vaekit.api.model import load
     from vaekit.queries.streaming import stream
 
     model = load(bundle_path(bundle), backend=backend.value)

@@ -12,12 +12,12 @@ import typer
 from vaekit.cli.output import print_json, say
 from vaekit.errors import ConfigError
 
-__all__ = ["app"]
+__all__ = ["keys"]
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", help="Keys: of callers, and to sign bundles with.")
+keys = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", help="Keys: of callers, and to sign bundles with.")
 
 
-@app.command()
+@keys.command()
 def new(
     id: Annotated[str, typer.Option("--id", metavar="NAME", help="Whose key it is; logs name it. a-z, 0-9 and -.")],
     models: Annotated[
@@ -69,7 +69,7 @@ def new(
     typer.echo("\n" + tomli_w.dumps({"key": [plain]}), nl=False)
 
 
-@app.command()
+@keys.command()
 def check(
     file: Annotated[Path, typer.Argument(metavar="KEYS", help="A file of keys.")],
     key: Annotated[
@@ -116,7 +116,7 @@ def check(
         raise typer.Exit(1)
 
 
-@app.command()
+@keys.command()
 def signing(
     out: Annotated[
         Path, typer.Option("--out", metavar="FILE", help="Where the private key goes; the public: FILE.pub.")

@@ -13,7 +13,7 @@ from vaekit.errors import ConfigError
 
 __all__ = ["serve"]
 
-LISTEN, KEEP, GUARD = "Where it listens", "What it keeps", "Who may come in"
+LISTEN, KEEP, GUARD, TELL = "Where it listens", "What it keeps", "Who may come in", "What it tells"
 
 
 def serve(
@@ -72,13 +72,42 @@ def serve(
         typer.Option(metavar="FILE", help="Callers must show a certificate of these, PEM.", rich_help_panel=GUARD),
     ] = None,
     require_signature: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Serve bundles alone that this key signed.", rich_help_panel=GUARD),
+        list[str] | None,
+        typer.Option(
+            metavar="FILE",
+            help="Serve bundles alone that this public key, or another one given so, signed. Repeat it.",
+            rich_help_panel=GUARD,
+        ),
     ] = None,
     insecure_public: Annotated[
         bool,
         typer.Option("--insecure-public", help="Let everybody in, from other machines too.", rich_help_panel=GUARD),
     ] = False,
+    access_log: Annotated[
+        str | None,
+        typer.Option(help="Requests in the log: all, failures or none. Default: all.", rich_help_panel=TELL),
+    ] = None,
+    log_level: Annotated[
+        str | None,
+        typer.Option(help="Least level of events: debug, info, warning, error. Default: info.", rich_help_panel=TELL),
+    ] = None,
+    log_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Append the log here. Default: standard error.", rich_help_panel=TELL),
+    ] = None,
+    log_samples: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="Share of rows described in the log, without values. Default: 0.",
+            rich_help_panel=TELL,
+        ),
+    ] = None,
+    trace_endpoint: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="OTLP receiver for traces. Default: as OTEL_* say.", rich_help_panel=TELL),
+    ] = None,
     setting: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Any other setting, for example max_rows=1000. Repeat it."),
@@ -113,6 +142,11 @@ def serve(
         "tls_client_ca": tls_client_ca,
         "require_signature": require_signature,
         "insecure_public": insecure_public or None,
+        "access_log": access_log,
+        "log_level": log_level,
+        "log_file": log_file,
+        "log_samples": log_samples,
+        "trace_endpoint": trace_endpoint,
     }
     given = {name: str(value) if isinstance(value, Path) else value for name, value in flags.items()}
     wanted: dict[str, Any] = merged({name: value for name, value in given.items() if value is not None}, setting)

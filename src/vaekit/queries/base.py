@@ -10,6 +10,7 @@ import numpy as np
 
 from vaekit.arrays import Array, Blocks, BlockSpec, generator, take
 from vaekit.errors import BundleError, ConfigError, QueryError
+from vaekit.queries.conformal import shared_draw
 from vaekit.runtime.watching import Weighed
 
 if TYPE_CHECKING:
@@ -111,17 +112,18 @@ def weigh(engine: Engine, blocks: Blocks, samples: int, seed: int, *, shared: bo
     """
     for rows in engine.chunks(count(blocks), samples):
         inputs = engine.inputs(take(blocks, rows))
+        size = rows.stop - rows.start
         own = seed if shared else int(generator(seed, "weigh", rows.start).integers(2**62))
-        noise = engine.noise(own, samples, rows.stop - rows.start, shared=shared)
+        noise = shared_draw(engine, samples, seed, size) if shared else engine.noise(own, samples, size)
         parts = [
             engine.backend.run("score", inputs | {name: value[some] for name, value in noise.items()})
             for some in engine.pieces(samples)
         ]
-        found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        found = parts[0] if len(parts) == 1 else {n: np.concatenate([part[n] for part in parts]) for n in parts[0]}
         log_px = {name.removeprefix("log_px."): v for name, v in found.items() if name.startswith("log_px.")}
         log_weight = found["log_ratio"].astype(np.float64)
         for value in log_px.values():
-            log_weight = log_weight + value.sum(-1, dtype=np.float64)
+            log_weight += np.einsum("kbf->kb", value, dtype=np.float64)
         part = Weighed(rows, log_weight, found["log_ratio"], log_px, seed if shared else None)
         if engine.watcher is not None:
             engine.watcher.weighed(blocks, part)

@@ -9,6 +9,7 @@ from vaekit.arrays import Array, Blocks
 from vaekit.queries.base import observed_shares, register
 from vaekit.queries.conformal import SAMPLES, SEED, check_alpha, p_values
 from vaekit.queries.score import bounds
+from vaekit.queries.tables import column
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -44,16 +45,17 @@ def detect(engine: Engine, table: Any, *, alpha: float = 0.01, attribution: bool
         Bates et al., Testing for outliers with conformal p-values, 2023, section 2.
     """
     import pyarrow as pa
+    import pyarrow.compute as pc
 
     check_alpha(engine, "anomaly", alpha)
     blocks = engine.encode(engine.contract.table(table))
     bound, shares = bounds(engine, blocks, samples=SAMPLES, seed=SEED, attribution=attribution)
     resolved = engine.contract.resolution(blocks)
     anomaly = bound - sum(resolved.values())
-    p_value = p_values(engine, "anomaly", anomaly)
-    columns = {"anomaly_score": anomaly, "p_value": p_value, "anomaly": p_value <= alpha}
+    p_value = column(p_values(engine, "anomaly", anomaly))
+    columns = {"anomaly_score": column(anomaly), "p_value": p_value, "anomaly": pc.less_equal(p_value, alpha)}
     if attribution:
-        columns |= {f"excess.{name}": nats for name, nats in excess(engine, blocks, shares, resolved).items()}
+        columns |= {f"excess.{name}": column(nats) for name, nats in excess(engine, blocks, shares, resolved).items()}
     return pa.table(columns)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from vaekit.arrays import Array, Block, Blocks, take
 from vaekit.errors import ConfigError
 from vaekit.queries.base import count, observed_shares, positive, register
-from vaekit.queries.decoding import draw_values
+from vaekit.queries.decoding import draw_values, of_rows
 from vaekit.queries.filling import Filling
 from vaekit.queries.posterior import resampled
 
@@ -108,7 +108,7 @@ def predict(
         part = take(blocks, rows)
         at = places[rows]
         params = resampled(engine, part, filling.blocks, samples=samples, draws=draws, seed=seed, rows=at)
-        filling.add(draw_values(engine, params, seed, "impute", rows=at))
+        filling.add(draw_values(engine, params, of_rows(seed, at, "impute")))
 
 
 def _incomplete(engine: Engine, blocks: dict[str, Block]) -> Array:

@@ -103,7 +103,7 @@ def _centres(engine: Engine, blocks: Blocks) -> dict[str, Array]:
 
 
 def _prior_centre(engine: Engine, blocks: Blocks) -> dict[str, Array]:
-    noise = {name: np.zeros_like(value) for name, value in engine.noise(0, 1, count(blocks)).items()}
+    noise = engine.still(count(blocks))
     found = engine.backend.run("prior", engine.inputs(blocks) | noise)
     return {name.removeprefix("z."): value[0] for name, value in found.items()}
 

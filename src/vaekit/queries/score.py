@@ -10,6 +10,7 @@ from vaekit.arrays import Array, Blocks
 from vaekit.errors import QueryError
 from vaekit.queries.base import count, model_specs, positive, register, weigh
 from vaekit.queries.conformal import SAMPLES, SEED, comparable, p_values
+from vaekit.queries.tables import column
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -54,12 +55,12 @@ def score(
     blocks = engine.encode(engine.contract.table(table))
     bound, shares = bounds(engine, blocks, samples=samples, seed=seed, attribution=attribution)
     p_value = p_values(engine, "score", bound) if comparable(samples, seed) else np.full(len(bound), np.nan)
-    columns = {"score": bound, "p_value": pa.array(p_value, from_pandas=True)}
+    columns = {"score": column(bound), "p_value": column(p_value)}
     if attribution:
         if "latent" in shares:
             raise QueryError("a field named 'latent' would hide score.latent, the remainder; rename it to attribute")
-        columns |= {f"score.{name}": share for name, share in shares.items()}
-        columns["score.latent"] = bound - sum(shares.values(), np.zeros_like(bound))
+        columns |= {f"score.{name}": column(share) for name, share in shares.items()}
+        columns["score.latent"] = column(bound - sum(shares.values(), np.zeros_like(bound)))
     return pa.table(columns)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vaekit.errors import ContractError, QueryError
@@ -12,10 +12,9 @@ from vaekit.queries.base import QUERIES, query
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from vaekit.fields.batches import Source
     from vaekit.runtime.engine import Engine
 
-__all__ = ["Piece", "stream"]
+__all__ = ["Piece", "answer_schema", "stream"]
 
 
 class Piece(NamedTuple):
@@ -61,7 +60,7 @@ def stream(
         streamable = ", ".join(sorted(known for known, takes in able.items() if "table" in takes))
         raise QueryError(f"query {name!r} does not answer row by row; those that do: {streamable}")
     source = engine.contract.source(data)
-    at, schema = first, _schema(engine, name, source, options)
+    at, schema = first, answer_schema(engine, name, source.schema, options)
     for batch in source.batches(rows):
         place = {"positions": range(at, at + batch.num_rows)} if "positions" in able[name] else {}
         try:
@@ -75,9 +74,21 @@ def stream(
         yield Piece(first, nothing, query(engine, name, nothing, **options))
 
 
-def _schema(engine: Engine, name: str, source: Source, options: dict[str, Any]) -> pa.Schema:
-    """The schema of every answer: that of a row with nothing in it, which asks for all there can be."""
+def answer_schema(engine: Engine, name: str, rows: pa.Schema, options: Mapping[str, Any]) -> pa.Schema:
+    """The schema that answers to rows of a schema have, whatever is missing in them.
+
+    It is that of the answer to a row with nothing in it, which asks for all there can be.
+
+    Args:
+        engine: The model.
+        name: Name of a query that takes a table.
+        rows: Schema of the table.
+        options: Options of the query.
+
+    Raises:
+        ContractError: If the columns do not fit the contract.
+    """
     import pyarrow as pa
 
-    row = pa.table([pa.nulls(1, field.type) for field in source.schema], schema=source.schema)
+    row = pa.table([pa.nulls(1, field.type) for field in rows], schema=rows)
     return query(engine, name, row, **options).schema

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Engine"]
 
-_CELLS = 2**22  # most float32 values of the widest activation held at once, 16 MiB
+_CELLS = 2**19  # most float32 values of the widest activation held at once: 2 MiB stay in the caches
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,9 @@ class Engine:
     watcher: Watcher | None = None
 
     @classmethod
-    def of(cls, bundle: Bundle, backend: str | Backend = "auto") -> Engine:
-        """The engine of a bundle on a named backend, or on one that is at hand."""
-        made = make_backend(bundle, backend) if isinstance(backend, str) else backend
+    def of(cls, bundle: Bundle, backend: str | Backend = "auto", threads: int | None = None) -> Engine:
+        """The engine of a bundle on a named backend, with so many threads, or on one that is at hand."""
+        made = make_backend(bundle, backend, threads) if isinstance(backend, str) else backend
         return cls(bundle.contract, bundle.architecture, made, bundle.calibration)
 
     def encode(self, table: pa.Table, partial: bool = False) -> dict[str, Block]:
@@ -67,6 +67,13 @@ class Engine:
         drawn = draw(self.architecture.noise, seed, samples, 1 if shared else rows)
         return {f"noise.{n}": np.broadcast_to(v, (samples, rows, *v.shape[2:])) for n, v in drawn.items()}
 
+    def still(self, rows: int, value: float = 0.0) -> dict[str, Array]:
+        """In place of noise one value for all rows, K = 1; with zero the walk goes through the centre."""
+        return {
+            f"noise.{name}": np.full((1, rows, *noise.shape), value, np.float32)
+            for name, noise in self.architecture.noise.items()
+        }
+
     def row_noise(self, seed: int, samples: int, rows: Array) -> dict[str, Array]:
         """Noise for K samples of each row, which belongs to the number of the row."""
         found = {}
@@ -76,8 +83,13 @@ class Engine:
         return found
 
     def chunks(self, rows: int, samples: int) -> Iterator[slice]:
-        """Slices of rows that keep the widest activation of K samples bounded."""
-        return _slices(rows, _CELLS // (samples * self._widest()))
+        """Slices of rows that keep the widest activation of K samples bounded.
+
+        They are powers of two long, so rows that are cut at multiples of a large one go through the graphs in the same
+        slices as all rows together.
+        """
+        most = max(1, _CELLS // (samples * self._widest()))
+        return _slices(rows, 1 << (most.bit_length() - 1))
 
     def pieces(self, samples: int) -> Iterator[slice]:
         """Slices of K samples that keep the widest activation bounded where one row is already too much."""

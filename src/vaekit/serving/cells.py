@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import array
+import struct
 from collections.abc import Sequence
 from itertools import chain
+from types import GenericAlias
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -62,6 +63,7 @@ class Cells:
         self.item = self.type.value_type if self.list else value_type(self.type)
         self.json = _json(self.item)
         self.length = int(getattr(field, "length", 0)) if self.list else 0
+        self._doubles = struct.Struct(f"{self.length}d")
         self._text_number = isinstance(field, Numeric) and field.text is not None
 
     @property
@@ -69,8 +71,8 @@ class Cells:
         """The type of a value, as msgspec decodes it."""
         if self._text_number:
             return str | float | None
-        item = _TYPES[self.json]
-        return list[item | None] | None if self.list else item | None
+        item: Any = (int | float if self.json == "number" else _TYPES[self.json]) | None
+        return GenericAlias(list, (item,)) | None if self.list else item
 
     def checked(self, value: Any) -> Any:
         """A value of any JSON type in the form that `array` takes.
@@ -89,7 +91,7 @@ class Cells:
     def _scalar(self, value: Any) -> Any:
         kind = type(value)
         if self.json == "number" and kind in (int, float):
-            return float(value)
+            return value
         if self.json == "integer" and kind is float and value.is_integer():
             return int(value)
         if (self._text_number and kind in (int, float)) or kind is _TYPES[self.json]:
@@ -147,40 +149,33 @@ class Cells:
         there = [one for one in values if one is not None]
         for row, one in enumerate(values):
             if one is not None and len(one) != self.length:
-                got = f"{len(one)}"
-                expected = f"{self.length} elements"
+                expected, got = f"{self.length} elements", f"{len(one)}"
                 raise ContractError("list has the wrong length", field=self.name, row=row, expected=expected, got=got)
         flat = self._elements(there)
-        mask = np.array([one is None for one in values]) if len(there) < len(values) else None
+        gone = np.array([one is None for one in values], bool)
+        mask = pa.array(gone) if gone.any() else None
         if pa.types.is_fixed_size_list(self.type):
-            if mask is not None:
-                flat = flat.take(pa.array(np.where(np.repeat(mask, self.length), None, _places(mask, self.length))))
-            return pa.FixedSizeListArray.from_arrays(
-                flat, type=self.type, mask=None if mask is None else pa.array(mask)
-            )
-        size = pa.int64() if pa.types.is_large_list(self.type) else pa.int32()
-        offsets = np.zeros(len(values) + 1, np.int64)
-        offsets[1:] = np.cumsum(np.full(len(values), self.length) if mask is None else self.length * ~mask)
-        family = pa.LargeListArray if pa.types.is_large_list(self.type) else pa.ListArray
-        absent = None if mask is None else pa.array(mask)
-        return family.from_arrays(pa.array(offsets, size), flat, type=self.type, mask=absent)
+            if mask is not None:  # a list that is missing has elements all the same
+                places = np.cumsum(np.repeat(~gone, self.length)) - 1
+                flat = flat.take(pa.array(places, mask=np.repeat(gone, self.length)))
+            return pa.FixedSizeListArray.from_arrays(flat, type=self.type, mask=mask)
+        offsets = np.concatenate([[0], np.cumsum(self.length * ~gone)])
+        large = pa.types.is_large_list(self.type)
+        family, size = (pa.LargeListArray, pa.int64()) if large else (pa.ListArray, pa.int32())
+        return family.from_arrays(pa.array(offsets, size), flat, type=self.type, mask=mask)
 
     def _elements(self, rows: Sequence[Sequence[Any]]) -> pa.Array:
         """All elements one after the other."""
-        if self.json == "number":
-            try:
-                numbers = array.array("d", chain.from_iterable(rows))
-            except TypeError:  # an element is null
-                return pa.array(list(chain.from_iterable(rows)), pa.float64()).cast(self.item, safe=False)
-            flat = pa.Array.from_buffers(pa.float64(), len(numbers), [None, pa.py_buffer(numbers)])
-            return flat if self.item == pa.float64() else flat.cast(self.item, safe=False)
-        return pa.array(list(chain.from_iterable(rows)), self.item)
-
-
-def _places(mask: np.ndarray[Any, Any], length: int) -> np.ndarray[Any, Any]:
-    """For each element of all rows, where it is among the elements of the rows that are there."""
-    found: np.ndarray[Any, Any] = np.cumsum(np.repeat(~mask, length)) - 1
-    return found
+        if self.json != "number":
+            return pa.array(list(chain.from_iterable(rows)), self.item)
+        try:
+            packed = b"".join([self._doubles.pack(*row) for row in rows])
+        except struct.error:  # an element is null
+            packed = np.array(rows, np.float64).tobytes()
+            flat = pa.Array.from_buffers(pa.float64(), len(packed) // 8, [None, pa.py_buffer(packed)])
+            return pc.if_else(pc.is_nan(flat), None, flat).cast(self.item, safe=False)
+        flat = pa.Array.from_buffers(pa.float64(), len(packed) // 8, [None, pa.py_buffer(packed)])
+        return flat if self.item == pa.float64() else flat.cast(self.item, safe=False)
 
 
 def plain_values(column: pa.ChunkedArray | pa.Array) -> list[Any]:
@@ -194,13 +189,10 @@ def plain_values(column: pa.ChunkedArray | pa.Array) -> list[Any]:
     kind = array.type
     if pa.types.is_dictionary(kind):
         return plain_values(array.dictionary_decode())
-    if pa.types.is_fixed_size_list(kind) and not array.null_count:
-        flat = array.flatten()
-        if is_number(flat.type) and not flat.null_count:
-            nested: list[Any] = flat.to_numpy().reshape(len(array), kind.list_size).tolist()
-            return nested
-    if is_number(kind) and not array.null_count:
-        plain: list[Any] = array.to_numpy().tolist()
+    if is_list(kind):
+        return _plain_lists(array)
+    if pa.types.is_floating(kind) or (pa.types.is_integer(kind) and not array.null_count):
+        plain: list[Any] = array.to_numpy(zero_copy_only=False).tolist()  # NaN is null in JSON
         return plain
     if pa.types.is_timestamp(kind):
         return list(pc.strftime(array, format=_ISO if kind.tz is None else f"{_ISO}%Ez").to_pylist())
@@ -212,3 +204,13 @@ def plain_values(column: pa.ChunkedArray | pa.Array) -> list[Any]:
     elif is_datetime(kind):
         array = array.cast(pa.date32()).cast(pa.string())
     return list(array.to_pylist())
+
+
+def _plain_lists(array: pa.Array) -> list[Any]:
+    """Lists of plain values."""
+    values = plain_values(array.flatten())
+    ends = np.cumsum(pc.list_value_length(array).fill_null(0).to_numpy()).tolist()
+    found = [values[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+    if not array.null_count:
+        return found
+    return [one if there else None for one, there in zip(found, array.is_valid().to_pylist(), strict=True)]

@@ -17,6 +17,7 @@ from vaekit.queries import QUERIES, query
 from vaekit.runtime import Engine
 from vaekit.serving.cells import Cells, column_facts
 from vaekit.serving.facts import ColumnFacts, Facts, FieldFacts, QueryFacts
+from vaekit.serving.formats.json import RowDecoder
 from vaekit.serving.messages import Limits, Packed
 from vaekit.serving.options import described, first_line
 from vaekit.serving.refusals import Refusal
@@ -24,7 +25,11 @@ from vaekit.serving.refusals import Refusal
 __all__ = ["Hosted"]
 
 _LEVELS = 100  # a category with more levels is not listed
-_EASY = {"detect": {"alpha": 0.5}, "interpolate": {"steps": 2}, "traverse": {"steps": 1}}  # what any bundle can answer
+_EASY: dict[str, dict[str, Any]] = {  # options with which any bundle can answer
+    "detect": {"alpha": 0.5},
+    "interpolate": {"steps": 2},
+    "traverse": {"steps": 1},
+}
 
 
 class Hosted:
@@ -33,22 +38,31 @@ class Hosted:
     Args:
         packed: Which bundle it is.
         files: The verified content of its files.
-        backend: ``auto``, ``onnx`` or ``torch``.
-        queries: Queries to serve; all that the bundle can answer if empty.
         limits: What a request may ask for.
+        backend: ``auto``, ``onnx`` or ``torch``.
+        threads: Threads of the runtime; as many as there are cores if not given.
+        queries: Queries to serve; all that the bundle can answer if empty.
 
     Raises:
         BundleError: If the bundle cannot be read, or answers none of the queries.
     """
 
     def __init__(
-        self, packed: Packed, files: Mapping[str, bytes], backend: str, queries: Collection[str], limits: Limits
+        self,
+        packed: Packed,
+        files: Mapping[str, bytes],
+        limits: Limits,
+        *,
+        backend: str = "auto",
+        threads: int | None = None,
+        queries: Collection[str] = (),
     ) -> None:
         bundle = Bundle.read(files)
         self.name, self.limits = packed.name, limits
-        self.engine = Engine.of(bundle, backend)
+        self.engine = Engine.of(bundle, backend, threads)
         used = [field for role in ("model", "condition") for field in self.engine.contract.fields if field.role == role]
         self.cells = {field.name: Cells(field) for field in used}
+        self.rows = RowDecoder(self.cells)
         self.warmed: dict[str, float] = {}
         found = {name: self._facts(name) for name in QUERIES if not queries or name in queries}
         answered = {name: facts for name, facts in found.items() if facts is not None}
@@ -108,7 +122,7 @@ class Hosted:
 
     def _asked(self, name: str, row: pa.Table) -> pa.Table:
         """An answer to the smallest question that can be asked."""
-        options: dict[str, Any] = _EASY.get(name, {})
+        options = _EASY.get(name, {})
         condition = self.engine.contract.names("condition")
         if name == "sample":
             return query(self.engine, name, 1, given=dict.fromkeys(condition), **options)

@@ -99,8 +99,8 @@ class RequestLine(_Line, frozen=True, omit_defaults=True):
     rows: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
-    queue_ms: float = 0.0
-    infer_ms: float = 0.0
+    queue_ms: float | None = None
+    infer_ms: float | None = None
     total_ms: float = 0.0
     caller: str = ""
     batch: int | None = None

@@ -37,21 +37,22 @@ class Noticing:
         self._masks[name] = masks = Masks(engine, self._share)
         return replace(engine, watcher=Watchers(signals, masks))
 
-    def asked(self, model: str, query: str, members: Sequence[tuple[Ask, int]]) -> None:
+    def asked(self, model: str, query: str, members: Sequence[tuple[Ask, int, int]]) -> None:
         """Tell that a model was asked about rows of some requests, or was in vain asked about those of none.
 
         Args:
             model: The model.
             query: The query.
-            members: The requests whose rows were asked about together, with the number of rows of each, in order.
+            members: The requests whose rows were asked about together, in order: for each the first of its rows that
+                was asked about, and how many were.
         """
         if not self._share:
             return
         for masked in self._masks[model].collect():
             start = 0
-            for ask, rows in members:
+            for ask, first, rows in members:
                 if masked.row < start + rows or len(members) == 1:
-                    own = msgspec.structs.replace(masked, row=masked.row - start)
+                    own = msgspec.structs.replace(masked, row=masked.row - start + first)
                     self._samples.append(Sample(id=ask.id, model=model, query=query, masked=own))
                     break
                 start += rows

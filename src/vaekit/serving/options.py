@@ -6,6 +6,7 @@ import inspect
 import math
 import re
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -14,7 +15,7 @@ from vaekit.queries import Query
 from vaekit.serving.facts import OptionFacts
 from vaekit.serving.refusals import Refusal
 
-__all__ = ["checked", "described", "first_line"]
+__all__ = ["checked", "described", "first_line", "takes"]
 
 _TYPES: dict[str, Any] = {"integer": int, "number": float, "boolean": bool, "string": str, "object": dict[str, Any]}
 _WORDS = {"int": "integer", "float": "number", "bool": "boolean", "str": "string", "Mapping[str, Any]": "object"}
@@ -32,7 +33,8 @@ def described(query: Query) -> tuple[tuple[OptionFacts, ...], tuple[OptionFacts,
         What it takes by position, and what by name.
     """
     docs = {match["name"]: " ".join(match["doc"].split()) for match in _ITEM.finditer(query.__doc__ or "")}
-    arguments, options = [], []
+    arguments: list[OptionFacts] = []
+    options: list[OptionFacts] = []
     for name, parameter in list(inspect.signature(query).parameters.items())[1:]:
         if name in _HIDDEN:
             continue
@@ -42,6 +44,12 @@ def described(query: Query) -> tuple[tuple[OptionFacts, ...], tuple[OptionFacts,
         one = OptionFacts(name=name, type=kind, null=null, required=required, default=default, doc=docs.get(name, ""))
         (options if parameter.kind is inspect.Parameter.KEYWORD_ONLY and kind != "rows" else arguments).append(one)
     return tuple(arguments), tuple(options)
+
+
+@cache
+def takes(query: Query, name: str) -> bool:
+    """Whether a query has a parameter of a name."""
+    return name in inspect.signature(query).parameters
 
 
 def first_line(query: Query) -> str:

@@ -1,4 +1,4 @@
-"""Why a worker does not answer a request: exceptions that carry a `Fault`, and the faults of vaekit's own exceptions."""
+"""Why a worker does not answer a request: an exception that carries a `Fault`, and the faults of other exceptions."""
 
 from __future__ import annotations
 

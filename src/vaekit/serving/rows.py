@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from itertools import chain
 from typing import Any, Self
 
@@ -18,7 +18,12 @@ class Rows(ABC):
     """Rows of one request; those with equal keys can be merged."""
 
     count: int
-    key: Hashable
+    columns: Collection[str]
+
+    @property
+    @abstractmethod
+    def key(self) -> Hashable:
+        """What rows must have in common to be merged."""
 
     @classmethod
     @abstractmethod
@@ -38,7 +43,13 @@ class TableRows(Rows):
     """
 
     def __init__(self, table: pa.Table) -> None:
-        self.table, self.count, self.key = table, table.num_rows, table.schema
+        self.table, self.count, self.columns = table, table.num_rows, table.column_names
+
+    @property
+    def key(self) -> Hashable:
+        """Names and types of the columns."""
+        names_and_types: Hashable = self.table.schema
+        return names_and_types
 
     @classmethod
     def merged(cls, parts: Sequence[Self]) -> pa.Table:
@@ -51,26 +62,24 @@ class CellRows(Rows):
 
     Args:
         cells: How each field is read, by name.
-        columns: Values of each column that came, in the form that its `Cells.array` takes.
+        values: Values of each column that came, in the form that its `Cells.array` takes.
         count: Number of rows.
     """
 
-    def __init__(self, cells: Mapping[str, Cells], columns: Mapping[str, Sequence[Any]], count: int) -> None:
-        self.cells, self.columns, self.count = cells, columns, count
-        self.key = tuple(columns)
+    def __init__(self, cells: Mapping[str, Cells], values: Mapping[str, Sequence[Any]], count: int) -> None:
+        self.cells, self.values, self.count, self.columns = cells, values, count, values.keys()
+
+    @property
+    def key(self) -> Hashable:
+        """Names of the columns; each has the type of its field."""
+        return tuple(self.values)
 
     @classmethod
     def merged(cls, parts: Sequence[Self]) -> pa.Table:
         """The values of each column, one request after the other, in the type of its field."""
         first = parts[0]
         arrays = [
-            first.cells[name].array(
-                first.columns[name]
-                if len(parts) == 1
-                else list(chain.from_iterable(part.columns[name] for part in parts))
-            )
-            for name in first.key
+            cells.array(list(chain.from_iterable(part.values[name] for part in parts)))
+            for name, cells in ((name, first.cells[name]) for name in first.values)
         ]
-        if not arrays:
-            return pa.table({"": pa.nulls(sum(part.count for part in parts))})
-        return pa.Table.from_arrays(arrays, names=list(first.key))
+        return pa.Table.from_arrays(arrays, names=list(first.values))

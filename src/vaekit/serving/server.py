@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import resource
 import signal
 import sys
@@ -19,17 +20,20 @@ from vaekit.errors import ConfigError
 from vaekit.serving.access import Gate
 from vaekit.serving.addresses import check_listening, only_loopback
 from vaekit.serving.batcher import Batcher
+from vaekit.serving.bridge import bridged
 from vaekit.serving.feedback.ledger import Ledger
 from vaekit.serving.front import Front
 from vaekit.serving.guard import Guard
 from vaekit.serving.http.app import Application
 from vaekit.serving.http.host import HttpHost
 from vaekit.serving.http.routes import Routes
-from vaekit.serving.http.system import Metrics, System
+from vaekit.serving.http.system import System
 from vaekit.serving.http.v1 import V1
 from vaekit.serving.http.v2 import V2
-from vaekit.serving.request import Around
+from vaekit.serving.logs import Log
+from vaekit.serving.observing import Observing
 from vaekit.serving.settings import Settings
+from vaekit.serving.traces import Traces
 
 __all__ = ["Host", "Server", "serve"]
 
@@ -54,41 +58,42 @@ class Server:
 
     Args:
         settings: Its settings.
-        arounds: What is around every request; the first one is the outermost.
         hosts: Makers of more hosts, beside HTTP and gRPC, from the front.
-        metrics: Renders metrics, if there are any.
-        say: Tells people what happens.
+        say: Tells people what happens; on standard error if that is a terminal. Programs read the log.
     """
 
     def __init__(
         self,
         settings: Settings,
         *,
-        arounds: Iterable[Around] = (),
         hosts: Iterable[Callable[[Front], Host]] = (),
-        metrics: Metrics | None = None,
-        say: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
+        say: Callable[[str], None] | None = None,
     ) -> None:
-        self.settings, self.say = settings, say
+        self.settings, self.say = settings, say or _said
         self._warning = check_listening(
             settings.host,
             guarded=settings.access.guarded or settings.tls_client_ca is not None,
             tls=settings.tls is not None,
             forced=settings.insecure_public,
         )
+        log = Log(settings.log_file, level=settings.log_level, access=settings.access_log)
+        self.observing = Observing(log, Traces.asked(settings.trace_endpoint))
         self.batcher = Batcher(settings)
+        self.observing.attach(self.batcher)
         state = None if settings.state is None else Path(settings.state)
         self.ledger = Ledger(state, settings.feedback_days, settings.feedback_answers)
         self.front = Front(
             self.batcher,
             self.ledger,
-            (*arounds, Guard(Gate(settings.access), local=only_loopback(settings.host))),
+            (self.observing.around, Guard(Gate(settings.access), local=only_loopback(settings.host))),
             _evaluations(settings),
             timeout=settings.timeout,
             longest=settings.longest_timeout,
         )
         routes = [route for part in (V1, V2) for route in part(self.front).routes]
-        app = Application(Routes([*routes, *System(self.front, metrics).routes]), self.front.handle, settings.max_body)
+        app = Application(
+            Routes([*routes, *System(self.front, self.observing.scrape).routes]), self.front.handle, settings.max_body
+        )
         self.hosts: list[Host] = [HttpHost(app, settings), *(make(self.front) for make in hosts)]
         if settings.grpc_port is not None:
             self.hosts.append(_grpc_host(self.front, settings))
@@ -106,6 +111,13 @@ class Server:
             ConfigError: If it cannot listen.
             BundleError: If a bundle is damaged, or cannot answer what is to be served.
         """
+        try:
+            with bridged(self.log):
+                return await self._run()
+        finally:
+            self.observing.close()
+
+    async def _run(self) -> int:
         loop = asyncio.get_running_loop()
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
@@ -116,13 +128,18 @@ class Server:
         try:
             if await self._first(starting, self._asked):
                 starting.result()
-                self._welcome(addresses[0])
+                self._welcome(addresses)
                 await self._asked.wait()
             return await self._end()
         finally:
             starting.cancel()
             await self.batcher.stop()
             self.ledger.close()
+
+    @property
+    def log(self) -> Log:
+        """Its log."""
+        return self.observing.log
 
     def stop(self) -> None:
         """Stop: the first time after what was taken is answered, the second time at once."""
@@ -137,13 +154,16 @@ class Server:
         self.front.draining = True
         for host in self.hosts:
             host.drain()
+        self.log.event("draining", delay=settings.drain_delay)
         self.say(f"stopping: not ready from now on, no new requests in {settings.drain_delay:g} s")
         await self._first(asyncio.create_task(asyncio.sleep(settings.drain_delay)), self._urged)
         closing = asyncio.gather(*(host.close(settings.drain_timeout) for host in self.hosts))
         if not await self._first(closing, self._urged):
+            self.log.event("stopped", "warning", at_once=True)
             self.say("stopped at once")
             return 1
         cut = sum(closing.result())
+        self.log.event("stopped", "warning" if cut else "info", cut=cut)
         self.say(f"stopped; {cut} requests were cut off after {settings.drain_timeout:g} s" if cut else "stopped")
         return 1 if cut else 0
 
@@ -154,17 +174,28 @@ class Server:
         waiting.cancel()
         return work.done()
 
-    def _welcome(self, address: str) -> None:
+    def _welcome(self, addresses: list[str]) -> None:
         """Say what can be asked, and what to try next."""
         for facts in self.batcher.models.values():
+            self.log.event(
+                "model",
+                name=facts.name,
+                version=facts.version,
+                contract=facts.contract,
+                data=facts.data,
+                backend=facts.backend,
+                queries=list(facts.queries),
+            )
             self.say(f"{facts.name}: version {facts.version}, answers {', '.join(facts.queries)}")
         if self.settings.state is None:
             self.say("feedback is kept in memory and lost with this process; keep it with --state DIR")
         if self._warning:
+            self.log.event("insecure", "warning", reason=self._warning)
             self.say(f"warning: {self._warning}")
+        self.log.event("ready", addresses=addresses)
         first = next(iter(self.batcher.models))
         self.say("ready; Ctrl-C stops it")
-        self.say(f"next: curl {address}/v1/models/{first} tells what it takes and answers; {address}/openapi.json how")
+        self.say(f"next: curl {addresses[0]}/v1/models/{first} tells what it takes; {addresses[0]}/openapi.json how")
 
 
 def serve(settings: Settings, **parts: Any) -> int:
@@ -184,6 +215,12 @@ def serve(settings: Settings, **parts: Any) -> int:
     _allow_connections(settings.max_connections)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_served(settings, parts))
+
+
+def _said(line: str) -> None:
+    """Tell people: where standard error is no terminal, programs read the log in its place."""
+    if sys.stderr.isatty():
+        print(line, file=sys.stderr, flush=True)
 
 
 async def _served(settings: Settings, parts: Mapping[str, Any]) -> int:
@@ -208,7 +245,10 @@ def _allow_connections(most: int) -> None:
 
 
 def _grpc_host(front: Front, settings: Settings) -> Host:
-    from vaekit.serving.rpc.host import GrpcHost  # gRPC costs 16 MB and a tenth of a second: only where it is used
+    # gRPC would hook into every fork, which workers need none of, and write lines of its own to stderr.
+    for name, value in (("GRPC_ENABLE_FORK_SUPPORT", "0"), ("GRPC_VERBOSITY", "ERROR")):
+        os.environ.setdefault(name, value)
+    from vaekit.serving.rpc.host import GrpcHost  # costs 16 MB and a tenth of a second: only where it is used
     from vaekit.serving.rpc.service import Service
 
     return GrpcHost(Service(front), settings)

@@ -15,7 +15,9 @@ import time
 import msgspec
 
 from vaekit.errors import VaekitError
+from vaekit.serving.bridge import bridged
 from vaekit.serving.frames import WorkerLine
+from vaekit.serving.logs import Log
 from vaekit.serving.messages import Beat, Done, Hello, Refused
 
 __all__ = ["main"]
@@ -35,7 +37,8 @@ def main(descriptor: int) -> None:
     line = WorkerLine(socket.socket(fileno=descriptor))
     threading.Thread(target=_beat, args=(line,), daemon=True).start()
     try:
-        _serve(line)
+        with Log() as log, bridged(log):
+            _serve(line)
     except (EOFError, OSError):
         return
 
@@ -51,7 +54,9 @@ def _serve(line: WorkerLine) -> None:
         for packed in load.models:
             files = dict(zip(packed.files, map(bytes, contents[start:]), strict=False))
             start += len(packed.files)
-            models[packed.name] = Hosted(packed, files, load.backend, load.queries, load.limits)
+            models[packed.name] = Hosted(
+                packed, files, load.limits, backend=load.backend, threads=load.threads, queries=load.queries
+            )
     except VaekitError as error:
         line.send(Refused(message=str(error)))
         return

@@ -4,7 +4,24 @@ To add one, write a module here that decorates a reader with `reader("media/type
 `writer("media/type")`, and import it below.
 """
 
-from vaekit.serving.formats import arrow, json, v2
-from vaekit.serving.formats.base import READERS, WRITERS, Answer, Parsed, Reader, Writer, reader, writer
+from vaekit.serving.formats import arrow, csv, form, json, parquet, v2, v2_grpc
+from vaekit.serving.formats.base import READERS, WRITERS, Answer, Parsed, Reader, Whole, Writer, reader, writer
 
-__all__ = ["READERS", "WRITERS", "Answer", "Parsed", "Reader", "Writer", "arrow", "json", "reader", "v2", "writer"]
+__all__ = [
+    "READERS",
+    "WRITERS",
+    "Answer",
+    "Parsed",
+    "Reader",
+    "Whole",
+    "Writer",
+    "arrow",
+    "csv",
+    "form",
+    "json",
+    "parquet",
+    "reader",
+    "v2",
+    "v2_grpc",
+    "writer",
+]

@@ -33,6 +33,7 @@ class Parsed:
         arguments: What a query takes in place of rows, as its body said it.
         options: Options that the body said, not checked yet.
         extra: What the writer needs to know beside the answer, such as which outputs were asked for.
+        taken: Options from outside the body that were for the reader, and not for the query.
     """
 
     query: str
@@ -40,6 +41,7 @@ class Parsed:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
+    taken: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ from vaekit.serving.rows import TableRows
 if TYPE_CHECKING:
     from vaekit.serving.hosted import Hosted
 
-__all__ = ["DTYPES", "Tensor", "bytes_of", "numbers", "rows_of", "tensor", "tensor_of", "texts_of"]
+__all__ = ["DTYPES", "Tensor", "bytes_of", "numbers", "outputs_of", "rows_of", "tensor", "tensor_of", "texts_of"]
 
 DTYPES = {"BOOL": np.dtype("?"), "FP16": np.dtype("<f2"), "FP32": np.dtype("<f4"), "FP64": np.dtype("<f8")}
 DTYPES |= {f"INT{8 * size}": np.dtype(f"<i{size}") for size in (1, 2, 4, 8)}
@@ -234,6 +234,22 @@ def tensor_of(name: str, column: pa.ChunkedArray) -> Tensor:
     if kind == "BYTES":
         return Tensor(name, kind, shape, plain)
     return Tensor(name, kind, shape, np.array(plain, DTYPES[kind]))
+
+
+def outputs_of(table: pa.Table, names: Iterable[str] | None) -> Iterator[Tensor]:
+    """The columns of an answer that were asked for, as tensors.
+
+    Args:
+        table: The answer.
+        names: Names of columns; None: all.
+
+    Raises:
+        Refusal: If there is no such column.
+    """
+    for name in table.column_names if names is None else names:
+        if name not in table.column_names:
+            raise Refusal(400, "bad_tensor", f"there is no output {name!r}; there are: {', '.join(table.column_names)}")
+        yield tensor_of(name, table.column(name))
 
 
 def _lists(array: pa.Array, width: int) -> list[pa.Array]:

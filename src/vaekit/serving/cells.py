@@ -191,7 +191,7 @@ def plain_values(column: pa.ChunkedArray | pa.Array) -> list[Any]:
 
     Example:
         >>> plain_values(pa.array([1.5, None])), plain_values(pa.array([0], pa.timestamp("s")))
-        ([1.5, None], ['1970-01-01T00:00:00'])
+        ([1.5, nan], ['1970-01-01T00:00:00'])
         >>> plain_values(pa.array([18000], pa.time32("s")))
         ['05:00:00']
     """

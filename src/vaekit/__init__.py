@@ -51,7 +51,7 @@ __all__ = [
     "load",
 ]
 
-# Unless told otherwise, onnxruntime (since 1.29) reports to its makers what models it loads, by way of a file in ~/.cache.
+# Unless told otherwise, onnxruntime (since 1.29) tells its makers what models it loads, by way of a file in ~/.cache.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 _HOMES = {

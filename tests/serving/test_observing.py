@@ -266,7 +266,8 @@ def test_the_life_of_the_service_is_logged(bundle, tmp_path):
         model = server.lines("model")[0]["facts"]
         assert set(model["queries"]) <= set(QUERIES)
     events = [line["event"] for line in server.lines() if line["event"] != "worker_stopped"]
-    assert events == ["worker_started", "worker_ready", "model", "ready", "draining", "stopped"]
+    born, end = ["listening", "worker_started", "worker_ready", "model"], ["ready", "draining", "stopped"]
+    assert events == [*born, "notice", *end]
 
 
 @pytest.mark.parametrize("access", ["failures", "none"])

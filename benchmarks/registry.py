@@ -16,6 +16,7 @@ LINES = {
     "COLUMNS": "benchmarks.lines.columns",
     "NATS": "benchmarks.lines.nats",
     "P1": "benchmarks.lines.throughput",
+    "P4": "benchmarks.lines.serving",
     "TABLES": "benchmarks.lines.tables",
     "P7": "benchmarks.lines.growth",
 }

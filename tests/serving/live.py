@@ -88,7 +88,7 @@ class Live:
             self.lines.append(line.rstrip("\n"))
 
     def _address(self) -> str | None:
-        found = re.search(r"listening on (http\S+?)[,;]", self.log)
+        found = re.search(r'"event":"listening".*"addresses":\["(http[^"]+)"', self.log)
         return found and found[1]
 
 

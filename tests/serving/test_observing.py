@@ -12,7 +12,11 @@ import msgspec
 import pytest
 
 import vaekit as vk
+<<<<<<< HEAD
 from tests.serving.watched import running, until
+=======
+from tests.serving.threaded import running, until
+>>>>>>> http
 from tests.support import lenient
 from vaekit.queries import QUERIES
 from vaekit.serving.keys import make_key

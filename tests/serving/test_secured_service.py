@@ -1,5 +1,6 @@
 """A service with keys, tokens, limits and TLS, asked over real sockets; and all that it wrote, searched for secrets."""
 
+import shutil
 import time
 
 import grpc
@@ -26,7 +27,8 @@ SCOPES = {
     "metrics": ("metrics",),
     "feedback": ("feedback",),
 }
-ROW = {"dep_delay": 3.0, "distance": 500, "carrier": "UA", "origin": "JFK", "hour": 9.0, "evening": False}
+ROW = {"dep_delay": 3.0, "arr_delay": None, "distance": 500, "air_time": 80.0, "carrier": "UA", "origin": "JFK"}
+ROW |= {"hour": 9.0, "evening": False}
 PLANTED = "PLANTED-CELL-7291"  # a value of a cell
 NUMBER = 73219041.5  # the same
 
@@ -143,11 +145,17 @@ def test_tokens_of_the_issuer_are_taken(secured):
     assert secured.call("ModelReady", named, token=late)[0] == "UNAUTHENTICATED"
 
 
-def infer(query):
+def infer(query, **cells):
     request = message("inference.ModelInferRequest")(model_name="flights")
     request.parameters["query"].string_param = query
-    tensor = request.inputs.add(name="dep_delay", datatype="FP64", shape=[1])
-    tensor.contents.fp64_contents.append(3.0)
+    for name, value in (ROW | cells).items():
+        kind, field = {
+            str: ("BYTES", "bytes_contents"),
+            bool: ("BOOL", "bool_contents"),
+            int: ("INT64", "int64_contents"),
+        }.get(type(value), ("FP64", "fp64_contents"))
+        value = value.encode() if isinstance(value, str) else float("nan") if value is None else value
+        getattr(request.inputs.add(name=name, datatype=kind, shape=[1]).contents, field).append(value)
     return request
 
 
@@ -206,43 +214,43 @@ def test_plain_text_and_strangers_certificates_are_refused(secured):
         httpx.get(secured.service.http + "/livez", trust_env=False)
 
 
-def test_no_secret_and_no_cell_is_in_anything_that_the_service_wrote(zoo, tmp_path):
-    """Answers, refusals and defects with planted keys, tokens and cells: log, state, metrics hold none of them."""
-    secured = Secured(tmp_path, zoo["flights"].bundle)
-    try:
-        bad = {**ROW, "carrier": PLANTED, "dep_delay": NUMBER}
-        wrong = "vae_ci_WRONG-SECRET-4410"
-        token = secured.issuer.token("first", scope="score:flights", sub="SUBJECT-5512", tenant="TENANT-6613")
-        expired = secured.issuer.token("first", sub="SUBJECT-5512", exp=1)
-        for path in ("/v1/models/flights/score", "/v1/models/flights/impute", f"/v1/models/{PLANTED}/score"):
-            for rows in ([ROW], [bad], [{"dep_delay": PLANTED}], [{PLANTED: 1}], PLANTED):
-                secured.ask(path, {"rows": rows}, key="all")
-                secured.ask(path, {"rows": rows}, token=token)
-        for shown in (wrong, expired, "a.b.c", token + "x"):
-            secured.ask("/v1/models", token=shown)
-            secured.http.get("/v1/models", headers={"X-Api-Key": shown})
-        secured.ask(f"/v1/models/flights/score?seed={PLANTED}", {"rows": [ROW]}, key="all")
-        secured.ask("/v1/models", key="all", **{"X-Request-Timeout": PLANTED, "Accept": PLANTED})
-        secured.http.post("/v1/models/flights/score", content=PLANTED, headers={"Authorization": f"Bearer {token}"})
-        request = message("inference.ModelInferRequest")(model_name="flights")
-        tensor = request.inputs.add(name="carrier", datatype="BYTES", shape=[1])
-        tensor.contents.bytes_contents.append(PLANTED.encode())
+def test_no_secret_and_no_cell_is_in_anything_that_the_service_wrote(secured):
+    """Answers and refusals with planted keys, tokens and cells: log, state and metrics hold none of them.
+
+    The last test of this service: it is stopped.
+    """
+    bad = {**ROW, "carrier": PLANTED, "dep_delay": NUMBER}
+    wrong = "vae_ci_WRONG-SECRET-4410"
+    token = secured.issuer.token("first", scope="score:flights", sub="SUBJECT-5512", tenant="TENANT-6613")
+    expired = secured.issuer.token("first", sub="SUBJECT-5512", exp=1)
+    for path in ("/v1/models/flights/score", "/v1/models/flights/impute", f"/v1/models/{PLANTED}/score"):
+        for rows in ([ROW], [bad], [{"dep_delay": PLANTED}], [{PLANTED: 1}], PLANTED):
+            secured.ask(path, {"rows": rows}, key="all")
+            secured.ask(path, {"rows": rows}, token=token)
+    for shown in (wrong, expired, "a.b.c", token + "x"):
+        secured.ask("/v1/models", token=shown)
+        secured.http.get("/v1/models", headers={"X-Api-Key": shown})
+    secured.ask(f"/v1/models/flights/score?seed={PLANTED}", {"rows": [ROW]}, key="all")
+    secured.ask("/v1/models", key="all", **{"X-Request-Timeout": PLANTED, "Accept": PLANTED})
+    secured.http.post("/v1/models/flights/score", content=PLANTED, headers={"Authorization": f"Bearer {token}"})
+    for request in (infer("score", carrier=PLANTED), infer("score", dep_delay=NUMBER), infer(PLANTED)):
         secured.call("ModelInfer", request, key="all")
         secured.call("ModelInfer", request, token=wrong)
-        broken = tmp_path / "keys.toml"
-        broken.write_text(broken.read_text() + f'\n[[key]]\nid = "{secured.keys["all"]}"\nhash = "{wrong}"\n')
-        end = time.monotonic() + 30
-        while "stay in force" not in secured.service.written():
-            secured.ask("/v1/models", key="all")
-            assert time.monotonic() < end
-            time.sleep(0.2)
-        metrics = secured.ask("/metrics")[1].text
-        secured.service.stop()
-        written = {"log": secured.service.log.read_bytes(), "metrics": metrics.encode()}
-        written |= {path.name: path.read_bytes() for path in (tmp_path / "state").rglob("*") if path.is_file()}
-    finally:
-        secured.close()
+    broken = secured.file
+    broken.write_text(broken.read_text() + f'\n[[key]]\nid = "{secured.keys["all"]}"\nhash = "{wrong}"\n')
+    end = time.monotonic() + 30
+    while "stay in force" not in secured.service.written():
+        secured.ask("/v1/models", key="all")
+        assert time.monotonic() < end
+        time.sleep(0.2)
+    metrics = secured.ask("/metrics")[1].text
+    start = time.monotonic()
+    assert secured.service.stop() == 0
+    assert time.monotonic() - start < 20  # open connections, with TLS too, do not hold it
+    written = {"log": secured.service.log.read_bytes(), "metrics": metrics.encode()}
+    written |= {path.name: path.read_bytes() for path in (secured.folder / "state").rglob("*") if path.is_file()}
     assert len(written["log"]) > 200
+    assert len(written) > 2
     secrets = [*secured.keys.values(), wrong, token, expired, token.split(".")[2], "SUBJECT-5512", "TENANT-6613"]
     secrets += [key.split("_", 2)[2] for key in secured.keys.values()] + [PLANTED, str(NUMBER), f"{NUMBER:g}"]
     for name, content in written.items():
@@ -251,8 +259,6 @@ def test_no_secret_and_no_cell_is_in_anything_that_the_service_wrote(zoo, tmp_pa
 
 
 def test_an_unsigned_an_altered_and_a_foreign_bundle_are_not_served(zoo, tmp_path):
-    import shutil
-
     private, public = new_signing_key()
     (tmp_path / "public.pem").write_bytes(public)
     root = shutil.copytree(zoo["flights"].bundle, tmp_path / "bundle")

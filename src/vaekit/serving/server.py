@@ -126,7 +126,7 @@ class Server:
         try:
             if await self._first(starting, self._asked):
                 starting.result()
-                self._welcome(addresses)
+                self._welcome(addresses[0])
                 await self._asked.wait()
             return await self._end()
         finally:
@@ -171,13 +171,8 @@ class Server:
         waiting.cancel()
         return work.done()
 
-<<<<<<< HEAD
     def _welcome(self, address: str) -> None:
         """Tell what can be asked, and what to try next."""
-=======
-    def _welcome(self, addresses: list[str]) -> None:
-        """Say what can be asked, and what to try next."""
->>>>>>> http
         for facts in self.batcher.models.values():
             self._tell(
                 "model",
@@ -190,9 +185,9 @@ class Server:
                 queries=list(facts.queries),
             )
         if self.settings.state is None:
-            self._tell("notice", "feedback is kept in memory and lost with this process; keep it with --state DIR")
+            words = "feedback is kept in memory and lost with this process; keep it with --state DIR"
+            self._tell("state_in_memory", words)
         if self._warning:
-<<<<<<< HEAD
             self._tell("insecure", f"warning: {self._warning}", "warning")
         first = next(iter(self.batcher.models))
         self._tell(
@@ -208,14 +203,6 @@ class Server:
             print(words, file=sys.stderr, flush=True)
         if not people or self.settings.log_file is not None:
             self.log.event(event, level, message=words, **facts)
-=======
-            self.log.event("insecure", "warning", reason=self._warning)
-            self.say(f"warning: {self._warning}")
-        self.log.event("ready", addresses=addresses)
-        first = next(iter(self.batcher.models))
-        self.say("ready; Ctrl-C stops it")
-        self.say(f"next: curl {addresses[0]}/v1/models/{first} tells what it takes; {addresses[0]}/openapi.json how")
->>>>>>> http
 
 
 def serve(settings: Settings, **parts: Any) -> int:

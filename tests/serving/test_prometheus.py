@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.serving.watched import running, until
+from tests.serving.threaded import running, until
 from vaekit.monitoring.metrics import LATENCIES
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "observability.md"

@@ -9,7 +9,7 @@ import grpc
 import pytest
 
 from tests.serving.receiver import receiving
-from tests.serving.watched import running, until
+from tests.serving.threaded import running, until
 from vaekit.errors import ConfigError
 from vaekit.serving.inference import SERVICE
 from vaekit.serving.rpc.messages import message

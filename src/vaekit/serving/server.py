@@ -185,7 +185,8 @@ class Server:
                 queries=list(facts.queries),
             )
         if self.settings.state is None:
-            self._tell("notice", "feedback is kept in memory and lost with this process; keep it with --state DIR")
+            words = "feedback is kept in memory and lost with this process; keep it with --state DIR"
+            self._tell("state_in_memory", words)
         if self._warning:
             self._tell("insecure", f"warning: {self._warning}", "warning")
         first = next(iter(self.batcher.models))

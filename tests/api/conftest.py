@@ -1,13 +1,13 @@
-"""The zoo of trained models, and a model that is wide enough to be made compact."""
+"""A model that is wide enough to be made compact."""
 
 from pathlib import Path
 
 import pytest
 
 import vaekit as vk
-from tests.support import cancer, fit, zoo
+from tests.support import cancer, fit
 
-__all__ = ["Wide", "wide", "zoo"]
+__all__ = ["Wide", "wide"]
 
 
 class Wide:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import shutil
 import signal
@@ -15,7 +16,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-__all__ = ["RIVALS", "Process", "environment", "free_port", "post"]
+__all__ = ["RIVALS", "Process", "busy", "environment", "free_port", "post", "resident"]
 
 RIVALS = Path(__file__).resolve().parent.parent.parent / ".venv-rivals"
 START = 120.0  # seconds that a server has to give its first answer
@@ -23,17 +24,18 @@ STOP = 10.0
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
-def environment(name: str, packages: Sequence[str]) -> Path:
-    """The Python of a virtual environment with some packages, made if it is not there.
+def environment(packages: Sequence[str]) -> Path:
+    """The Python of a virtual environment with some packages, made if it is not there; ours for none.
 
     Args:
-        name: Name of its folder.
-        packages: What pip installs; with other packages the environment is made anew.
+        packages: What pip installs. The folder is named after the first and a hash of all.
     """
-    folder = RIVALS / name
-    stamp, wanted = folder / ".packages", "\n".join(packages)
-    python = folder / "bin" / "python"
-    if stamp.exists() and stamp.read_text() == wanted:
+    if not packages:
+        return Path(sys.executable)
+    wanted = "\n".join(packages)
+    folder = RIVALS / f"{packages[0].partition('=')[0]}-{hashlib.sha256(wanted.encode()).hexdigest()[:8]}"
+    stamp, python = folder / ".packages", folder / "bin" / "python"
+    if stamp.exists():
         return python
     print(f"making the environment {folder.name}: {' '.join(packages)}", flush=True)
     shutil.rmtree(folder, ignore_errors=True)
@@ -88,8 +90,8 @@ class Process:
         """Its process id, which is that of its group."""
         return self._process.pid
 
-    def wait(self, url: str, body: bytes, headers: Mapping[str, str]) -> bytes:
-        """Wait for its first answer.
+    def wait(self, url: str, body: bytes, headers: Mapping[str, str], pause: float = 0.2) -> bytes:
+        """Wait for its first answer, asking again after each pause, in seconds.
 
         Raises:
             RuntimeError: If it ends, or does not answer in time; the message holds the end of its log.
@@ -103,7 +105,7 @@ class Process:
                 why = f"{error} {error.read()[:500]!r}"
             except OSError as error:
                 why = error
-            time.sleep(0.2)
+            time.sleep(pause)
         raise RuntimeError(f"the server did not answer ({why}): {self.log.read_text(errors='replace')[-2000:]}")
 
     def stop(self) -> None:
@@ -116,11 +118,20 @@ class Process:
         self._process.wait()
 
 
-@contextlib.contextmanager
-def stopped_at_the_end(processes: Sequence[Process]) -> Iterator[None]:
-    """Stop processes whatever happens."""
-    try:
-        yield
-    finally:
-        for process in processes:
-            process.stop()
+def busy(group: int) -> float:
+    """Processor seconds that all processes of a group have used so far."""
+    return sum(int(stat[11]) + int(stat[12]) for stat in _members(group)) / os.sysconf("SC_CLK_TCK")
+
+
+def resident(group: int) -> float:
+    """Megabytes of memory that are resident for all processes of a group; shared pages count for each."""
+    return sum(int(stat[21]) for stat in _members(group)) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def _members(group: int) -> Iterator[list[str]]:
+    """What the kernel knows of the processes of a group: the fields of /proc/PID/stat after the name."""
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = path.read_text().rpartition(")")[2].split()
+            if int(fields[2]) == group:
+                yield fields

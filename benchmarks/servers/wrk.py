@@ -23,7 +23,7 @@ class Load:
         p95: The same for 95 %.
         p99: The same for 99 %.
         failed: Requests without a good answer, by reason.
-        requests: Answers in all.
+        good: Good answers.
     """
 
     rate: float
@@ -31,10 +31,10 @@ class Load:
     p95: float
     p99: float
     failed: dict[str, int]
-    requests: int
+    good: int
 
 
-def wrk(url: str, bodies: Path, headers: Mapping[str, str], *, core: int, clients: int, seconds: float) -> Load:
+def wrk(url: str, bodies: Path, headers: Mapping[str, str], *, core: int, clients: int, seconds: int) -> Load:
     """Post the bodies of a folder in turn over some connections for some seconds.
 
     Args:
@@ -47,7 +47,7 @@ def wrk(url: str, bodies: Path, headers: Mapping[str, str], *, core: int, client
     """
     count = sum(1 for _ in bodies.iterdir())
     named = [f"{name}:{value}" for name, value in headers.items()]
-    load = ["-t", "1", "-c", str(clients), "-d", f"{seconds:g}s", "--timeout", "10s", "-s", str(SCRIPT)]
+    load = ["-t", "1", "-c", str(clients), "-d", f"{seconds}s", "--timeout", "10s", "-s", str(SCRIPT)]
     done = subprocess.run(
         ["taskset", "-c", str(core), "wrk", *load, url, "--", str(bodies), str(count), *named],
         capture_output=True,
@@ -64,5 +64,5 @@ def wrk(url: str, bodies: Path, headers: Mapping[str, str], *, core: int, client
         p95=found["p95"] / 1e3,
         p99=found["p99"] / 1e3,
         failed=failed,
-        requests=found["requests"],
+        good=good,
     )

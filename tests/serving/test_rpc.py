@@ -48,7 +48,7 @@ class Front:
 
     async def ask(self, request, named):
         assert not named
-        request.body_seen = await request.read()
+        request.body_seen, request.answered = await request.read(), FACTS
         try:
             return await self.answer(request)
         except asyncio.CancelledError:
@@ -142,6 +142,8 @@ def test_a_call_becomes_a_request_and_its_answer_comes_back(loop):
             assert 8 < request.timeout < 10.1
             trailing = dict(await call.trailing_metadata())
             assert (trailing["x-request-id"], trailing["x-more"]) == ("r-1", "1")
+            told = [trailing[f"x-vaekit-{name}"] for name in ("model", "version", "contract", "data")]
+            assert told == ["m", "1", "c", "d"]
             assert "content-type" not in {name for name in trailing if trailing[name] == GRPC}
 
     LOOPS[loop](story())

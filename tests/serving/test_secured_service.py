@@ -1,5 +1,6 @@
 """A service with keys, tokens, limits and TLS, asked over real sockets; and all that it wrote, searched for secrets."""
 
+import shutil
 import time
 
 import grpc
@@ -8,16 +9,13 @@ import pytest
 
 from tests.serving.certificates import Authority
 from tests.serving.issuer import Issuer
-from tests.serving.running import Service, refusal
+from tests.serving.live import PATIENCE, Live
 from tests.serving.test_keys import write
-from tests.support import zoo
 from vaekit.bundle.manifest import manifest_bytes
 from vaekit.bundle.signature import new_signing_key, sign
 from vaekit.serving.inference import SERVICE
 from vaekit.serving.keys import make_key
 from vaekit.serving.rpc.messages import message
-
-__all__ = ["zoo"]
 
 SCOPES = {
     "score": ("score:flights",),
@@ -26,9 +24,15 @@ SCOPES = {
     "metrics": ("metrics",),
     "feedback": ("feedback",),
 }
-ROW = {"dep_delay": 3.0, "distance": 500, "carrier": "UA", "origin": "JFK", "hour": 9.0, "evening": False}
+ROW = {"dep_delay": 3.0, "arr_delay": None, "distance": 500, "air_time": 80.0, "carrier": "UA", "origin": "JFK"}
+ROW |= {"hour": 9.0, "evening": False}
 PLANTED = "PLANTED-CELL-7291"  # a value of a cell
 NUMBER = 73219041.5  # the same
+
+
+def client_of(service, **options):
+    """An HTTP client that takes nothing from the environment."""
+    return httpx.Client(base_url=service.url, timeout=PATIENCE, trust_env=False, **options)
 
 
 class Secured:
@@ -47,17 +51,18 @@ class Secured:
         write(self.file, *self.entries)
         settings = ["--keys", self.file, "--tls-cert", cert, "--tls-key", tls_key, "--state", folder / "state"]
         tokens = ["--jwt-issuer", self.issuer.url, "--jwt-audience", "vaekit"]
-        more = ["--set", "max_body=300000", "--set", "max_rows=50"]
+        more = ["--grpc-port", 0, "--set", "max_body=300000", "--set", "max_rows=50", "--set", "drain_delay=0"]
         self.folder = folder
-        self.service = Service(f"flights={bundle}", *settings, *tokens, *more, log=folder / "log")
-        self.http = self.service.client(verify=str(self.ca))
+        self.service = Live(f"flights={bundle}", *settings, *tokens, *more, authority=str(self.ca))
+        assert self.service.url, self.service.log
+        self.http = client_of(self.service, verify=str(self.ca))
         target = self.service.grpc.replace("127.0.0.1", "localhost")
         self.channel = grpc.secure_channel(target, grpc.ssl_channel_credentials(self.ca.read_bytes()))
 
     def close(self):
         self.channel.close()
         self.http.close()
-        self.service.stop()
+        self.service.__exit__()
         self.issuer.close()
 
     def ask(self, path, body=None, *, key=None, token=None, **headers):
@@ -143,11 +148,17 @@ def test_tokens_of_the_issuer_are_taken(secured):
     assert secured.call("ModelReady", named, token=late)[0] == "UNAUTHENTICATED"
 
 
-def infer(query):
+def infer(query, **cells):
     request = message("inference.ModelInferRequest")(model_name="flights")
     request.parameters["query"].string_param = query
-    tensor = request.inputs.add(name="dep_delay", datatype="FP64", shape=[1])
-    tensor.contents.fp64_contents.append(3.0)
+    for name, value in (ROW | cells).items():
+        kind, field = {
+            str: ("BYTES", "bytes_contents"),
+            bool: ("BOOL", "bool_contents"),
+            int: ("INT64", "int64_contents"),
+        }.get(type(value), ("FP64", "fp64_contents"))
+        value = value.encode() if isinstance(value, str) else float("nan") if value is None else value
+        getattr(request.inputs.add(name=name, datatype=kind, shape=[1]).contents, field).append(value)
     return request
 
 
@@ -199,50 +210,50 @@ def test_keys_are_revoked_and_added_without_a_restart(secured):
 
 
 def test_plain_text_and_strangers_certificates_are_refused(secured):
-    plain = secured.service.http.replace("https://", "http://")
+    plain = secured.service.url.replace("https://", "http://")
     with pytest.raises(httpx.TransportError):
         httpx.get(plain + "/livez", trust_env=False)
     with pytest.raises(httpx.ConnectError, match="certificate"):
-        httpx.get(secured.service.http + "/livez", trust_env=False)
+        httpx.get(secured.service.url + "/livez", trust_env=False)
 
 
-def test_no_secret_and_no_cell_is_in_anything_that_the_service_wrote(zoo, tmp_path):
-    """Answers, refusals and defects with planted keys, tokens and cells: log, state, metrics hold none of them."""
-    secured = Secured(tmp_path, zoo["flights"].bundle)
-    try:
-        bad = {**ROW, "carrier": PLANTED, "dep_delay": NUMBER}
-        wrong = "vae_ci_WRONG-SECRET-4410"
-        token = secured.issuer.token("first", scope="score:flights", sub="SUBJECT-5512", tenant="TENANT-6613")
-        expired = secured.issuer.token("first", sub="SUBJECT-5512", exp=1)
-        for path in ("/v1/models/flights/score", "/v1/models/flights/impute", f"/v1/models/{PLANTED}/score"):
-            for rows in ([ROW], [bad], [{"dep_delay": PLANTED}], [{PLANTED: 1}], PLANTED):
-                secured.ask(path, {"rows": rows}, key="all")
-                secured.ask(path, {"rows": rows}, token=token)
-        for shown in (wrong, expired, "a.b.c", token + "x"):
-            secured.ask("/v1/models", token=shown)
-            secured.http.get("/v1/models", headers={"X-Api-Key": shown})
-        secured.ask(f"/v1/models/flights/score?seed={PLANTED}", {"rows": [ROW]}, key="all")
-        secured.ask("/v1/models", key="all", **{"X-Request-Timeout": PLANTED, "Accept": PLANTED})
-        secured.http.post("/v1/models/flights/score", content=PLANTED, headers={"Authorization": f"Bearer {token}"})
-        request = message("inference.ModelInferRequest")(model_name="flights")
-        tensor = request.inputs.add(name="carrier", datatype="BYTES", shape=[1])
-        tensor.contents.bytes_contents.append(PLANTED.encode())
+def test_no_secret_and_no_cell_is_in_anything_that_the_service_wrote(secured):
+    """Answers and refusals with planted keys, tokens and cells: log, state and metrics hold none of them.
+
+    The last test of this service: it is stopped.
+    """
+    bad = {**ROW, "carrier": PLANTED, "dep_delay": NUMBER}
+    wrong = "vae_ci_WRONG-SECRET-4410"
+    token = secured.issuer.token("first", scope="score:flights", sub="SUBJECT-5512", tenant="TENANT-6613")
+    expired = secured.issuer.token("first", sub="SUBJECT-5512", exp=1)
+    for path in ("/v1/models/flights/score", "/v1/models/flights/impute", f"/v1/models/{PLANTED}/score"):
+        for rows in ([ROW], [bad], [{"dep_delay": PLANTED}], [{PLANTED: 1}], PLANTED):
+            secured.ask(path, {"rows": rows}, key="all")
+            secured.ask(path, {"rows": rows}, token=token)
+    for shown in (wrong, expired, "a.b.c", token + "x"):
+        secured.ask("/v1/models", token=shown)
+        secured.http.get("/v1/models", headers={"X-Api-Key": shown})
+    secured.ask(f"/v1/models/flights/score?seed={PLANTED}", {"rows": [ROW]}, key="all")
+    secured.ask("/v1/models", key="all", **{"X-Request-Timeout": PLANTED, "Accept": PLANTED})
+    secured.http.post("/v1/models/flights/score", content=PLANTED, headers={"Authorization": f"Bearer {token}"})
+    for request in (infer("score", carrier=PLANTED), infer("score", dep_delay=NUMBER), infer(PLANTED)):
         secured.call("ModelInfer", request, key="all")
         secured.call("ModelInfer", request, token=wrong)
-        broken = tmp_path / "keys.toml"
-        broken.write_text(broken.read_text() + f'\n[[key]]\nid = "{secured.keys["all"]}"\nhash = "{wrong}"\n')
-        end = time.monotonic() + 30
-        while "stay in force" not in secured.service.written():
-            secured.ask("/v1/models", key="all")
-            assert time.monotonic() < end
-            time.sleep(0.2)
-        metrics = secured.ask("/metrics")[1].text
-        secured.service.stop()
-        written = {"log": secured.service.log.read_bytes(), "metrics": metrics.encode()}
-        written |= {path.name: path.read_bytes() for path in (tmp_path / "state").rglob("*") if path.is_file()}
-    finally:
-        secured.close()
+    broken = secured.file
+    broken.write_text(broken.read_text() + f'\n[[key]]\nid = "{secured.keys["all"]}"\nhash = "{wrong}"\n')
+    end = time.monotonic() + 30
+    while "stay in force" not in secured.service.log:
+        secured.ask("/v1/models", key="all")
+        assert time.monotonic() < end
+        time.sleep(0.2)
+    metrics = secured.ask("/metrics")[1].text
+    start = time.monotonic()
+    assert secured.service.stop() == 0
+    assert time.monotonic() - start < 20  # open connections, with TLS too, do not hold it
+    written = {"log": secured.service.log.encode(), "metrics": metrics.encode()}
+    written |= {path.name: path.read_bytes() for path in (secured.folder / "state").rglob("*") if path.is_file()}
     assert len(written["log"]) > 200
+    assert len(written) > 2
     secrets = [*secured.keys.values(), wrong, token, expired, token.split(".")[2], "SUBJECT-5512", "TENANT-6613"]
     secrets += [key.split("_", 2)[2] for key in secured.keys.values()] + [PLANTED, str(NUMBER), f"{NUMBER:g}"]
     for name, content in written.items():
@@ -250,9 +261,14 @@ def test_no_secret_and_no_cell_is_in_anything_that_the_service_wrote(zoo, tmp_pa
             assert secret.encode() not in content, (name, secret[:12])
 
 
-def test_an_unsigned_an_altered_and_a_foreign_bundle_are_not_served(zoo, tmp_path):
-    import shutil
+def refusal(*arguments):
+    """Exit code and words of a service that does not start."""
+    with Live(*arguments, ready=False) as service:
+        service.process.wait(PATIENCE)
+    return service.process.returncode, service.log
 
+
+def test_an_unsigned_an_altered_and_a_foreign_bundle_are_not_served(zoo, tmp_path):
     private, public = new_signing_key()
     (tmp_path / "public.pem").write_bytes(public)
     root = shutil.copytree(zoo["flights"].bundle, tmp_path / "bundle")
@@ -264,21 +280,17 @@ def test_an_unsigned_an_altered_and_a_foreign_bundle_are_not_served(zoo, tmp_pat
     sign(root, manifest_bytes(root), new_signing_key()[0])
     assert "not trusted" in refusal(*options)[1]
     sign(root, manifest_bytes(root), private)
-    service = Service(*options, log=tmp_path / "log")
-    service.stop()
+    with Live(*options) as service:
+        assert service.url, service.log
     (root / "manifest.json").write_bytes(manifest_bytes(root) + b" ")
     assert "altered" in refusal(*options)[1]
 
 
-def test_it_does_not_listen_to_other_machines_without_knowing_who_asks(zoo, tmp_path):
+def test_it_does_not_listen_to_other_machines_without_knowing_who_asks(zoo):
     bundle = f"flights={zoo['flights'].bundle}"
     code, told = refusal(bundle, "--host", "0.0.0.0")
     assert code == 2
     assert "--insecure-public" in told
-    service = Service(bundle, "--host", "0.0.0.0", "--insecure-public", log=tmp_path / "log")
-    try:
-        with service.client() as client:
-            assert client.get("/v1/models").status_code == 200
-    finally:
-        service.stop()
-    assert "warning" in service.written()
+    with Live(bundle, "--host", "0.0.0.0", "--insecure-public") as service:
+        assert httpx.get(f"http://127.0.0.1:{service.port}/v1/models", trust_env=False).status_code == 200
+    assert "warning" in service.log

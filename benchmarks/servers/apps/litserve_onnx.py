@@ -30,7 +30,7 @@ class Scorer(ls.LitAPI):
 
 
 if __name__ == "__main__":
-    api = Scorer(max_batch_size=int(os.environ["BATCH"]), batch_timeout=0.002, api_path="/score")
+    api = Scorer(max_batch_size=64, batch_timeout=0.002, api_path="/score")
     server = ls.LitServer(api, accelerator="cpu", workers_per_device=1, fast_queue=True)
     server.run(
         host="127.0.0.1",

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMS", "PROOF_ROWS", "TOLERANCE", "export", "with_graphs"]
 
-FORMS = ("onnx", "float16", "int8", "pruned")
+FORMS = ("onnx", "float16", "int8", "pruned", "tflite")
 PROOF_ROWS = 256  # on which graphs are compared
 TOLERANCE = 1e-3  # relative; single precision differs by about 1e-5, a wrong operator by far more
 _RANGE_ROWS = 512  # from which activations get their ranges
@@ -45,7 +45,7 @@ def export(
 
     ``onnx`` has the graphs as they are, or exports them anew if some are not there or rows are given. ``float16`` has
     half the size and nearly the same answers. ``int8`` computes inner layers in eight bits. ``pruned:0.5`` lacks half
-    of the hidden units and, where rows are given, is trained on shortly.
+    of the hidden units and, where rows are given, is trained on shortly. ``tflite`` is the exact model for LiteRT.
 
     Of the table of the fit, training rows set the ranges of activations or train on, calibration rows calibrate, and
     early-stopping rows say what the form costs; any other table is split in the same way. Without rows a compact model
@@ -68,6 +68,8 @@ def export(
     name, share = _form(form)
     if bundle.proof is not None and bundle.proof.form != "float32":
         raise BundleError(f"the bundle is {bundle.proof.form} already; export from the bundle that it was made of")
+    if bundle.kind != "onnx" and not bundle.weights:
+        raise BundleError("the bundle holds LiteRT graphs and no weights; export from the bundle that it was made of")
     if name == "int8" and data is None:
         raise ConfigError("int8 takes the ranges of activations from real rows: give DATA, rows like those of the fit")
     if name in ("float16", "int8") and weights:
@@ -75,38 +77,55 @@ def export(
     parts = None if data is None else parts_of(bundle, data)
     if name == "pruned":
         made = _pruned(bundle, parts, share)
+    elif name == "tflite":
+        made = with_graphs(bundle, *_rows(parts), kind="tflite")
     else:
-        base = _exact(bundle, parts, graphs)
-        made = base if name == "onnx" else _compact(base, parts, name)
+        made = _exact(bundle, parts if name == "onnx" else None, graphs)
+        made = made if name == "onnx" else _compact(made, parts, name)
     made = made if graphs is None else _part(made, graphs)
     keep = name in ("onnx", "pruned") if weights is None else weights
     return made if keep else dataclasses.replace(made, weights={})
 
 
-def with_graphs(bundle: Bundle, rows: pa.Table | None = None, told: str = "given") -> Bundle:
+def with_graphs(bundle: Bundle, rows: pa.Table | None = None, told: str = "given", kind: str = "onnx") -> Bundle:
     """The bundle with its graph primitives exported and compared with torch; needs torch.
 
     Args:
         bundle: A bundle with weights.
         rows: Real rows to compare on; drawn from the model if not given.
         told: Where the rows came from.
+        kind: ``onnx``, or ``tflite`` for LiteRT.
 
     Raises:
         BundleError: If a graph answers differently from torch.
+        ConfigError: If the converter to LiteRT is not installed.
     """
-    from vaekit.bundle.export import export as to_onnx
     from vaekit.runtime.torch_backend import TorchBackend
 
     backend = TorchBackend.from_bundle(bundle)
-    exported = to_onnx(backend.vae)
+    exported = _exported(backend.vae, kind)
     signatures = {name: signature for name, (_, signature) in exported.items()}
     made = dataclasses.replace(
         bundle,
         architecture=msgspec.structs.replace(bundle.architecture, graphs=signatures),
         graphs={name: content for name, (content, _) in exported.items()},
+        kind=kind,
     )
     proof = _proof(Engine.of(bundle, backend), made, rows, told, reference="torch", tolerance=TOLERANCE)
     return dataclasses.replace(made, proof=proof)
+
+
+def _exported(vae: Any, kind: str) -> dict[str, Any]:
+    if kind == "onnx":
+        from vaekit.bundle.export import export as to_onnx
+
+        return to_onnx(vae)
+    try:
+        from vaekit.bundle.edge import convert
+
+        return convert(vae)
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"tflite needs {error.name}, which is not installed; install vaekit[tflite]") from error
 
 
 def _form(form: str) -> tuple[str, float]:
@@ -123,11 +142,16 @@ def _form(form: str) -> tuple[str, float]:
 
 
 def _exact(bundle: Bundle, parts: Parts | None, graphs: Sequence[str] | None) -> Bundle:
-    """The bundle in single precision: with the graphs that it has, or exported anew where some lack or rows are given."""
+    """The bundle in single precision: with its graphs, or with new ones where some are not there or rows are given."""
     if parts is not None and bundle.weights:
-        return with_graphs(bundle, parts.checked, parts.told)
-    there = set(graphs or ()) <= bundle.graphs.keys() if bundle.graphs else False
+        return with_graphs(bundle, *_rows(parts))
+    there = bundle.kind == "onnx" and bool(bundle.graphs) and set(graphs or ()) <= bundle.graphs.keys()
     return bundle if there or not bundle.weights else with_graphs(bundle)
+
+
+def _rows(parts: Parts | None) -> tuple[pa.Table | None, str]:
+    """Rows to compare on, and where they came from; none, to have some drawn."""
+    return (None, "drawn") if parts is None else (parts.checked, parts.told)
 
 
 def _part(bundle: Bundle, graphs: Sequence[str]) -> Bundle:
@@ -197,7 +221,7 @@ def _pruned(bundle: Bundle, parts: Parts | None, share: float) -> Bundle:
         evaluation={},
         calibration={},
     )
-    exact = with_graphs(small, *(() if parts is None else (parts.checked, parts.told)))
+    exact = with_graphs(small, *_rows(parts))
     made = _measured(bundle, exact, parts, f"pruned:{share:g}")
     return dataclasses.replace(made, proof=_joined(exact.proof, made.proof))
 
@@ -211,14 +235,13 @@ def _joined(exact: Proof | None, measured: Proof | None) -> Proof | None:
 
 def _measured(base: Bundle, made: Bundle, parts: Parts | None, form: str) -> Bundle:
     """A compact bundle with its own calibration, the differences of its graphs, and what it costs."""
-    whole, compact = (Engine.of(one, "onnx" if one.graphs else "torch") for one in (base, made))
-    rows, told = (None, "given") if parts is None else (parts.checked, parts.told)
+    whole, compact = Engine.of(base), Engine.of(made)
     quality: dict[str, float] = {}
     if parts is not None and "score" in made.graphs:
         made = dataclasses.replace(made, calibration=calibrate(compact, parts.calibration))
         quality = _quality(base, made, parts)
     same = base.architecture.config == made.architecture.config
-    proof = _proof(whole, made, rows, told, reference="float32", tolerance=None) if same else made.proof
+    proof = _proof(whole, made, *_rows(parts), reference="float32", tolerance=None) if same else made.proof
     return dataclasses.replace(made, proof=proof and msgspec.structs.replace(proof, form=form, quality=quality))
 
 
@@ -254,7 +277,7 @@ def _proof(
         conditions = dict.fromkeys(made.contract.names("condition"))
         rows, told = sample(engine, PROOF_ROWS, given=conditions), "drawn"
     rows = some_rows(rows, PROOF_ROWS, 0)
-    found = apart(engine.backend, Engine.of(made, "onnx").backend, engine, engine.encode(rows), made.graphs)
+    found = apart(engine.backend, Engine.of(made).backend, engine, engine.encode(rows), made.graphs)
     if tolerance is not None:
         _check(found, tolerance, rows.num_rows)
     return Proof(

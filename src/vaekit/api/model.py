@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vaekit.bundle import Bundle
+from vaekit.bundle.manifest import bundle_root
 from vaekit.fields.contract import Contract
 from vaekit.queries import query, stream
 from vaekit.runtime import Backend, Engine
@@ -22,8 +23,8 @@ class Model:
 
     Args:
         bundle: The bundle.
-        backend: ``auto``, ``onnx``, ``torch``, or a backend at hand.
-        threads: Processor threads of one run on onnxruntime; its own choice, one for each core, if not given.
+        backend: ``auto``, ``onnx``, ``litert``, ``torch``, or a backend at hand.
+        threads: Processor threads of one run of a graph; the runtime's own choice if not given.
         held_out: Rows that training did not see, to compare the graphs with torch on when they are exported; no bundle
             ever holds them.
     """
@@ -171,12 +172,13 @@ class Model:
         Args:
             path: The folder.
             data: Real rows. Of the table of the fit each part is used for what it is good for.
-            form: ``onnx``, ``float16``, ``int8``, or ``pruned:SHARE`` with the share of hidden units that go.
+            form: ``onnx``, ``float16``, ``int8``, ``pruned:SHARE`` with the share of hidden units that go, or
+                ``tflite`` for LiteRT.
             graphs: Which graphs; all by default. ``decode`` and ``prior`` generate, ``encode`` embeds.
             weights: Whether the weights for torch are written too; by default those of ``onnx`` and ``pruned`` are.
 
         Returns:
-            What was written.
+            What was written, in memory.
 
         Raises:
             ConfigError: If an option is unknown, or the form needs rows and there are none.
@@ -202,8 +204,9 @@ def load(
 
     Args:
         path: The bundle, or a run folder that holds one as ``bundle``.
-        backend: ``onnx``, ``torch``, or ``auto``: onnxruntime where the bundle holds graphs, else torch.
-        threads: Processor threads of one run on onnxruntime; its own choice, one for each core, if not given.
+        backend: ``onnx``, ``litert``, ``torch``, or ``auto``: what runs the graphs that the bundle holds, else torch.
+        threads: Processor threads of one run of a graph; the runtime's own choice if not given: of ONNX Runtime one for
+            each core, of LiteRT one.
         trusted: Public keys (PEM files, or PEM as bytes), one of which must have signed it; none: that is not checked.
 
     Returns:
@@ -213,7 +216,4 @@ def load(
         ConfigError: If an option is unknown or out of range.
         BundleError: If a file is missing, truncated, altered, or of a newer format, or no trusted key signed it.
     """
-    root = Path(path)
-    if not (root / "manifest.json").exists() and (root / "bundle" / "manifest.json").exists():
-        root = root / "bundle"
-    return Model(Bundle.load(root, trusted=trusted), backend, threads)
+    return Model(Bundle.load(bundle_root(path), trusted=trusted), backend, threads)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vaekit.arrays import Array
+from vaekit.bundle.quiet import quiet
 
 if TYPE_CHECKING:
     import onnx
@@ -83,7 +84,7 @@ def int8(content: bytes, inputs: Mapping[str, Array]) -> bytes:
     inner = [node.name for node in _inner(model)]
     if not inner:
         return float16(content)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, quiet(""):
         path = Path(folder) / "graph.onnx"
         quantize_static(
             model,

@@ -21,8 +21,9 @@ from vaekit.fields.contract import Contract
 from vaekit.files import Entry, sha256, write_folder
 from vaekit.version import __version__
 
-__all__ = ["Architecture", "Bundle", "Signature"]
+__all__ = ["KINDS", "Architecture", "Bundle", "Signature"]
 
+KINDS = ("onnx", "tflite")
 _WEIGHTS = "weights.safetensors"
 
 
@@ -61,7 +62,8 @@ class Bundle:
         contract: The fields with their fitted transforms.
         architecture: The shape of the model.
         weights: Parameters and buffers by name; empty where graphs answer and nobody trains on.
-        graphs: Exported graphs (ONNX) by name; may be a subset, or empty before `save`.
+        graphs: Exported graphs by name; may be a subset, or empty before `save`.
+        kind: What the graphs are: ``onnx``, or ``tflite`` for LiteRT.
         calibration: Sorted scores of rows that neither training nor early stopping saw, and other reference arrays.
         evaluation: Held-out figures, as plain JSON values.
         run: Configuration, environment, versions, git state and data hash of the run.
@@ -76,6 +78,7 @@ class Bundle:
     architecture: Architecture
     weights: dict[str, Array]
     graphs: dict[str, bytes] = field(default_factory=dict)
+    kind: str = "onnx"
     calibration: dict[str, Array] = field(default_factory=dict)
     evaluation: dict[str, Any] = field(default_factory=dict)
     run: dict[str, Any] = field(default_factory=dict)
@@ -104,7 +107,7 @@ class Bundle:
             "run.json": encoded(self.run),
             "MODEL_CARD.md": self.card().encode(),
         }
-        files |= {f"graphs/{name}.onnx": content for name, content in self.graphs.items()}
+        files |= {f"graphs/{name}.{self.kind}": content for name, content in self.graphs.items()}
         if self.weights:
             files[_WEIGHTS] = save_tensors({name: np.ascontiguousarray(v) for name, v in self.weights.items()})
         manifest = Manifest(
@@ -157,6 +160,7 @@ class Bundle:
         for name in ("contract.json", "model.json"):
             if name not in files:
                 raise BundleError(f"{root / MANIFEST}: lists no {name}; the bundle is incomplete")
+        kind = next((kind for kind in KINDS if any(name.endswith(f".{kind}") for name in files)), KINDS[0])
         try:
             contract = Contract.from_json(files["contract.json"].decode())
         except (ContractError, UnicodeDecodeError) as error:
@@ -165,7 +169,8 @@ class Bundle:
             contract=contract,
             architecture=decoded(root / "model.json", files["model.json"], Architecture),
             weights=_tensors(root, _WEIGHTS, files),
-            graphs={Path(n).stem: c for n, c in files.items() if n.startswith("graphs/") and n.endswith(".onnx")},
+            graphs={Path(name).stem: content for name, content in files.items() if Path(name).suffix == f".{kind}"},
+            kind=kind,
             calibration=_tensors(root, "calibration.safetensors", files),
             evaluation=decoded(root / "evaluation.json", files.get("evaluation.json", b"{}"), dict[str, Any]),
             run=decoded(root / "run.json", files.get("run.json", b"{}"), dict[str, Any]),

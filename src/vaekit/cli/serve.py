@@ -72,8 +72,12 @@ def serve(
         typer.Option(metavar="FILE", help="Callers must show a certificate of these, PEM.", rich_help_panel=GUARD),
     ] = None,
     require_signature: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Serve bundles alone that this key signed.", rich_help_panel=GUARD),
+        list[str] | None,
+        typer.Option(
+            metavar="FILE",
+            help="Serve bundles alone that this public key, or another one given so, signed. Repeat it.",
+            rich_help_panel=GUARD,
+        ),
     ] = None,
     insecure_public: Annotated[
         bool,

@@ -81,7 +81,8 @@ def check_alpha(engine: Engine, name: str, alpha: float) -> None:
     n = len(engine.calibration.get(name, ()))
     if n == 0:
         raise QueryError(
-            "this model holds no calibration scores, so no false-alarm rate can be promised; fit it on more rows"
+            "this model holds no calibration scores, so no false-alarm rate can be promised; fit it on more rows, or "
+            "export it with rows"
         )
     if alpha * (n + 1) < 1.0 - 1e-9:
         raise QueryError(

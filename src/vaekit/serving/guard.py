@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
-from urllib.parse import urlsplit
 
 from vaekit.serving.access import Caller, Gate
 from vaekit.serving.addresses import is_local, is_loopback
@@ -84,7 +84,7 @@ class Guard:
         host, origin = request.header("host"), request.header("origin")
         if self.local and not _is_loopback_name(host):
             return _no_page("this service answers to the names localhost and 127.0.0.1 alone")
-        if origin and urlsplit(origin).netloc != host:
+        if origin and origin.partition("://")[2] != host:
             return _no_page("pages of other sites may not ask this service")
         return None
 
@@ -101,6 +101,7 @@ def _here(request: Request) -> bool:
     return is_local(request.peer or None, bool(request.header("forwarded") or request.header("x-forwarded-for")))
 
 
+@functools.lru_cache(maxsize=256)
 def _is_loopback_name(host: str) -> bool:
-    name = urlsplit(f"//{host}").hostname or ""
-    return name == "localhost" or is_loopback(name)
+    name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+    return name.lower() == "localhost" or is_loopback(name)

@@ -12,6 +12,7 @@ from vaekit.monitoring.processes import Usage, usage
 from vaekit.monitoring.series import Gauge, Labels
 from vaekit.serving.asking import Fault, Told
 from vaekit.serving.batcher import Batcher
+from vaekit.serving.guard import FREE
 from vaekit.serving.logs import Log, RequestLine, SampleLine
 from vaekit.serving.messages import Noted
 from vaekit.serving.records import BatchRecord, WorkerEvent
@@ -25,7 +26,7 @@ __all__ = ["Observing"]
 
 _GONE = Told(fault=Fault(status=499, kind="gone", message="the caller has gone"))
 _DEFECT = Told(fault=Fault(status=500, kind="internal", message="the server failed"))
-_PROBES = frozenset({"/startupz", "/livez", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"})
+_PROBES = FREE | {"/metrics"}  # asked again and again by machines: not logged
 _FEEDBACK = "/v1/feedback"
 _DENIED = (401, 403)
 _DIGITS = 12  # of hashes in log lines
@@ -274,7 +275,11 @@ def _outcome(request: Request, kind: _Kind, told: Told, status: int) -> dict[str
     facts: dict[str, str | int] = {"vaekit.model": kind.model, "vaekit.query": kind.query, "vaekit.rows": told.rows}
     if request.answered is not None:
         facts |= {"vaekit.version": request.answered.version, "vaekit.contract": request.answered.contract}
-    return facts if request.host == "grpc" else facts | {"http.response.status_code": status}
+    if request.host != "grpc":
+        return facts | {"http.response.status_code": status}
+    from vaekit.serving.rpc.status import code_of  # loaded with the host that the request came through
+
+    return facts | {"rpc.grpc.status_code": 0 if told.fault is None else code_of(told.fault).value[0]}
 
 
 def _workers(batcher: Batcher) -> Iterator[tuple[Labels, Usage]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sqlite3
+from datetime import UTC, datetime
 from typing import Any
 
 from vaekit.serving.feedback.ledger import Source
@@ -49,12 +50,12 @@ def summary(database: sqlite3.Connection, model: str = "", query: str = "") -> l
     for number, *source in database.execute("SELECT number, model, version, contract, data FROM sources"):
         if model in ("", source[0]):
             names = dict(zip(Source.__struct_fields__, source, strict=True))
-            empty = {"answers": 0, "rows": 0, "remarked": 0, "feedback_rate": None, "first": None, "last": None}
+            empty = {"answers": 0, "rows": 0, "remarked": 0, "feedback_rate": 0.0, "first": None, "last": None}
             told[number] = {**names, **empty, "outcomes": {}, "outcome_mean": None, "labels": {}, "kpis": {}}
     asked = {"query": query}
     for number, answers, rows, first, last in database.execute(_ANSWERS, asked):
         if number in told:
-            told[number] |= {"answers": answers, "rows": int(rows), "first": first, "last": last}
+            told[number] |= {"answers": answers, "rows": int(rows), "first": _date(first), "last": _date(last)}
     for number, remarked, known in database.execute(_REMARKED, asked):
         if number in told:
             answers = told[number]["answers"]
@@ -68,3 +69,7 @@ def summary(database: sqlite3.Connection, model: str = "", query: str = "") -> l
         if number in told and len(counts := told[number][f"{kind}s"]) < VALUES:
             counts[value] = times
     return [entry for entry in told.values() if entry["answers"] or entry["remarked"]]
+
+
+def _date(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

@@ -4,7 +4,7 @@ To add one, write a module here that decorates a reader with `reader("media/type
 `writer("media/type")`, and import it below.
 """
 
-from vaekit.serving.formats import arrow, csv, form, json, parquet, v2
+from vaekit.serving.formats import arrow, csv, form, json, parquet, v2, v2_grpc
 from vaekit.serving.formats.base import READERS, WRITERS, Answer, Parsed, Reader, Whole, Writer, reader, writer
 
 __all__ = [
@@ -22,5 +22,6 @@ __all__ = [
     "parquet",
     "reader",
     "v2",
+    "v2_grpc",
     "writer",
 ]

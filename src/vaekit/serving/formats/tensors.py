@@ -1,14 +1,15 @@
 """Tensors of the Open Inference Protocol: columns of rows from them, and tensors from columns of an answer.
 
-One tensor is one column: of shape [n], [n, 1], or [n, width] where the field is a list. NaN counts as missing, and a
-missing number in an answer is NaN. What a tensor cannot hold as it is, such as a point in time, is text in `BYTES`.
+One tensor is one column: of shape [n], [n, 1], or [n, width] where the field is a list. NaN and empty text count as
+missing (unless empty text is a category), and what is missing in an answer is NaN or empty. What a tensor cannot hold
+as it is, such as a point in time, is text in `BYTES`.
 """
 
 from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ from vaekit.serving.rows import TableRows
 if TYPE_CHECKING:
     from vaekit.serving.hosted import Hosted
 
-__all__ = ["DTYPES", "Tensor", "bytes_of", "numbers", "rows_of", "tensor", "tensor_of", "texts_of"]
+__all__ = ["DTYPES", "Tensor", "bytes_of", "numbers", "outputs_of", "rows_of", "tensor", "tensor_of", "texts_of"]
 
 DTYPES = {"BOOL": np.dtype("?"), "FP16": np.dtype("<f2"), "FP32": np.dtype("<f4"), "FP64": np.dtype("<f8")}
 DTYPES |= {f"INT{8 * size}": np.dtype(f"<i{size}") for size in (1, 2, 4, 8)}
@@ -183,6 +184,10 @@ def _column(one: Tensor, cells: Cells) -> pa.Array:
         if pa.types.is_fixed_size_list(cells.type):
             return pa.FixedSizeListArray.from_arrays(_floats(values, cells.item), type=cells.type)
     plain = one.listed
+    if cells.json == "boolean":
+        plain = [bool(value) if value in (0, 1) else value for value in plain]  # numbers, where some are missing
+    elif cells.json == "string" and "" not in getattr(cells.field, "levels", ()):
+        plain = [value or None for value in plain]
     if cells.list:
         plain = [plain[at : at + width] for at in range(0, len(plain), width)] if width else [[]] * one.shape[0]
     return cells.array([_checked(value, row, cells) for row, value in enumerate(plain)])
@@ -234,6 +239,22 @@ def tensor_of(name: str, column: pa.ChunkedArray) -> Tensor:
     if kind == "BYTES":
         return Tensor(name, kind, shape, plain)
     return Tensor(name, kind, shape, np.array(plain, DTYPES[kind]))
+
+
+def outputs_of(table: pa.Table, names: Iterable[str] | None) -> Iterator[Tensor]:
+    """The columns of an answer that were asked for, as tensors.
+
+    Args:
+        table: The answer.
+        names: Names of columns; None: all.
+
+    Raises:
+        Refusal: If there is no such column.
+    """
+    for name in table.column_names if names is None else names:
+        if name not in table.column_names:
+            raise Refusal(400, "bad_tensor", f"there is no output {name!r}; there are: {', '.join(table.column_names)}")
+        yield tensor_of(name, table.column(name))
 
 
 def _lists(array: pa.Array, width: int) -> list[pa.Array]:

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from vaekit.serving.formats.base import Answer, Parsed, reader, writer
-from vaekit.serving.formats.tensors import DTYPES, Tensor, bytes_of, numbers, rows_of, tensor, tensor_of, texts_of
+from vaekit.serving.formats.tensors import DTYPES, Tensor, bytes_of, numbers, outputs_of, rows_of, tensor, texts_of
 from vaekit.serving.inference import LENGTH, QUERY, TENSORS
 from vaekit.serving.options import checked
 from vaekit.serving.refusals import Refusal
@@ -171,12 +171,9 @@ def write_v2(answer: Answer, parsed: Parsed, ask: Ask, hosted: Hosted) -> tuple[
     wanted = parsed.extra["outputs"] or dict.fromkeys(table.column_names, parsed.extra["binary"])
     told: list[dict[str, Any]] = []
     contents: list[bytes] = []
-    for name, binary in wanted.items():
-        if name not in table.column_names:
-            raise Refusal(400, "bad_tensor", f"there is no output {name!r}; there are: {', '.join(table.column_names)}")
-        one = tensor_of(name, table.column(name))
-        facts: dict[str, Any] = {"name": name, "datatype": one.datatype, "shape": one.shape}
-        if binary:
+    for one in outputs_of(table, wanted):
+        facts: dict[str, Any] = {"name": one.name, "datatype": one.datatype, "shape": one.shape}
+        if wanted[one.name]:
             content = bytes_of(one.values) if isinstance(one.values, list) else one.values.tobytes()
             facts["parameters"] = {"binary_data_size": len(content)}
             contents.append(content)

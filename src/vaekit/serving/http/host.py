@@ -21,6 +21,7 @@ from vaekit.serving.tls import server_context
 __all__ = ["HttpHost"]
 
 _BACKLOG = 2048
+_FAREWELL = 1.0  # seconds that the other end of a TLS connection has to agree to its end
 _FRESH = 0.2  # seconds that a connection which was just taken has to begin a request when the server stops
 
 
@@ -75,7 +76,11 @@ class HttpHost:
         factory = partial(Connection, self._limits, lambda: self.draining, self._config, self.state, {}, loop)
         tls: dict[str, Any] = {}
         if settings.tls is not None:
-            tls = {"ssl": server_context(settings.tls), "ssl_handshake_timeout": settings.head_timeout}
+            tls = {
+                "ssl": server_context(settings.tls),
+                "ssl_handshake_timeout": settings.head_timeout,
+                "ssl_shutdown_timeout": _FAREWELL,
+            }
         try:
             self._server = await loop.create_server(factory, settings.host, settings.port, backlog=_BACKLOG, **tls)
         except OSError as error:

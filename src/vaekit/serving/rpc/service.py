@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError
 
 from vaekit.serving.asking import Fault, Told
+from vaekit.serving.front import Front, identity
 from vaekit.serving.inference import GRPC, SERVICE, model_metadata, server_metadata
 from vaekit.serving.request import Refused, Request
 from vaekit.serving.rpc.call import Call
 from vaekit.serving.rpc.messages import message
 from vaekit.serving.rpc.status import code_of, details_of, hints_of
 
-if TYPE_CHECKING:
-    from vaekit.serving.front import Front
-
 __all__ = ["Service"]
 
-_log = logging.getLogger("vaekit.serving")
+_LOG = logging.getLogger(__name__)
+_OF_HTTP = ("content-type", "www-authenticate")  # headers that gRPC has no use for
 _Envelope, _Named = message("vaekit.Envelope"), message("inference.ModelReadyRequest")
 
 
@@ -106,13 +105,14 @@ class Service:
         except asyncio.CancelledError:
             raise  # the caller has gone, or the server has to end; nobody reads an answer
         except Exception:  # a defect of ours; gRPC would tell the caller what the exception says
-            _log.exception("request %s failed", call.id)
-            told = Told(fault=Fault(status=500, kind="internal", message="the server failed; its log has the details"))
+            _LOG.exception("request %s failed", call.id)
+            told = Told(fault=Fault(status=500, kind="defect", message="the service has a defect; see its log"))
         finally:
             self.active -= 1
-        facts = [("x-request-id", call.id), *_words(call.replies), *_words(told.headers)]
+        words = {"x-request-id": call.id, **call.replies, **told.headers}
         if call.answered is not None:
-            facts += [(name.decode(), value.decode("latin-1")) for name, value in call.answered.headers]
+            words |= identity(call.answered)
+        facts = [(name, value) for name, value in words.items() if name not in _OF_HTTP]
         if told.fault is not None:
             hints = hints_of(told.fault)
             await context.abort(code_of(told.fault), details_of(told.fault), tuple([*facts, *hints]))
@@ -139,8 +139,3 @@ def _told(kind: str, **fields: Any) -> Callable[[Request], Awaitable[Told]]:
         return _encoded(kind, **fields)
 
     return handle
-
-
-def _words(headers: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Headers as metadata, without those that belong to HTTP."""
-    return [(name, value) for name, value in headers.items() if name not in ("content-type", "www-authenticate")]

@@ -1,9 +1,8 @@
-"""The rivals: how each is installed, started and asked. Batching is on wherever a server has it."""
+"""What a contender is, and the rivals: how each is installed, started and asked. Batching is on where there is any."""
 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from benchmarks.servers.model import PIXELS, Served
 
-__all__ = ["JSON", "RIVALS", "Server", "Way"]
+__all__ = ["JSON", "RIVALS", "Row", "Server", "Way"]
 
 APPS = Path(__file__).with_name("apps")
 JSON = {"content-type": "application/json"}
@@ -46,7 +45,7 @@ class Server:
 
     Args:
         name: For the reader.
-        packages: What its environment holds; none: it runs in ours.
+        packages: What its environment holds; servers with the same packages share one. None: it runs in ours.
         command: From its interpreter, a port and what it serves, to what starts it.
         ways: How it can be asked.
         env: Environment variables from spare ports.
@@ -148,16 +147,3 @@ RIVALS = (
         cwd=APPS / "mlserver_onnx",
     ),
 )
-
-
-def folder_name(server: Server) -> str:
-    """The name of its environment: servers with the same packages share one.
-
-    Example:
-        >>> folder_name(RIVALS[1]) == folder_name(RIVALS[2])
-        True
-    """
-    return server.packages[0].partition("=")[0] + f"-{len(server.packages)}"
-
-
-PYTHON = Path(sys.executable)

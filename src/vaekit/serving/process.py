@@ -79,6 +79,7 @@ class Worker:
             backend=config.backend,
             threads=config.threads_each,
             queries=config.queries,
+            memory=config.max_memory,
             limits=limits,
             log_samples=config.log_samples,
         )

@@ -9,6 +9,7 @@ __all__ = [
     "BundleError",
     "ConfigError",
     "ContractError",
+    "GraphError",
     "QueryError",
     "ServingError",
     "TrainingError",
@@ -73,6 +74,10 @@ class ContractError(VaekitError):
 
 class BundleError(VaekitError):
     """A bundle is damaged, incomplete, too new, or lacks what a query needs."""
+
+
+class GraphError(BundleError):
+    """A bundle lacks a graph that a query needs; it answers others."""
 
 
 class ConfigError(VaekitError):

@@ -67,7 +67,7 @@ def query(engine: Engine, name: str, *args: Any, **options: Any) -> pa.Table:
     try:
         return QUERIES[name](engine, *args, **options)
     except BundleError as error:
-        raise BundleError(f"query {name!r} cannot be answered: {error}") from error
+        raise type(error)(f"query {name!r} cannot be answered: {error}") from error
 
 
 def positive(**options: int) -> None:

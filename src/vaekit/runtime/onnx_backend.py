@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from vaekit.arrays import Array
 from vaekit.bundle import Bundle
-from vaekit.errors import BundleError, ConfigError
+from vaekit.errors import BundleError, ConfigError, GraphError
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -58,10 +58,16 @@ class OnnxBackend:
 
         if primitive not in self._bundle.graphs:
             held = ", ".join(sorted(self._bundle.graphs))
-            raise BundleError(f"this bundle has no graph {primitive!r}; it holds: {held}. Export it with that graph")
+            raise GraphError(f"this bundle has no graph {primitive!r}; it holds: {held}. Export it with that graph")
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = self._threads or 0
         options.enable_cpu_mem_arena = False  # as fast at the sizes that the engine asks for, and gives memory back
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads wait, not burn
-        return onnxruntime.InferenceSession(self._bundle.graphs[primitive], options, providers=["CPUExecutionProvider"])
+        from onnxruntime.capi import onnxruntime_pybind11_state as errors
+
+        graph, unreadable = self._bundle.graphs[primitive], (errors.InvalidProtobuf, errors.InvalidGraph)
+        try:
+            return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        except (*unreadable, errors.Fail, errors.NotImplemented) as error:
+            raise BundleError(f"onnxruntime cannot run the graph {primitive!r}: {error}") from error

@@ -66,7 +66,7 @@ conformance: $(DEV)  ## clients of others ask a service, unmodified
 	tests/conformance/run.sh
 
 edge: $(DEV)  ## bundles for LiteRT answer as torch does; installs its converter, 1 GB
-	$(INSTALL) -e '.[train,demo,dev,tflite]'
+	$(INSTALL) -e '.[train,demo,serve,trace,client,dev,tflite]'
 	$(BIN)/python -m pytest -n 0 -q tests/runtime/test_litert.py
 
 format: $(DEV)  ## rewrite the code in the style that lint checks
@@ -101,9 +101,9 @@ $(DEMO): $(BASE)
 	@rm -f $(VENV)/.stamp-demo-* && touch $@
 
 $(DEV): $(DEMO)
-	$(INSTALL) -e '.[train,demo,dev]'
+	$(INSTALL) -e '.[train,demo,serve,trace,client,dev]'
 	@rm -f $(VENV)/.stamp-dev-* && touch $@
 
 $(BENCH): $(DEV)
-	$(INSTALL) -e '.[train,demo,dev,bench]'
+	$(INSTALL) -e '.[train,demo,serve,trace,client,dev,bench]'
 	@rm -f $(VENV)/.stamp-bench-* && touch $@

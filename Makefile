@@ -26,7 +26,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo edge test lint types layers unit browser promtool notorch format proto bench clean .venv
+.PHONY: help demo edge test lint types layers unit browser promtool notorch conformance format proto bench clean .venv
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z.]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,8 +62,11 @@ promtool:  ## metrics are tested by promtool and a Prometheus that scrapes them,
 notorch: $(DEV)  ## bundles made here answer alike where torch is not installed
 	tests/notorch/run.sh
 
+conformance: $(DEV)  ## clients of others ask a service, unmodified
+	tests/conformance/run.sh
+
 edge: $(DEV)  ## bundles for LiteRT answer as torch does; installs its converter, 1 GB
-	$(INSTALL) -e '.[train,demo,dev,tflite]'
+	$(INSTALL) -e '.[train,demo,serve,trace,client,dev,tflite]'
 	$(BIN)/python -m pytest -n 0 -q tests/runtime/test_litert.py
 
 format: $(DEV)  ## rewrite the code in the style that lint checks
@@ -80,7 +83,7 @@ bench: $(if $(LINE),$(BENCH))  ## one line of the scoreboard: make bench LINE=A1
 	$(BIN)/python -m benchmarks $(LINE) $(ARGS)
 
 clean:  ## remove the environments, caches and builds
-	rm -rf .venv .venv-notorch build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-notorch .venv-conformance build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv: $(DEMO)  ## the environment for use: training and the demo
@@ -98,9 +101,9 @@ $(DEMO): $(BASE)
 	@rm -f $(VENV)/.stamp-demo-* && touch $@
 
 $(DEV): $(DEMO)
-	$(INSTALL) -e '.[train,demo,dev]'
+	$(INSTALL) -e '.[train,demo,serve,trace,client,dev]'
 	@rm -f $(VENV)/.stamp-dev-* && touch $@
 
 $(BENCH): $(DEV)
-	$(INSTALL) -e '.[train,demo,dev,bench]'
+	$(INSTALL) -e '.[train,demo,serve,trace,client,dev,bench]'
 	@rm -f $(VENV)/.stamp-bench-* && touch $@

@@ -1,6 +1,7 @@
 """Importing is cheap, loads no torch, and works whichever part is imported first."""
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -29,6 +30,14 @@ def processor_seconds(code):
     python(code)
     stop = resource.getrusage(resource.RUSAGE_CHILDREN)
     return stop.ru_utime + stop.ru_stime - start.ru_utime - start.ru_stime
+
+
+def test_the_runtime_reports_nothing_to_its_makers(tmp_path):
+    env = {**os.environ, "HOME": str(tmp_path)}
+    for name in ("ORT_DISABLE_TELEMETRY", "CI", "XDG_CACHE_HOME"):
+        env.pop(name, None)
+    subprocess.run([sys.executable, "-c", "import vaekit, onnxruntime"], env=env, check=True, timeout=120)
+    assert [*tmp_path.rglob("*")] == []  # it keeps the reports in a file there
 
 
 def test_import_is_quick():

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 import vaekit as vk
-from tests.serving.threaded import running, until
+from tests.serving.watched import running, until
 from tests.support import lenient
 from vaekit.queries import QUERIES
 from vaekit.serving.keys import make_key

@@ -3,67 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import time
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import msgspec
 
+from vaekit.errors import ServingError
 from vaekit.serving.asking import Ask, Fault, Told
 from vaekit.serving.config import ServeConfig
-from vaekit.serving.cost import Cost
 from vaekit.serving.facts import Facts
 from vaekit.serving.messages import Done, Noted, Work
 from vaekit.serving.pool import Pool
 from vaekit.serving.process import Worker
-from vaekit.serving.records import BatchRecord, Reason, WorkerEvent
-from vaekit.serving.stored import read_bundle
+from vaekit.serving.records import BatchRecord, WorkerEvent
+from vaekit.serving.stored import Stored, read_bundle
+from vaekit.serving.streams import Batch, Stream, Waiting
 
 __all__ = ["Batcher"]
 
-
-class Waiting:
-    """One ask that waits, or is being answered."""
-
-    __slots__ = ("ask", "deadline", "future", "queued", "rows", "since", "stream", "timer")
-
-    def __init__(self, ask: Ask, stream: Stream, since: float, deadline: float, future: asyncio.Future[Told]) -> None:
-        self.ask, self.stream, self.since, self.deadline, self.future = ask, stream, since, deadline, future
-        self.rows = stream.rows_of(ask)
-        self.queued = True
-        self.timer: asyncio.TimerHandle | None = None
-
-
-class Stream:
-    """The queue of one query of one model, and what its batches cost."""
-
-    def __init__(self, model: str, query: str) -> None:
-        self.model, self.query = model, query
-        self.queue: deque[Waiting] = deque()
-        self.waiting, self.rows = 0, 0.0
-        self.served = 0.0
-        self.cost = Cost()
-        self._bytes_per_row: dict[str, float] = {}
-
-    def rows_of(self, ask: Ask) -> float:
-        """Rows that a body is expected to hold: the front does not look into it, but knows how large rows were."""
-        ratio = self._bytes_per_row.get(ask.takes)
-        return 1.0 if ratio is None else max(1.0, len(ask.body) / ratio)
-
-    def learn(self, ask: Ask, rows: int) -> None:
-        """Take in how many rows a body held."""
-        if rows > 0 and ask.body:
-            ratio = len(ask.body) / rows
-            before = self._bytes_per_row.get(ask.takes, ratio)
-            self._bytes_per_row[ask.takes] = before + 0.1 * (ratio - before)
-
-
-class Batch:
-    """What a worker is busy with."""
-
-    def __init__(self, number: int, stream: Stream, members: list[Waiting], reason: Reason, start: float) -> None:
-        self.number, self.stream, self.members, self.reason, self.start = number, stream, members, reason, start
+_LOG = logging.getLogger(__name__)
+_T = TypeVar("_T")
 
 
 class Batcher:
@@ -116,22 +78,29 @@ class Batcher:
 
         Raises:
             BundleError: A bundle is damaged, or cannot be loaded.
+            ServingError: Workers die before they are ready.
         """
-        config = self.config
-        bundles = [
-            read_bundle(name, path, config.backend, config.require_signature) for name, path in config.bundles.items()
-        ]
         self._pool = Pool(
             self.config,
-            bundles,
+            await asyncio.to_thread(self._read),
             ready=self._on_ready,
             done=self._on_done,
             lost=self._on_lost,
-            limit=lambda worker: self.config.stuck(worker.batch.stream.query),
-            tell=self._tell,
-            note=self._note,
+            failed=self._on_failed,
+            tell=lambda event: _each(self.watchers, event),
+            note=lambda noted: _each(self.listeners, noted),
         )
-        await self._pool.start()
+        try:
+            await self._pool.start()
+        except BaseException:
+            await self._pool.stop()
+            raise
+
+    def _read(self) -> list[Stored]:
+        config = self.config
+        return [
+            read_bundle(name, path, config.backend, config.require_signature) for name, path in config.bundles.items()
+        ]
 
     async def drain(self) -> None:
         """Take no more asks, and wait until all that were taken are answered."""
@@ -179,8 +148,8 @@ class Batcher:
         if self._draining:
             return Fault(status=503, kind="draining", message="the service is shutting down", retry_after=1.0)
         if self._pool is None or not self._pool.workers:
-            back = max(1.0, self._pool.back_in - now) if self._pool is not None else 1.0
-            return Fault(status=503, kind="not_ready", message="no worker is ready; try again", retry_after=back)
+            message = "no worker is ready; try again"
+            return Fault(status=503, kind="not_ready", message=message, retry_after=self._back_in())
         model = self.models.get(ask.model)
         if model is None:
             there = ", ".join(self.models)
@@ -191,9 +160,9 @@ class Batcher:
             return Fault(status=404, kind="no_such_query", message=message)
         if until <= now:
             return Fault(status=504, kind="deadline", message="the deadline had passed when the request came")
-        wait = self.expected_wait()
+        wait = self.expected_wait(now)
         full = self.queued >= self.config.max_queue or self.queued_bytes + len(ask.body) > self.config.max_queue_bytes
-        if (full and self.queued) or wait > self.config.max_wait:
+        if self.queued and (full or wait > self.config.max_wait):
             message = f"{self.queued} requests wait for about {wait:.2f} s; try again later"
             return Fault(status=503, kind="queue_full", message=message, retry_after=max(1.0, math.ceil(wait)))
         if now + wait > until:
@@ -201,14 +170,18 @@ class Batcher:
             return Fault(status=503, kind="overloaded", message=message, retry_after=max(1.0, math.ceil(wait)))
         return None
 
-    def expected_wait(self) -> float:
-        """Seconds that an ask which came now would wait for a worker, as far as measured costs tell."""
-        backlog = sum(
-            stream.cost.a * stream.rows + stream.cost.b * math.ceil(stream.rows / self.config.max_batch_rows)
-            for stream in self._streams.values()
-            if stream.waiting
-        )
-        return backlog / max(1, len(self._pool.workers) if self._pool is not None else 1)
+    def expected_wait(self, now: float) -> float:
+        """Seconds that an ask which comes now will wait for a worker, as far as measured costs tell; 0 if one is free.
+
+        Args:
+            now: The time, of `time.monotonic`.
+        """
+        if self._pool is None or (self._free and not self.queued):
+            return 0.0
+        backlog = sum(stream.backlog(self.config) for stream in self._streams.values())
+        busy = [worker.batch for worker in self._pool.workers.values() if worker.batch is not None]
+        rest = sum(max(0.0, batch.start + batch.expected - now) for batch in busy)
+        return (backlog + rest) / max(1, len(self._pool.workers))
 
     def _stream(self, ask: Ask) -> Stream:
         key = ask.model, ask.query
@@ -220,31 +193,25 @@ class Batcher:
         stream = waiting.stream
         if not stream.waiting:  # it was away, and has no claim to the time that others used meanwhile
             stream.served = max(stream.served, self._clock)
-        stream.queue.append(waiting)
-        stream.waiting += 1
-        stream.rows += waiting.rows
+        stream.add(waiting)
         self.queued += 1
         self.queued_bytes += len(waiting.ask.body)
         self._wake()
 
     def _leave(self, waiting: Waiting) -> None:
-        """Take an ask out of the count of those that wait; the queue forgets it when it comes to its turn."""
-        if not waiting.queued:
-            return
-        waiting.queued = False
-        stream = waiting.stream
-        stream.waiting -= 1
-        stream.rows = stream.rows - waiting.rows if stream.waiting else 0.0
+        """Take an ask out of those that wait, if it is one."""
+        if waiting.queued:
+            waiting.stream.remove(waiting)
+            self._left(waiting)
+
+    def _left(self, waiting: Waiting) -> None:
         self.queued -= 1
         self.queued_bytes -= len(waiting.ask.body)
         self._settle()
 
     def _expire(self, waiting: Waiting) -> None:
-        if not waiting.future.done():
-            message = "the deadline passed while the request waited"
-            if not waiting.queued:
-                message = "the deadline passed before the answer was there"
-            self._tell_fault(waiting, Fault(status=504, kind="deadline", message=message))
+        where = "while the request waited" if waiting.queued else "before the answer was there"
+        waiting.fail(Fault(status=504, kind="deadline", message=f"the deadline passed {where}"))
         self._leave(waiting)
 
     # ---------------------------------------------------------------- batches
@@ -257,46 +224,21 @@ class Batcher:
 
     def _dispatch(self) -> None:
         self._pending = False
-        now = time.monotonic()
         while self._free and self.queued:
+            now = time.monotonic()
             stream = min((one for one in self._streams.values() if one.waiting), key=lambda one: one.served)
-            members, reason = self._take(stream, now)
+            members, reason = stream.cut(now, self.config)
+            self.running += len(members)
+            for one in members:
+                self._left(one)
             self._clock = stream.served
-            stream.served += stream.cost.seconds(sum(one.rows for one in members)) or 1e-3
+            expected = stream.cost.seconds(sum(one.rows for one in members))
+            stream.served += expected or self.config.latency_target
             self._batches += 1
             worker = self._free.pop()
-            worker.batch = Batch(self._batches, stream, members, reason, now)
-            self.running += len(members)
+            worker.batch = Batch(self._batches, stream, members, reason, now, expected)
             asks = [msgspec.structs.replace(one.ask, body=b"") for one in members]
             worker.work(Work(batch=self._batches, asks=asks), [one.ask.body for one in members])
-
-    def _take(self, stream: Stream, now: float) -> tuple[list[Waiting], Reason]:
-        """The asks of the next batch of a stream, and why they are no more."""
-        members: list[Waiting] = []
-        reason: Reason = "idle"
-        rows, size, until = 0.0, 0, math.inf
-        target = stream.cost.rows(self.config.latency_target / 2)
-        while stream.queue:
-            one = stream.queue[0]
-            if not one.queued:
-                stream.queue.popleft()
-                continue
-            if members:
-                if rows + one.rows > self.config.max_batch_rows:
-                    reason = "full_rows"
-                elif size + len(one.ask.body) > self.config.max_batch_bytes:
-                    reason = "full_bytes"
-                elif rows + one.rows > target:
-                    reason = "cost"
-                elif rows + one.rows > stream.cost.rows(min(until, one.deadline) - now):
-                    reason = "deadline"
-                if reason != "idle":
-                    break
-            stream.queue.popleft()
-            self._leave(one)
-            members.append(one)
-            rows, size, until = rows + one.rows, size + len(one.ask.body), min(until, one.deadline)
-        return members, reason
 
     # ---------------------------------------------------------------- what workers say
 
@@ -305,8 +247,9 @@ class Batcher:
         self._wake()
 
     def _on_done(self, worker: Worker, done: Done, bodies: list[memoryview]) -> None:
-        batch: Batch = worker.batch
-        worker.batch = None
+        batch, worker.batch = worker.batch, None
+        if batch is None or batch.number != done.batch:
+            raise ServingError(f"worker {worker.number} answered a batch that it was not given")
         self._free.append(worker)
         self._wake()
         seconds = time.monotonic() - batch.start
@@ -331,44 +274,45 @@ class Batcher:
             seconds=seconds,
             worker=worker.number,
         )
-        for observer in self.observers:
-            observer(record)
+        _each(self.observers, record)
 
     def _on_lost(self, worker: Worker) -> None:
         kind, why = worker.blame
         if worker in self._free:
             self._free.remove(worker)
-        event = "stuck" if kind == "worker_stuck" else "stopped" if kind == "draining" else "lost"
-        self._tell(WorkerEvent(kind=event, worker=worker.number, message=why))  # type: ignore[arg-type]
-        batch: Batch | None = worker.batch
-        worker.batch = None
+        batch, worker.batch = worker.batch, None
         if batch is not None:
             self.running -= len(batch.members)
-            fault = Fault(status=503, kind=kind, message=f"{why}; it is being replaced", retry_after=1.0)
+            fault = Fault(status=503, kind=kind, message=f"{why}; try again", retry_after=1.0)
             for one in batch.members:
-                self._tell_fault(one, fault)
+                one.fail(fault)
             self._settle()
 
-    def _tell_fault(self, waiting: Waiting, fault: Fault) -> None:
-        if not waiting.future.done():
-            waiting.future.set_result(Told(fault=fault, query=waiting.ask.query))
+    def _on_failed(self, why: str) -> None:
+        """A replacement did not get ready, so that nobody knows when what waits could be answered."""
+        if self._pool is not None and not self._pool.workers:
+            self._fail_queue(Fault(status=503, kind="not_ready", message=why, retry_after=self._back_in()))
+
+    def _back_in(self) -> float:
+        """Seconds after which another worker may be ready."""
+        until = self._pool.back_at - time.monotonic() if self._pool is not None else 0.0
+        return float(max(1, math.ceil(until)))
 
     def _fail_queue(self, fault: Fault) -> None:
         for stream in self._streams.values():
-            for one in stream.queue:
-                if one.queued:
-                    self._leave(one)
-                    self._tell_fault(one, fault)
-            stream.queue.clear()
+            for one in stream.all():
+                one.fail(fault)
+                self._leave(one)
 
     def _settle(self) -> None:
         if not self.queued and not self.running:
             self._idle.set()
 
-    def _tell(self, event: WorkerEvent) -> None:
-        for watcher in self.watchers:
-            watcher(event)
 
-    def _note(self, noted: Noted) -> None:
-        for listener in self.listeners:
-            listener(noted)
+def _each(listeners: Sequence[Callable[[_T], None]], what: _T) -> None:
+    """Tell everybody who listens; the defect of one must cost neither the others nor the worker that was heard."""
+    for listener in listeners:
+        try:
+            listener(what)
+        except Exception:  # as above
+            _LOG.exception("a listener failed")

@@ -11,7 +11,7 @@ import msgspec
 import pyarrow as pa
 
 from vaekit.bundle import Bundle
-from vaekit.errors import BundleError, ContractError, VaekitError
+from vaekit.errors import BundleError, ConfigError, ContractError, GraphError, QueryError
 from vaekit.fields.arrow_types import parse_type
 from vaekit.queries import QUERIES, query
 from vaekit.runtime import Engine
@@ -105,9 +105,9 @@ class Hosted:
         rows = arguments[:1] and arguments[0].name == "table"
         try:
             answer = self._asked(name, self.nothing)
-        except BundleError:
+        except GraphError:
             return None
-        except VaekitError:
+        except (QueryError, ConfigError):  # this question; others may be answered
             answer = None
         self.warmed[name] = time.perf_counter() - start
         return QueryFacts(

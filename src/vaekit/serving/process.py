@@ -7,22 +7,20 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from vaekit.errors import BundleError
+from vaekit.errors import BundleError, ServingError
 from vaekit.serving.config import ServeConfig
 from vaekit.serving.frames import Buffer, FrontLine
 from vaekit.serving.messages import Beat, Done, Hello, Limits, Load, Noted, Refused, Work
 from vaekit.serving.stored import Stored
+from vaekit.serving.streams import Batch
 
-__all__ = ["Worker", "WorkerLost"]
+__all__ = ["Worker"]
 
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "ARROW_NUM_THREADS")
-
-
-class WorkerLost(Exception):
-    """A worker ended before it was ready."""
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
 class Worker:
@@ -43,8 +41,9 @@ class Worker:
         noted: Callable[[Noted], None],
     ) -> None:
         self.number = number
-        self.batch: Any = None  # what it is busy with, for the batcher
-        self.busy_since = self.heard_at = 0.0
+        self.batch: Batch | None = None  # what it is busy with
+        self.born = self.heard_at = time.monotonic()
+        self.busy_since = 0.0
         self.blame = ("worker_lost", "the worker process died")
         self._done, self._lost, self._noted = done, lost, noted
         self._loop = asyncio.get_running_loop()
@@ -63,19 +62,12 @@ class Worker:
 
         Raises:
             BundleError: It cannot load a bundle.
-            WorkerLost: It died, or was not ready in time.
+            ServingError: It cannot be started, died, or was not ready in time.
         """
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        with theirs:
-            threads = str(config.threads_each)
-            self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-P", "-m", "vaekit.serving.worker", str(theirs.fileno())),
-                stdin=asyncio.subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(),),
-                env=os.environ | dict.fromkeys(_THREADS, threads) | {"PYTHONPATH": os.pathsep.join(sys.path)},
-            )
-        ours.setblocking(False)
-        await self._loop.create_unix_connection(lambda: self._line, sock=ours)
+        try:
+            await self._spawn(config)
+        except OSError as error:
+            raise ServingError(f"a worker process cannot be started: {error}") from error
         limits = Limits(
             max_rows=config.max_rows,
             max_batch_rows=config.max_batch_rows,
@@ -95,11 +87,25 @@ class Worker:
             return await asyncio.wait_for(asyncio.shield(self._hello), config.start_timeout)
         except TimeoutError:
             self.kill("failed", f"the worker was not ready within {config.start_timeout:g} s")
-            raise WorkerLost(self.blame[1]) from None
+            raise ServingError(self.blame[1]) from None
+
+    async def _spawn(self, config: ServeConfig) -> None:
+        """Start the process with one end of a socket pair, of which this process keeps the other."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        with theirs:
+            paths = os.pathsep.join(path for path in sys.path if path)
+            self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-P", "-m", "vaekit.serving.worker", str(theirs.fileno())),
+                stdin=asyncio.subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(),),
+                env=os.environ | dict.fromkeys(_THREADS, str(config.threads_each)) | {"PYTHONPATH": paths},
+            )
+        ours.setblocking(False)
+        await self._loop.create_unix_connection(lambda: self._line, sock=ours)
 
     def work(self, work: Work, bodies: Sequence[Buffer]) -> None:
         """Hand over a batch."""
-        self.busy_since = self._loop.time()
+        self.busy_since = time.monotonic()
         self._line.send(work, bodies)
 
     def kill(self, kind: str, why: str) -> None:
@@ -134,7 +140,7 @@ class Worker:
             await self._process.wait()
 
     def _heard(self, message: Any, bodies: list[memoryview]) -> None:
-        self.heard_at = self._loop.time()
+        self.heard_at = time.monotonic()
         match message:
             case Beat():
                 pass
@@ -149,7 +155,7 @@ class Worker:
 
     def _closed(self) -> None:
         if not self._hello.done():
-            self._hello.set_exception(WorkerLost("the worker died while it loaded its models"))
+            self._hello.set_exception(ServingError("the worker died while it loaded its models"))
         if not self.gone.done():
             self.gone.set_result(None)
             self._lost(self)

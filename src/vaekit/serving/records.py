@@ -8,8 +8,9 @@ import msgspec
 
 from vaekit.serving.asking import Seen
 
-__all__ = ["BatchRecord", "Reason", "WorkerEvent"]
+__all__ = ["BatchRecord", "EventKind", "Reason", "WorkerEvent"]
 
+EventKind = Literal["started", "ready", "lost", "stuck", "failed", "stopped"]
 Reason = Literal["idle", "full_rows", "full_bytes", "cost", "deadline"]
 
 
@@ -55,7 +56,7 @@ class WorkerEvent(msgspec.Struct, frozen=True, kw_only=True):
         seconds: Time that it had lived, or of ``ready``, that it took to load and warm its models.
     """
 
-    kind: Literal["started", "ready", "lost", "stuck", "failed", "stopped"]
+    kind: EventKind
     worker: int
     message: str = ""
     seconds: float = 0.0

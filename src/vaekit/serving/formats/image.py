@@ -52,7 +52,9 @@ def pixels(body: Buffer, cells: Cells, limits: Limits, white: float = WHITE) -> 
             if image.mode.startswith(("I", "F")):
                 raise Refusal(422, "ContractError", "images have 8 bits per channel here", field=cells.name, row=0)
             levels = np.asarray(image.convert("L" if cells.length == size else "RGB"), np.float64)
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:  # far beyond all that anybody allows
+        raise Refusal(413, "too_large", f"at most {limits.max_pixels} pixels are read: {error}") from error
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
         raise Refusal(400, "bad_body", f"the file is not a PNG or JPEG image that can be read: {error}") from error
     scaled = levels.ravel() * (white / WHITE)
     whole = pa.types.is_integer(cells.item) or pa.types.is_boolean(cells.item)

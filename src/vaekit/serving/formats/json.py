@@ -45,7 +45,7 @@ class RowDecoder:
         self.cells = cells
         keys = {f"f{index}": name for index, name in enumerate(cells)}
         types = [(f"f{index}", one.python) for index, one in enumerate(cells.values())]
-        whole = msgspec.defstruct("Row", types, rename=keys, gc=False)
+        self._row = whole = msgspec.defstruct("Row", types, rename=keys, gc=False)
         some = [(name, kind | msgspec.UnsetType, UNSET) for name, kind in types]
         partial = msgspec.defstruct("Row", some, rename=keys, gc=False)
         self._whole, self._partial = (self._decoder(row) for row in (whole, partial))
@@ -73,17 +73,23 @@ class RowDecoder:
                 continue
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 raise _not_json(error) from error
-            if not found.rows:
-                return CellRows(self.cells, dict.fromkeys(self.cells, ()), 0), found.options
-            values = zip(*map(msgspec.structs.astuple, found.rows), strict=True)
-            columns: dict[str, Sequence[Any]] = dict(zip(self.cells, values, strict=True))
-            if decoder is self._partial:
-                columns = {name: _complete(name, column, absent) for name, column in columns.items() if _any(column)}
+            columns = self._columns(found.rows, absent)
             keys = 1 + (len(found.options) + 1 if found.options else 0) + len(found.rows) * len(columns)
             if len(_KEY.findall(body)) != keys:
                 _refuse_repeated(body)
             return CellRows(self.cells, columns, len(found.rows)), found.options
         return None
+
+    def _columns(self, rows: Sequence[Any], absent: bool) -> dict[str, Sequence[Any]]:
+        """The columns that came, of which all are there if there are no rows."""
+        if not rows:
+            return dict.fromkeys(self.cells, ())
+        columns: dict[str, Sequence[Any]] = dict(
+            zip(self.cells, zip(*map(msgspec.structs.astuple, rows), strict=True), strict=True)
+        )
+        if type(rows[0]) is self._row:
+            return columns
+        return {name: _complete(name, column, absent) for name, column in columns.items() if _any(column)}
 
 
 @reader(JSON)

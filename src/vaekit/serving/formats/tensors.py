@@ -1,7 +1,8 @@
 """Tensors of the Open Inference Protocol: columns of rows from them, and tensors from columns of an answer.
 
-One tensor is one column: of shape [n], [n, 1], or [n, width] where the field is a list. NaN counts as missing, and a
-missing number in an answer is NaN. What a tensor cannot hold as it is, such as a point in time, is text in `BYTES`.
+One tensor is one column: of shape [n], [n, 1], or [n, width] where the field is a list. NaN and empty text count as
+missing (unless empty text is a category), and what is missing in an answer is NaN or empty. What a tensor cannot hold
+as it is, such as a point in time, is text in `BYTES`.
 """
 
 from __future__ import annotations
@@ -183,6 +184,10 @@ def _column(one: Tensor, cells: Cells) -> pa.Array:
         if pa.types.is_fixed_size_list(cells.type):
             return pa.FixedSizeListArray.from_arrays(_floats(values, cells.item), type=cells.type)
     plain = one.listed
+    if cells.json == "boolean":
+        plain = [bool(value) if value in (0, 1) else value for value in plain]  # numbers, where some are missing
+    elif cells.json == "string" and "" not in getattr(cells.field, "levels", ()):
+        plain = [value or None for value in plain]
     if cells.list:
         plain = [plain[at : at + width] for at in range(0, len(plain), width)] if width else [[]] * one.shape[0]
     return cells.array([_checked(value, row, cells) for row, value in enumerate(plain)])

@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 
-__all__ = ["ARROW", "ARROW_FILE", "BINARY", "COLUMNS", "CSV", "FORM", "JSON", "accepted", "media_type"]
+__all__ = ["ARROW", "ARROW_FILE", "BINARY", "COLUMNS", "CSV", "FORM", "JSON", "PARQUET", "accepted", "media_type"]
 
 JSON = "application/json"
 COLUMNS = "application/json; shape=columns"
 ARROW = "application/vnd.apache.arrow.stream"
 ARROW_FILE = "application/vnd.apache.arrow.file"
 CSV = "text/csv"
+PARQUET = "application/vnd.apache.parquet"
 FORM = "multipart/form-data"
 BINARY = "application/octet-stream"
 

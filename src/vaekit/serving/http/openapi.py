@@ -9,7 +9,7 @@ import msgspec
 
 from vaekit.serving.facts import Facts, QueryFacts
 from vaekit.serving.feedback.remarks import Feedback
-from vaekit.serving.http.media import ARROW, ARROW_FILE, CSV, FORM, JSON
+from vaekit.serving.http.media import ARROW, ARROW_FILE, CSV, FORM, JSON, PARQUET
 from vaekit.serving.http.schemas import answer_schema, option_schema, question_schema, row_schema
 from vaekit.version import __version__
 
@@ -145,7 +145,7 @@ def _question(facts: Facts, query: QueryFacts, name: str) -> Schema:
     row = {"$ref": f"#/components/schemas/{name}.row"}
     takes: Schema = {JSON: {"schema": question_schema(facts, query, row)}}
     if query.rows:
-        takes |= {kind: {} for kind in (ARROW, ARROW_FILE, CSV, FORM)}
+        takes |= {kind: {} for kind in (ARROW, ARROW_FILE, PARQUET, CSV, FORM)}
     gives: Schema = {JSON: {"schema": answer_schema(query)}, ARROW: {}, CSV: {}}
     options = [
         {

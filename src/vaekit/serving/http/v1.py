@@ -16,16 +16,17 @@ from vaekit.serving.feedback.summary import summary
 from vaekit.serving.front import Front
 from vaekit.serving.http.app import HttpRequest
 from vaekit.serving.http.headers import seconds
-from vaekit.serving.http.media import ARROW, ARROW_FILE, COLUMNS, CSV, FORM, JSON, accepted, media_type
+from vaekit.serving.http.media import ARROW, ARROW_FILE, COLUMNS, CSV, FORM, JSON, PARQUET, accepted, media_type
 from vaekit.serving.http.replies import as_json
 from vaekit.serving.http.routes import Route
 from vaekit.serving.request import refused
 
 __all__ = ["GIVES", "TAKES", "V1", "arguments"]
 
-TAKES = (JSON, ARROW, ARROW_FILE, CSV, FORM)
+TAKES = (JSON, ARROW, ARROW_FILE, PARQUET, CSV, FORM)
 GIVES = (JSON, COLUMNS, ARROW, CSV)
-_SAME = {ARROW: (ARROW, JSON, COLUMNS, CSV), ARROW_FILE: (ARROW, JSON, COLUMNS, CSV), CSV: (CSV, JSON, COLUMNS, ARROW)}
+_SAME = dict.fromkeys((ARROW, ARROW_FILE, PARQUET), (ARROW, JSON, COLUMNS, CSV)) | {CSV: (CSV, JSON, COLUMNS, ARROW)}
+"""What is given where anything is accepted: what is like the body comes first."""
 
 
 class V1:

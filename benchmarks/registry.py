@@ -15,6 +15,7 @@ LINES = {
     "BALANCE": "benchmarks.lines.balance",
     "COLUMNS": "benchmarks.lines.columns",
     "NATS": "benchmarks.lines.nats",
+    "OVERLOAD": "benchmarks.lines.overload",
     "P1": "benchmarks.lines.throughput",
     "P4": "benchmarks.lines.serving",
     "TABLES": "benchmarks.lines.tables",

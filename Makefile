@@ -26,7 +26,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint types layers unit browser notorch format proto bench clean .venv
+.PHONY: help demo test lint types layers unit browser notorch conformance format proto bench clean .venv
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z.]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,7 +34,7 @@ help:  ## list the targets
 demo: $(DEMO)  ## fit a model on real flights, then ask it everything
 	$(BIN)/python examples/flights.py
 
-test: lint types layers notorch unit  ## everything that has to pass: lint, types, layers, proof without torch, tests
+test: lint types layers notorch conformance unit  ## everything that has to pass: lint, types, layers, proofs, tests
 
 lint: $(DEV)  ## ruff: style, imports, docstrings, annotations
 	$(BIN)/ruff check .
@@ -57,6 +57,9 @@ browser:  ## the page of a report is tested in Chromium, a package of Debian and
 notorch: $(DEV)  ## bundles made here answer alike where torch is not installed
 	tests/notorch/run.sh
 
+conformance: $(DEV)  ## clients of others work with the service, and schemathesis finds nothing
+	tests/conformance/run.sh
+
 format: $(DEV)  ## rewrite the code in the style that lint checks
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -71,7 +74,7 @@ bench: $(if $(LINE),$(BENCH))  ## one line of the scoreboard: make bench LINE=A1
 	$(BIN)/python -m benchmarks $(LINE) $(ARGS)
 
 clean:  ## remove the environments, caches and builds
-	rm -rf .venv .venv-notorch build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-notorch .venv-conformance build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv: $(DEMO)  ## the environment for use: training and the demo

@@ -42,7 +42,7 @@ def map_case(context: Any, case: Any) -> Any:
         options.pop("interval", None)
         query.pop("interval", None)
     if isinstance(columns := body.get("columns"), dict):
-        shortest = min((len(values) for values in columns.values()), default=0) % 11
+        shortest = min([10, *map(len, columns.values())])
         body["columns"] = {name: values[:shortest] for name, values in columns.items()}
     if isinstance(body.get("at"), list):
         body["at"] = body["at"][:10]

@@ -36,7 +36,7 @@ help:  ## list the targets
 demo: $(DEMO)  ## fit a model on real flights, then ask it everything
 	$(BIN)/python examples/flights.py
 
-test: lint types layers notorch unit  ## everything that has to pass: lint, types, layers, proof without torch, tests
+test: lint types layers notorch conformance unit  ## everything that has to pass: lint, types, layers, proofs, tests
 
 lint: $(DEV)  ## ruff: style, imports, docstrings, annotations
 	$(BIN)/ruff check .
@@ -64,7 +64,7 @@ promtool:  ## metrics are tested by promtool and a Prometheus that scrapes them,
 notorch: $(DEV)  ## bundles made here answer alike where torch is not installed
 	tests/notorch/run.sh
 
-conformance: $(DEV)  ## clients of others ask a service, unmodified
+conformance: $(DEV)  ## clients of others work with the service, and schemathesis finds nothing
 	tests/conformance/run.sh
 
 edge: $(DEV)  ## bundles for LiteRT answer as torch does; installs its converter, 1 GB

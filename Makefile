@@ -26,7 +26,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint types layers unit browser promtool notorch format proto bench clean .venv
+.PHONY: help demo edge test lint types layers unit browser promtool notorch format proto bench clean .venv
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z.]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,6 +61,10 @@ promtool:  ## metrics are tested by promtool and a Prometheus that scrapes them,
 
 notorch: $(DEV)  ## bundles made here answer alike where torch is not installed
 	tests/notorch/run.sh
+
+edge: $(DEV)  ## bundles for LiteRT answer as torch does; installs its converter, 1 GB
+	$(INSTALL) -e '.[train,demo,dev,tflite]'
+	$(BIN)/python -m pytest -n 0 -q tests/runtime/test_litert.py
 
 format: $(DEV)  ## rewrite the code in the style that lint checks
 	$(BIN)/ruff check --fix .

@@ -90,8 +90,8 @@ class Process:
         """Its process id, which is that of its group."""
         return self._process.pid
 
-    def wait(self, url: str, body: bytes, headers: Mapping[str, str]) -> bytes:
-        """Wait for its first answer.
+    def wait(self, url: str, body: bytes, headers: Mapping[str, str], pause: float = 0.2) -> bytes:
+        """Wait for its first answer, asking again after each pause, in seconds.
 
         Raises:
             RuntimeError: If it ends, or does not answer in time; the message holds the end of its log.
@@ -105,7 +105,7 @@ class Process:
                 why = f"{error} {error.read()[:500]!r}"
             except OSError as error:
                 why = error
-            time.sleep(0.2)
+            time.sleep(pause)
         raise RuntimeError(f"the server did not answer ({why}): {self.log.read_text(errors='replace')[-2000:]}")
 
     def stop(self) -> None:

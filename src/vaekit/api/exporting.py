@@ -68,6 +68,8 @@ def export(
     name, share = _form(form)
     if bundle.proof is not None and bundle.proof.form != "float32":
         raise BundleError(f"the bundle is {bundle.proof.form} already; export from the bundle that it was made of")
+    if bundle.kind != "onnx" and not bundle.weights:
+        raise BundleError("the bundle holds LiteRT graphs and no weights; export from the bundle that it was made of")
     if name == "int8" and data is None:
         raise ConfigError("int8 takes the ranges of activations from real rows: give DATA, rows like those of the fit")
     if name in ("float16", "int8") and weights:
@@ -78,8 +80,8 @@ def export(
     elif name == "tflite":
         made = with_graphs(bundle, *_rows(parts), kind="tflite")
     else:
-        base = _exact(bundle, parts, graphs)
-        made = base if name == "onnx" else _compact(base, parts, name)
+        made = _exact(bundle, parts if name == "onnx" else None, graphs)
+        made = made if name == "onnx" else _compact(made, parts, name)
     made = made if graphs is None else _part(made, graphs)
     keep = name in ("onnx", "pruned") if weights is None else weights
     return made if keep else dataclasses.replace(made, weights={})

@@ -39,6 +39,7 @@ JSON = "application/json"
 _KEY = "VAEKIT_API_KEY"
 _IDS = b"vaekit.requests"  # key under which an answer remembers the requests that it came from
 _ERRORS: dict[str, type[VaekitError]] = {kind.__name__: kind for kind in (BundleError, ConfigError, QueryError)}
+_ERRORS |= {"bad_option": ConfigError, "no_such_query": QueryError}  # what the service sees before the model does
 
 
 # ------------------------------------------------------------------------------------------------------------ questions

@@ -80,6 +80,7 @@ class Server:
         self.observing.attach(self.batcher)
         state = None if settings.state is None else Path(settings.state)
         self.ledger = Ledger(state, settings.feedback_days, settings.feedback_answers)
+        self.observing.attach_ledger(self.ledger)
         self.front = Front(
             self.batcher,
             self.ledger,
@@ -92,7 +93,9 @@ class Server:
         app = Application(
             Routes(route for part in parts for route in part.routes), self.front.handle, settings.max_body
         )
-        self.hosts: list[Host] = [HttpHost(app, settings), *(make(self.front) for make in hosts)]
+        http = HttpHost(app, settings)
+        self.observing.attach_host(http)
+        self.hosts: list[Host] = [http, *(make(self.front) for make in hosts)]
         if settings.grpc_port is not None:
             self.hosts.append(_grpc_host(self.front, settings))
         self._told = 0  # signals so far

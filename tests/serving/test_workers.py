@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import uvloop
 
 from tests.notorch.alike import differences
 from tests.serving.questions import PARQUET, PATIENCE, STREAM, ask, running, table_of, until, written
@@ -26,6 +27,7 @@ from vaekit.serving.config import ServeConfig
 from vaekit.serving.stored import Stored
 
 QUICK = {"queries": ("score",)}  # starts fastest
+LOOPS = {"asyncio": asyncio.run, "uvloop": uvloop.run}
 
 
 def scores(kept, start=0, rows=3):
@@ -54,7 +56,8 @@ def alive(pid):
         return False
 
 
-def test_a_killed_worker_is_replaced_and_its_requests_fail_at_once(zoo):
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_killed_worker_is_replaced_and_its_requests_fail_at_once(zoo, loop):
     async def story():
         async with running(zoo["flights"], **QUICK) as batcher:
             events = []
@@ -81,7 +84,7 @@ def test_a_killed_worker_is_replaced_and_its_requests_fail_at_once(zoo):
             assert [one.kind for one in events] == ["lost", "started", "ready"]
             assert not alive(victim.pid)
 
-    asyncio.run(story())
+    LOOPS[loop](story())
 
 
 def test_a_stopped_worker_is_noticed_by_its_silence(zoo):

@@ -4,12 +4,14 @@
 #   TORCH        which torch to install
 #   TORCH_INDEX  a package index to take torch from, for example https://download.pytorch.org/whl/cpu
 #   JOBS         how many tests run at a time
+#   SECONDS      how long `make soak` runs
 #   LINE, ARGS   which line of the scoreboard `make bench` runs, and how
 
 PYTHON      ?= python3
 TORCH       ?= torch==2.13.0
 TORCH_INDEX ?=
 JOBS        ?= 2
+SECONDS     ?= 600
 LINE        ?=
 ARGS        ?=
 
@@ -26,7 +28,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint types layers unit browser notorch conformance format proto bench clean .venv
+.PHONY: help demo edge test lint types layers unit browser promtool notorch conformance format proto bench soak clean .venv
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z.]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,7 +48,7 @@ types: $(DEV)  ## mypy: strict on the half that runs without torch
 layers: $(DEV)  ## import-linter: who may import whom
 	$(BIN)/lint-imports --no-cache
 
-unit: $(DEV) browser  ## the tests and the examples in the docstrings
+unit: $(DEV) browser promtool  ## the tests and the examples in the docstrings
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 browser:  ## the page of a report is tested in Chromium, a package of Debian and others
@@ -54,11 +56,20 @@ browser:  ## the page of a report is tested in Chromium, a package of Debian and
 	    apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null; } || \
 	    { echo "error: the test of the report needs chromium; install it" >&2; exit 2; }
 
+promtool:  ## metrics are tested by promtool and a Prometheus that scrapes them, a package of Debian and others
+	@command -v promtool >/dev/null && command -v prometheus >/dev/null || { \
+	    apt-get update -qq && apt-get install -y -qq --no-install-recommends prometheus >/dev/null; } || \
+	    { echo "error: the tests of metrics need prometheus and promtool; install them" >&2; exit 2; }
+
 notorch: $(DEV)  ## bundles made here answer alike where torch is not installed
 	tests/notorch/run.sh
 
 conformance: $(DEV)  ## clients of others work with the service, and schemathesis finds nothing
 	tests/conformance/run.sh
+
+edge: $(DEV)  ## bundles for LiteRT answer as torch does; installs its converter, 1 GB
+	$(INSTALL) -e '.[train,demo,serve,trace,client,dev,tflite]'
+	$(BIN)/python -m pytest -n 0 -q tests/runtime/test_litert.py
 
 format: $(DEV)  ## rewrite the code in the style that lint checks
 	$(BIN)/ruff check --fix .
@@ -72,6 +83,9 @@ proto: $(DEV)  ## compile the description of the gRPC protocol; a test says when
 bench: $(if $(LINE),$(BENCH))  ## one line of the scoreboard: make bench LINE=A1 [ARGS=--quick]
 	@test -n "$(LINE)" || { echo "error: name a line of the scoreboard: make bench LINE=A1" >&2; exit 2; }
 	$(BIN)/python -m benchmarks $(LINE) $(ARGS)
+
+soak: $(DEV)  ## mixed load on a real service for ten minutes: memory, failures, latency over time
+	$(BIN)/python -m benchmarks.soak --seconds $(SECONDS)
 
 clean:  ## remove the environments, caches and builds
 	rm -rf .venv .venv-notorch .venv-conformance build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
@@ -92,9 +106,9 @@ $(DEMO): $(BASE)
 	@rm -f $(VENV)/.stamp-demo-* && touch $@
 
 $(DEV): $(DEMO)
-	$(INSTALL) -e '.[train,demo,dev]'
+	$(INSTALL) -e '.[train,demo,serve,trace,client,dev]'
 	@rm -f $(VENV)/.stamp-dev-* && touch $@
 
 $(BENCH): $(DEV)
-	$(INSTALL) -e '.[train,demo,dev,bench]'
+	$(INSTALL) -e '.[train,demo,serve,trace,client,dev,bench]'
 	@rm -f $(VENV)/.stamp-bench-* && touch $@

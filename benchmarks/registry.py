@@ -15,10 +15,14 @@ LINES = {
     "BALANCE": "benchmarks.lines.balance",
     "COLUMNS": "benchmarks.lines.columns",
     "NATS": "benchmarks.lines.nats",
+    "OVERLOAD": "benchmarks.lines.overload",
     "P1": "benchmarks.lines.throughput",
     "P4": "benchmarks.lines.serving",
     "TABLES": "benchmarks.lines.tables",
+    "COMPACT": "benchmarks.lines.compact",
+    "P5": "benchmarks.lines.start",
     "P7": "benchmarks.lines.growth",
+    "P9": "benchmarks.lines.sizes",
 }
 
 

@@ -5,6 +5,9 @@ A message says what was expected, what came, where (row, field, file), and what 
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from typing import Any
+
 __all__ = [
     "BundleError",
     "ConfigError",
@@ -14,6 +17,7 @@ __all__ = [
     "ServingError",
     "TrainingError",
     "VaekitError",
+    "differing",
 ]
 
 
@@ -123,3 +127,26 @@ class ServingError(VaekitError):
         facts += [kind] if kind else []
         facts += [f"request {request_id}"] if request_id else []
         super().__init__(message + (f" ({', '.join(facts)})" if facts else ""))
+
+
+def differing(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
+    """What differs between two sets of settings, for the message of an error; empty if nothing does.
+
+    Args:
+        stored: Settings that something was begun with, by name; a setting may be a mapping of settings.
+        asked: Settings that are asked for now.
+
+    Example:
+        >>> differing({"seed": 0, "model": {"width": 64}}, {"seed": 0, "model": {"width": 128, "depth": 2}})
+        'model.depth: None → 2; model.width: 64 → 128'
+    """
+    return "; ".join(_differences(stored, asked, ""))
+
+
+def _differences(stored: Mapping[str, Any], asked: Mapping[str, Any], inside: str) -> Iterator[str]:
+    for name in sorted(stored.keys() | asked.keys()):
+        old, new = stored.get(name), asked.get(name)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            yield from _differences(old, new, f"{inside}{name}.")
+        elif old != new:
+            yield f"{inside}{name}: {old} → {new}"

@@ -1,15 +1,14 @@
-"""A real service, and what the command line says of the same rows."""
+"""A real service."""
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
 import subprocess
 import time
-from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -26,25 +25,11 @@ def vae(*arguments: object) -> list[str]:
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.environ["VAEKIT_SOURCE"]}
 
 
-class Service:
-    """Where the service listens, and what it should answer."""
+class Service(NamedTuple):
+    """Where the service listens."""
 
-    def __init__(self, http: str, grpc: str) -> None:
-        self.http, self.grpc = http, grpc
-
-    @staticmethod
-    @cache
-    def rows(model: str) -> list[dict]:
-        """The rows of a model, as plain values."""
-        return Service.expected("impute", model)  # rows without gaps come back as they are
-
-    @staticmethod
-    @cache
-    def expected(query: str, model: str, *options: str) -> list[dict]:
-        """What the command line answers."""
-        line = vae(query, FIXTURES / model / "bundle", FIXTURES / model / "rows.parquet", "--json", *options)
-        done = subprocess.run(line, env=ENVIRONMENT, capture_output=True, check=True, timeout=SECONDS)
-        return json.loads(done.stdout)["data"]
+    http: str
+    grpc: str
 
 
 @pytest.fixture(scope="session")

@@ -26,12 +26,13 @@ class Live:
     Args:
         arguments: Those of ``vae serve``; it listens on a free port.
         ready: Wait until it is ready.
+        authority: File of the authority that signed its certificate, if it has one.
     """
 
-    def __init__(self, *arguments: object, ready: bool = True) -> None:
+    def __init__(self, *arguments: object, ready: bool = True, authority: str | None = None) -> None:
         line = [sys.executable, "-m", "vaekit.cli", "serve", "--port", "0", *map(str, arguments)]
         env = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
-        self.process = subprocess.Popen(line, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=env)
+        self.process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
         self.lines: list[str] = []
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -40,11 +41,13 @@ class Live:
         self.host, _, port = self.url.partition("//")[2].rpartition(":")
         self.port = int(port or 0)
         if ready and self.url:
-            self.wait(lambda: self.process.poll() is not None or httpx.get(f"{self.url}/readyz").status_code == 200)
+            with httpx.Client(verify=authority or True) as client:
+                probe = f"{self.url}/readyz"
+                self.wait(lambda: self.process.poll() is not None or client.get(probe).status_code == 200)
 
     @property
     def log(self) -> str:
-        """What it has told so far."""
+        """All that it has written so far."""
         return "\n".join(self.lines)
 
     def __enter__(self) -> Self:
@@ -82,9 +85,16 @@ class Live:
         connection.sendall(content)
         return connection
 
+    @property
+    def grpc(self) -> str:
+        """Address of its gRPC host."""
+        found = re.search(r'"grpcs?://([^"]+)"', self.log)
+        assert found, self.log
+        return found[1]
+
     def _read(self) -> None:
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
             self.lines.append(line.rstrip("\n"))
 
     def _address(self) -> str | None:

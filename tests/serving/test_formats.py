@@ -1,5 +1,6 @@
 """Bodies in every format are read in the types of the contract, or refused with the reason; answers are written."""
 
+import datetime as dt
 import io
 import json
 import random
@@ -12,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+import vaekit as vk
 from tests.notorch.alike import differences
 from tests.serving.questions import (
     COLUMNS,
@@ -26,7 +28,9 @@ from tests.serving.questions import (
     table_of,
     written,
 )
+from vaekit.errors import ContractError
 from vaekit.serving.asking import Ask
+from vaekit.serving.cells import Cells, plain_values
 from vaekit.serving.formats import READERS
 
 FORM = "multipart/form-data"
@@ -90,6 +94,18 @@ def test_values_are_read_in_the_types_of_their_fields(zoo):
             for column in asked.column_names:
                 there, here = asked[column].to_pylist(), found[column].to_pylist()
                 assert here == [None if isinstance(x, float) and x != x else x for x in there], column
+
+
+@pytest.mark.parametrize("kind", [pa.time32("ms"), pa.time64("us")])
+def test_times_of_day_are_iso_text_both_ways(kind):
+    times = [dt.time(5, 0), dt.time(23, 59, 30), None, dt.time(5, 0)] * 5
+    table = pa.table({"departs": pa.array(times, kind)})
+    cells = Cells(vk.Contract.infer(table)["departs"])
+    found = cells.array([cells.checked(text) for text in ["05:00:00", "23:59:30", None, "05:00:00"] * 5])
+    assert found.to_pylist() == times
+    assert [text and text[:8] for text in plain_values(found)[:3]] == ["05:00:00", "23:59:30", None]
+    with pytest.raises(ContractError, match="ISO 8601"):
+        cells.array(["five"])
 
 
 def test_whole_numbers_may_be_written_with_a_point_and_floats_without(flights):

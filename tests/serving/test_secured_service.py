@@ -9,16 +9,13 @@ import pytest
 
 from tests.serving.certificates import Authority
 from tests.serving.issuer import Issuer
-from tests.serving.running import Service, refusal
+from tests.serving.live import PATIENCE, Live
 from tests.serving.test_keys import write
-from tests.support import zoo
 from vaekit.bundle.manifest import manifest_bytes
 from vaekit.bundle.signature import new_signing_key, sign
 from vaekit.serving.inference import SERVICE
 from vaekit.serving.keys import make_key
 from vaekit.serving.rpc.messages import message
-
-__all__ = ["zoo"]
 
 SCOPES = {
     "score": ("score:flights",),
@@ -31,6 +28,11 @@ ROW = {"dep_delay": 3.0, "arr_delay": None, "distance": 500, "air_time": 80.0, "
 ROW |= {"hour": 9.0, "evening": False}
 PLANTED = "PLANTED-CELL-7291"  # a value of a cell
 NUMBER = 73219041.5  # the same
+
+
+def client_of(service, **options):
+    """An HTTP client that takes nothing from the environment."""
+    return httpx.Client(base_url=service.url, timeout=PATIENCE, trust_env=False, **options)
 
 
 class Secured:
@@ -49,17 +51,18 @@ class Secured:
         write(self.file, *self.entries)
         settings = ["--keys", self.file, "--tls-cert", cert, "--tls-key", tls_key, "--state", folder / "state"]
         tokens = ["--jwt-issuer", self.issuer.url, "--jwt-audience", "vaekit"]
-        more = ["--set", "max_body=300000", "--set", "max_rows=50"]
+        more = ["--grpc-port", 0, "--set", "max_body=300000", "--set", "max_rows=50", "--set", "drain_delay=0"]
         self.folder = folder
-        self.service = Service(f"flights={bundle}", *settings, *tokens, *more, log=folder / "log")
-        self.http = self.service.client(verify=str(self.ca))
+        self.service = Live(f"flights={bundle}", *settings, *tokens, *more, authority=str(self.ca))
+        assert self.service.url, self.service.log
+        self.http = client_of(self.service, verify=str(self.ca))
         target = self.service.grpc.replace("127.0.0.1", "localhost")
         self.channel = grpc.secure_channel(target, grpc.ssl_channel_credentials(self.ca.read_bytes()))
 
     def close(self):
         self.channel.close()
         self.http.close()
-        self.service.stop()
+        self.service.__exit__()
         self.issuer.close()
 
     def ask(self, path, body=None, *, key=None, token=None, **headers):
@@ -207,11 +210,11 @@ def test_keys_are_revoked_and_added_without_a_restart(secured):
 
 
 def test_plain_text_and_strangers_certificates_are_refused(secured):
-    plain = secured.service.http.replace("https://", "http://")
+    plain = secured.service.url.replace("https://", "http://")
     with pytest.raises(httpx.TransportError):
         httpx.get(plain + "/livez", trust_env=False)
     with pytest.raises(httpx.ConnectError, match="certificate"):
-        httpx.get(secured.service.http + "/livez", trust_env=False)
+        httpx.get(secured.service.url + "/livez", trust_env=False)
 
 
 def test_no_secret_and_no_cell_is_in_anything_that_the_service_wrote(secured):
@@ -239,7 +242,7 @@ def test_no_secret_and_no_cell_is_in_anything_that_the_service_wrote(secured):
     broken = secured.file
     broken.write_text(broken.read_text() + f'\n[[key]]\nid = "{secured.keys["all"]}"\nhash = "{wrong}"\n')
     end = time.monotonic() + 30
-    while "stay in force" not in secured.service.written():
+    while "stay in force" not in secured.service.log:
         secured.ask("/v1/models", key="all")
         assert time.monotonic() < end
         time.sleep(0.2)
@@ -247,7 +250,7 @@ def test_no_secret_and_no_cell_is_in_anything_that_the_service_wrote(secured):
     start = time.monotonic()
     assert secured.service.stop() == 0
     assert time.monotonic() - start < 20  # open connections, with TLS too, do not hold it
-    written = {"log": secured.service.log.read_bytes(), "metrics": metrics.encode()}
+    written = {"log": secured.service.log.encode(), "metrics": metrics.encode()}
     written |= {path.name: path.read_bytes() for path in (secured.folder / "state").rglob("*") if path.is_file()}
     assert len(written["log"]) > 200
     assert len(written) > 2
@@ -256,6 +259,13 @@ def test_no_secret_and_no_cell_is_in_anything_that_the_service_wrote(secured):
     for name, content in written.items():
         for secret in secrets:
             assert secret.encode() not in content, (name, secret[:12])
+
+
+def refusal(*arguments):
+    """Exit code and words of a service that does not start."""
+    with Live(*arguments, ready=False) as service:
+        service.process.wait(PATIENCE)
+    return service.process.returncode, service.log
 
 
 def test_an_unsigned_an_altered_and_a_foreign_bundle_are_not_served(zoo, tmp_path):
@@ -270,21 +280,17 @@ def test_an_unsigned_an_altered_and_a_foreign_bundle_are_not_served(zoo, tmp_pat
     sign(root, manifest_bytes(root), new_signing_key()[0])
     assert "not trusted" in refusal(*options)[1]
     sign(root, manifest_bytes(root), private)
-    service = Service(*options, log=tmp_path / "log")
-    service.stop()
+    with Live(*options) as service:
+        assert service.url, service.log
     (root / "manifest.json").write_bytes(manifest_bytes(root) + b" ")
     assert "altered" in refusal(*options)[1]
 
 
-def test_it_does_not_listen_to_other_machines_without_knowing_who_asks(zoo, tmp_path):
+def test_it_does_not_listen_to_other_machines_without_knowing_who_asks(zoo):
     bundle = f"flights={zoo['flights'].bundle}"
     code, told = refusal(bundle, "--host", "0.0.0.0")
     assert code == 2
     assert "--insecure-public" in told
-    service = Service(bundle, "--host", "0.0.0.0", "--insecure-public", log=tmp_path / "log")
-    try:
-        with service.client() as client:
-            assert client.get("/v1/models").status_code == 200
-    finally:
-        service.stop()
-    assert "warning" in service.written()
+    with Live(bundle, "--host", "0.0.0.0", "--insecure-public") as service:
+        assert httpx.get(f"http://127.0.0.1:{service.port}/v1/models", trust_env=False).status_code == 200
+    assert '"event":"insecure"' in service.log

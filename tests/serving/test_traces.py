@@ -15,7 +15,8 @@ from vaekit.serving.inference import SERVICE
 from vaekit.serving.rpc.messages import message
 from vaekit.serving.traces import Traces
 
-ROWS = [{"b0": True, "b1": False, "b2": True, "b3": None}]
+ROW = {"dep_delay": 3.0, "distance": 200, "origin": "JFK", "carrier": None, "hour": 9.0}
+ROWS = [ROW | {"arr_delay": 1.0, "air_time": 30.0, "evening": True}]
 PARENT, INSIDE = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 SERVER = 2  # SPAN_KIND_SERVER
 
@@ -31,14 +32,14 @@ def server(zoo, receiver, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OTEL_BSP_SCHEDULE_DELAY", "100")  # milliseconds until spans are sent
         folder = tmp_path_factory.mktemp("traced")
-        settings = {"bundles": {"bits": str(zoo["bits"].bundle)}, "backend": "torch", "grpc_port": 0}
+        settings = {"bundles": {"flights": str(zoo["flights"].bundle)}, "grpc_port": 0}
         with running(folder, trace_endpoint=receiver.url, **settings) as found:
             yield found
 
 
 def ask(server, request_id, parent=None, query="score", rows=ROWS, options=""):
     headers = {"x_request_id": request_id} | ({"traceparent": parent} if parent else {})
-    return server.ask(query, rows, "bits", options, **headers)[0]
+    return server.ask(query, rows, "flights", options, **headers)[0]
 
 
 def trace_of(server, receiver, request_id):
@@ -62,15 +63,15 @@ def test_one_trace_from_the_callers_span_to_the_model(server, receiver):
 
 
 def test_spans_say_what_they_are_about_and_hold_no_values(server, receiver):
-    assert ask(server, "described", rows=[{"b0": True, "b1": None, "b2": True, "b3": True}] * 3) == 200
-    assert ask(server, "refused", rows=[{"b0": "PLANTED", "b1": None, "b2": True, "b3": True}]) == 422
+    assert ask(server, "described", rows=ROWS * 3) == 200
+    assert ask(server, "refused", rows=[ROWS[0] | {"origin": "PLANTED"}]) == 422
     good = trace_of(server, receiver, "described")["POST /v1/models/{model}/{query}"]
     line = server.line("described")
     expected = {
         "http.request.method": "POST",
         "http.route": "/v1/models/{model}/{query}",
         "http.response.status_code": 200,
-        "vaekit.model": "bits",
+        "vaekit.model": "flights",
         "vaekit.version": line["version"],
         "vaekit.query": "score",
         "vaekit.rows": 3,
@@ -112,7 +113,7 @@ def test_calls_of_grpc_go_on_with_the_trace_of_their_metadata(server, receiver):
     metadata = [("traceparent", f"00-{trace}-{INSIDE}-01")]
     with grpc.insecure_channel(f"127.0.0.1:{server.port('grpc')}") as channel:
         call = channel.unary_unary(f"/{SERVICE}/ModelMetadata")
-        call(message("inference.ModelMetadataRequest")(name="bits").SerializeToString(), metadata=metadata)
+        call(message("inference.ModelMetadataRequest")(name="flights").SerializeToString(), metadata=metadata)
         with pytest.raises(grpc.RpcError):
             call(message("inference.ModelMetadataRequest")(name="none").SerializeToString(), metadata=metadata)
     until(lambda: len([span for span in receiver.spans if span.trace == trace]) == 2)
@@ -145,12 +146,12 @@ def test_a_parent_that_is_none_starts_a_trace(server, receiver, parent):
 def test_a_receiver_that_does_not_answer_hurts_no_request(zoo, tmp_path, monkeypatch):
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
-    settings = {"bundles": {"bits": str(zoo["bits"].bundle)}, "backend": "torch"}
+    settings = {"bundles": {"flights": str(zoo["flights"].bundle)}}
     with running(tmp_path, trace_endpoint="http://127.0.0.1:9", **settings) as server:
         for _ in range(5):
-            assert server.ask("score", ROWS, "bits")[0] == 200
+            assert server.ask("score", ROWS)[0] == 200
         until(lambda: server.metrics()[("vaekit_spans_lost_total",)] > 0)
-        assert server.ask("score", ROWS, "bits")[0] == 200
+        assert server.ask("score", ROWS)[0] == 200
     said = [line["facts"] for line in server.lines("log")]
     assert said  # that spans cannot be sent is logged, as JSON
     assert all(facts["logger"].startswith("opentelemetry") for facts in said)

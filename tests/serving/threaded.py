@@ -38,7 +38,7 @@ class Running:
 
     def port(self, scheme="http"):
         """The port that it listens on."""
-        addresses = self.lines("ready")[0]["facts"]["addresses"]
+        addresses = self.lines("listening")[0]["facts"]["addresses"]
         return next(int(one.rpartition(":")[2]) for one in addresses if one.startswith(scheme))
 
     def request(self, method, path, body=None, headers=None):
@@ -97,6 +97,7 @@ def running(folder, **settings):
         until(lambda: made or not thread.is_alive())
         found = Running(made[0][0], log)
         until(lambda: found.lines("ready") or not thread.is_alive())
+        assert thread.is_alive(), log.read_text()
         yield found
     finally:
         if thread.is_alive():

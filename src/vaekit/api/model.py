@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vaekit.bundle import Bundle
+from vaekit.bundle.manifest import bundle_root
 from vaekit.fields.contract import Contract
 from vaekit.queries import query, stream
 from vaekit.runtime import Backend, Engine
@@ -215,7 +216,4 @@ def load(
         ConfigError: If an option is unknown or out of range.
         BundleError: If a file is missing, truncated, altered, or of a newer format, or no trusted key signed it.
     """
-    root = Path(path)
-    if not (root / "manifest.json").exists() and (root / "bundle" / "manifest.json").exists():
-        root = root / "bundle"
-    return Model(Bundle.load(root, trusted=trusted), backend, threads)
+    return Model(Bundle.load(bundle_root(path), trusted=trusted), backend, threads)

@@ -54,7 +54,7 @@ def convert(vae: VAE) -> dict[str, tuple[bytes, Signature]]:
                 warnings.simplefilter("ignore")
                 outputs = tuple(primitive(inputs))
                 made = litert_torch.convert(Positional(primitive, list(inputs)).eval(), tuple(inputs.values()))
-            content = bytes(made.model_content())
+                content = bytes(made.model_content())
             taken = Interpreter(model_content=content).get_signature_runner().get_input_details()
             kept = tuple(one for index, one in enumerate(inputs) if f"args_{index}" in taken)  # what is used
             found[name] = content, Signature(inputs=kept, outputs=outputs)

@@ -19,9 +19,11 @@ __all__ = [
     "MANIFEST",
     "Manifest",
     "Proof",
+    "bundle_root",
     "decoded",
     "encoded",
     "manifest_bytes",
+    "needed",
     "read_files",
     "read_manifest",
     "seal",
@@ -87,6 +89,24 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     def sealed(self) -> Manifest:
         """The manifest with its seal."""
         return msgspec.structs.replace(self, seal=seal(msgspec.to_builtins(self)))
+
+
+def bundle_root(path: str | Path) -> Path:
+    """The bundle that a path means: a run folder means the one that it holds as ``bundle``."""
+    root = Path(path)
+    return root / "bundle" if not (root / MANIFEST).exists() and (root / "bundle" / MANIFEST).exists() else root
+
+
+def needed(manifest: Manifest, backend: str) -> set[str]:
+    """The files of a bundle that it takes to answer queries.
+
+    Args:
+        manifest: Its manifest.
+        backend: ``auto``, ``onnx`` or ``torch``; only torch needs the weights.
+    """
+    graphs = {name for name in manifest.files if name.startswith("graphs/")}
+    weights = {"weights.safetensors"} if backend == "torch" or (backend == "auto" and not graphs) else set()
+    return {"contract.json", "model.json", "calibration.safetensors"} | graphs | weights
 
 
 def seal(manifest: Mapping[str, Any]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import sys
-import time
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
@@ -18,13 +17,12 @@ from vaekit.errors import ConfigError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Advance", "deliver", "preview", "print_json", "say"]
+__all__ = ["deliver", "preview", "print_json", "say"]
 
 ROWS = 10
 WIDTH = 120  # of a preview that goes to no terminal
 GAP = 2
 PARTS = 3
-EVERY = 5.0  # seconds between two lines of progress
 PREFIXES = ("score.", "excess.")  # columns that say what part a field has in a score
 
 
@@ -99,27 +97,6 @@ class _Size:
         for table in tables:
             self.rows, self.columns = self.rows + table.num_rows, table.column_names
             yield table
-
-
-class Advance:
-    """How far a long pass over rows has come: a line on stderr every few seconds, none if it is over before the first.
-
-    Args:
-        what: Name of the pass.
-        total: Rows in all, if known.
-    """
-
-    def __init__(self, what: str, total: int | None) -> None:
-        self._what, self._total = what, total
-        self._began = self._told = time.monotonic()
-
-    def at(self, rows: int) -> None:
-        """So many rows are done."""
-        now = time.monotonic()
-        if now - self._told >= EVERY:
-            self._told = now
-            of = f" of {self._total:,}" if self._total else ""
-            say(f"{self._what}: {rows:,}{of} rows, {rows / (now - self._began):,.0f} rows/s")
 
 
 def preview(table: pa.Table, strangest: str | None = None) -> None:

@@ -15,6 +15,7 @@ from vaekit.errors import ContractError
 from vaekit.fields.batches import BYTES, ROWS, Reader, Source, conformed, plain_schema, promoted, reading, without
 from vaekit.fields.tables import to_arrow
 from vaekit.fields.text import open_text
+from vaekit.fields.text_files import delimiter_of
 
 __all__ = ["batches", "open_source"]
 
@@ -120,9 +121,9 @@ def _file(path: Path, types: Mapping[str, str] | None) -> Source:
     name = path.name.lower()
     if path.is_dir() or (path.exists() and name.endswith(".parquet")):
         return _parquet(path)
-    text = path.exists() and name.endswith((".csv", ".csv.gz", ".tsv", ".tsv.gz"))
-    if text and path.stat().st_size > (ZIPPED if name.endswith(".gz") else TEXT):
-        return open_text(path, "\t" if ".tsv" in name else ",", types)
+    delimiter = delimiter_of(name) if path.exists() else None
+    if delimiter and path.stat().st_size > (ZIPPED if name.endswith(".gz") else TEXT):
+        return open_text(path, delimiter, types)
     if path.exists() and name.endswith((".arrow", ".feather")) and not _is_first_feather(path):
         return _arrow(path)
     table = to_arrow(path, types)  # which says what is wrong with it

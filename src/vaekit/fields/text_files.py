@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import time
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -12,7 +12,16 @@ import pyarrow as pa
 from vaekit.errors import ContractError
 from vaekit.fields.arrow_types import is_numeric, is_text, parse_type, value_type
 
-__all__ = ["Text", "column_names", "csv_options", "is_number", "known_types", "read_text"]
+__all__ = [
+    "Text",
+    "column_names",
+    "csv_options",
+    "delimiter_of",
+    "is_number",
+    "known_types",
+    "read_text",
+    "readable",
+]
 
 Text: TypeAlias = Path | pa.Buffer  # a file, or its content in memory
 
@@ -46,15 +55,26 @@ def read_text(path: Text, delimiter: str, types: Mapping[str, str] | None = None
     return table
 
 
+def delimiter_of(name: str) -> str | None:
+    """The delimiter that the name of a file of text stands for; None if it is no such file.
+
+    Example:
+        >>> delimiter_of("a.CSV.gz"), delimiter_of("a.parquet")
+        (',', None)
+    """
+    name = name.lower().removesuffix(".gz")
+    return "," if name.endswith(".csv") else "\t" if name.endswith(".tsv") else None
+
+
 def known_types(path: Text, delimiter: str, types: Mapping[str, str] | None) -> dict[str, pa.DataType]:
     """The types that columns of a file are read with: those given, or else text for codes with leading zeros."""
     if types is None:
         return dict.fromkeys(_codes(path, delimiter), pa.string())
     names = column_names(path, delimiter)
-    return {name: _plain(text) for name, text in types.items() if names.count(name) == 1}
+    return {name: readable(text) for name, text in types.items() if names.count(name) == 1}
 
 
-def _plain(text: str) -> pa.DataType:
+def readable(text: str) -> pa.DataType:
     """The type to read a column with: all text as large strings, and times of the day to any fraction of a second."""
     kind = value_type(parse_type(text))
     return pa.large_string() if is_text(kind) else pa.time64("ns") if pa.types.is_time(kind) else kind
@@ -71,11 +91,11 @@ def _input(path: Text) -> Any:
     return path if isinstance(path, Path) else pa.BufferReader(path)
 
 
-def csv_options(delimiter: str, **convert: Any) -> tuple[Any, Any]:
-    """How text files are parsed and converted, as a whole or in batches."""
+def csv_options(delimiter: str, invalid: Callable[[Any], str] | None = None, **convert: Any) -> tuple[Any, Any]:
+    """How text files are parsed and converted, as a whole or in batches; `invalid` is told lines that are no rows."""
     import pyarrow.csv as csv
 
-    parse = csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
+    parse = csv.ParseOptions(delimiter=delimiter, newlines_in_values=True, invalid_row_handler=invalid)
     return parse, csv.ConvertOptions(strings_can_be_null=True, **convert)
 
 
@@ -89,7 +109,7 @@ def _stream(path: Text, delimiter: str, **convert: Any) -> Any:
 
 def column_names(path: Text, delimiter: str) -> list[str]:
     """The names in the header row of a file; some may come again."""
-    return list(_stream(path, delimiter).schema.names)
+    return list(_stream(path, delimiter, invalid=lambda _: "skip").schema.names)
 
 
 def _codes(path: Text, delimiter: str) -> list[str]:

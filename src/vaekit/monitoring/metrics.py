@@ -45,7 +45,7 @@ class Requests:
     __slots__ = ("came", "rows", "seconds", "statuses", "went")
 
     def __init__(self, metrics: Metrics, model: str, query: str, protocol: str) -> None:
-        self.statuses = [metrics.requests.of(model, query, protocol, f"{digit}xx") for digit in range(1, 6)]
+        self.statuses = {digit: metrics.requests.of(model, query, protocol, f"{digit}xx") for digit in (2, 4, 5)}
         self.seconds = metrics.seconds.of(model, query)
         self.came, self.went = metrics.came.of(model, query), metrics.went.of(model, query)
         self.rows = metrics.answered_rows.of(model, query)
@@ -54,13 +54,13 @@ class Requests:
         """Count a request that was answered.
 
         Args:
-            status: HTTP status of the answer, from 100 to 599.
+            status: HTTP status of the answer: 200, or one of a fault, from 400 to 599.
             seconds: How long it took.
             came: Bytes of its body.
             went: Bytes of the answer.
             rows: Rows that were answered.
         """
-        self.statuses[status // 100 - 1].value += 1.0
+        self.statuses[status // 100].value += 1.0
         self.seconds.observe(seconds)
         self.came.value += came
         self.went.value += went

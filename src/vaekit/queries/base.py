@@ -110,11 +110,16 @@ def weigh(engine: Engine, blocks: Blocks, samples: int, seed: int, *, shared: bo
     Yields:
         One `Weighed` per chunk.
     """
+    one: dict[str, Array] = {}
     for rows in engine.chunks(count(blocks), samples):
         inputs = engine.inputs(take(blocks, rows))
         size = rows.stop - rows.start
-        own = seed if shared else int(generator(seed, "weigh", rows.start).integers(2**62))
-        noise = shared_draw(engine, samples, seed, size) if shared else engine.noise(own, samples, size)
+        if not shared:
+            own = int(generator(seed, "weigh", rows.start).integers(2**62))
+            noise = engine.noise(own, samples, size)
+        else:  # drawn for the first chunk, which is the largest
+            one = one or {n: np.ascontiguousarray(v) for n, v in shared_draw(engine, samples, seed, size).items()}
+            noise = {name: value[:, :size] for name, value in one.items()}
         parts = [
             engine.backend.run("score", inputs | {name: value[some] for name, value in noise.items()})
             for some in engine.pieces(samples)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vaekit.errors import ContractError, QueryError
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from vaekit.runtime.engine import Engine
 
-__all__ = ["Piece", "answer_schema", "stream"]
+__all__ = ["Piece", "RowQuery", "answer_schema", "stream"]
 
 
 class Piece(NamedTuple):
@@ -55,23 +55,18 @@ def stream(
         QueryError: If there is no such query, or it does not answer row by row.
         ContractError: If the rows do not fit the contract; the row is counted from `first`.
     """
-    able = {known: set(inspect.signature(one).parameters) for known, one in QUERIES.items()}
-    if "table" not in able.get(name, {"table"}):
-        streamable = ", ".join(sorted(known for known, takes in able.items() if "table" in takes))
-        raise QueryError(f"query {name!r} does not answer row by row; those that do: {streamable}")
     source = engine.contract.source(data)
-    at, schema = first, answer_schema(engine, name, source.schema, options)
+    ask, at = RowQuery(engine, name, source.schema, options), first
     for batch in source.batches(rows):
-        place = {"positions": range(at, at + batch.num_rows)} if "positions" in able[name] else {}
         try:
-            answer = query(engine, name, batch, **options | place)
+            answer = ask(batch, range(at, at + batch.num_rows))
         except ContractError as error:
             raise error.after(at) from error
-        yield Piece(at, batch, answer if answer.schema == schema else answer.cast(schema))
+        yield Piece(at, batch, answer)
         at += batch.num_rows
     if at == first:
         nothing = source.schema.empty_table()
-        yield Piece(first, nothing, query(engine, name, nothing, **options))
+        yield Piece(first, nothing, ask(nothing, ()))
 
 
 def answer_schema(engine: Engine, name: str, rows: pa.Schema, options: Mapping[str, Any]) -> pa.Schema:
@@ -92,3 +87,42 @@ def answer_schema(engine: Engine, name: str, rows: pa.Schema, options: Mapping[s
 
     row = pa.table([pa.nulls(1, field.type) for field in rows], schema=rows)
     return query(engine, name, row, **options).schema
+
+
+class RowQuery:
+    """A query that answers row by row, with its options, to be put to one table after another.
+
+    Args:
+        engine: The model.
+        name: Name of the query.
+        columns: Schema of the tables.
+        options: Options of the query.
+
+    Attributes:
+        schema: Schema of all answers.
+        placed: Whether answers depend on the positions of rows.
+
+    Raises:
+        QueryError: If there is no such query, or it does not answer row by row.
+        ContractError: If a column is missing, or of a wrong type.
+    """
+
+    def __init__(self, engine: Engine, name: str, columns: pa.Schema, options: Mapping[str, Any]) -> None:
+        able = {known: set(inspect.signature(one).parameters) for known, one in QUERIES.items()}
+        if "table" not in able.get(name, {"table"}):
+            streamable = ", ".join(sorted(known for known, takes in able.items() if "table" in takes))
+            raise QueryError(f"query {name!r} does not answer row by row; those that do: {streamable}")
+        self._engine, self._name, self._options = engine, name, dict(options)
+        self.schema = answer_schema(engine, name, columns, options)
+        self.placed = "positions" in able[name]
+
+    def __call__(self, table: pa.Table, positions: Sequence[int]) -> pa.Table:
+        """The answer to a table.
+
+        Args:
+            table: The rows.
+            positions: Position of each row among all rows, to which noise belongs; not looked at if not `placed`.
+        """
+        place = {"positions": positions} if self.placed else {}
+        answer = query(self._engine, self._name, table, **self._options | place)
+        return answer if answer.schema == self.schema else answer.cast(self.schema)

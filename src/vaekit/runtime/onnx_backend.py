@@ -22,6 +22,7 @@ class OnnxBackend:
     Args:
         bundle: A bundle with graphs.
         threads: Processor threads of one run; onnxruntime's own choice, one for each core, if not given.
+        arena: Keep the memory of a run for the next one: a little faster where calls are alike, and never given back.
 
     Raises:
         BundleError: If the bundle holds no graphs.
@@ -30,12 +31,12 @@ class OnnxBackend:
 
     name = "onnx"
 
-    def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
+    def __init__(self, bundle: Bundle, threads: int | None = None, *, arena: bool = False) -> None:
         if not bundle.graphs:
             raise BundleError("the bundle holds no exported graphs; save it with them, or use backend='torch'")
         if threads is not None and threads < 1:
             raise ConfigError(f"threads must be at least 1, got {threads}")
-        self._bundle, self._threads = bundle, threads
+        self._bundle, self._threads, self._arena = bundle, threads, arena
         self._sessions: dict[str, onnxruntime.InferenceSession] = {}
         self._making = threading.Lock()
 
@@ -62,7 +63,7 @@ class OnnxBackend:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = self._threads or 0
-        options.enable_cpu_mem_arena = False  # as fast at the sizes that the engine asks for, and gives memory back
+        options.enable_cpu_mem_arena = self._arena
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads wait, not burn
         from onnxruntime.capi import onnxruntime_pybind11_state as errors
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from datetime import time
 from itertools import chain
 from types import GenericAlias
 from typing import TYPE_CHECKING, Any
@@ -46,11 +47,16 @@ def _json(kind: pa.DataType) -> str:
         return "boolean"
     if pa.types.is_integer(kind):
         return "integer"
-    return "string" if is_text(kind) or is_datetime(kind) else "number"
+    return "string" if is_text(kind) or _is_iso(kind) else "number"
+
+
+def _is_iso(kind: pa.DataType) -> bool:
+    """Whether values of a type are written as ISO 8601 text: points in time, and times of day."""
+    return is_datetime(kind) or bool(pa.types.is_time(kind))
 
 
 class Cells:
-    """How one field is written in JSON: numbers as numbers, points in time as ISO 8601 text, vectors as lists.
+    """How one field is written in JSON: numbers as numbers, dates and times as ISO 8601 text, vectors as lists.
 
     Args:
         field: The field.
@@ -122,7 +128,7 @@ class Cells:
             try:
                 self._lists([value]) if self.list else self._plain([value])
             except (pa.ArrowException, OverflowError, ValueError, TypeError):
-                expected = "ISO 8601" if is_datetime(self.item) else self.field.type
+                expected = "ISO 8601" if _is_iso(self.item) else self.field.type
                 return ContractError(
                     "value cannot be read", field=self.name, row=row, expected=expected, got=f"{value!r:.80}"
                 )
@@ -141,6 +147,8 @@ class Cells:
     def _items(self, values: Sequence[Any]) -> pa.Array:
         if is_datetime(self.item):
             return pa.array(values, pa.string()).cast(self.item)
+        if pa.types.is_time(self.item):  # Arrow does not cast text to times of day
+            return pa.array([None if one is None else time.fromisoformat(one) for one in values], self.item)
         if self.json == "number" and not is_number(self.item):
             return numeric.write(np.array(values, np.float64), self.item)
         return pa.array(values, self.item)
@@ -183,7 +191,9 @@ def plain_values(column: pa.ChunkedArray | pa.Array) -> list[Any]:
 
     Example:
         >>> plain_values(pa.array([1.5, None])), plain_values(pa.array([0], pa.timestamp("s")))
-        ([1.5, None], ['1970-01-01T00:00:00'])
+        ([1.5, nan], ['1970-01-01T00:00:00'])
+        >>> plain_values(pa.array([18000], pa.time32("s")))
+        ['05:00:00']
     """
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     kind = array.type
@@ -198,11 +208,13 @@ def plain_values(column: pa.ChunkedArray | pa.Array) -> list[Any]:
         return list(pc.strftime(array, format=_ISO if kind.tz is None else f"{_ISO}%Ez").to_pylist())
     if pa.types.is_decimal(kind):
         array = array.cast(pa.float64())
-    elif pa.types.is_duration(kind) or pa.types.is_time(kind):
-        ticks = array.cast(pa.int32() if pa.types.is_time32(kind) else pa.int64()).cast(pa.float64())
+    elif pa.types.is_duration(kind):
+        ticks = array.cast(pa.int64()).cast(pa.float64())
         array = pc.divide(ticks, float({"s": 1, "ms": 1e3, "us": 1e6, "ns": 1e9}[kind.unit]))
     elif is_datetime(kind):
         array = array.cast(pa.date32()).cast(pa.string())
+    elif pa.types.is_time(kind):
+        array = array.cast(pa.string())
     return list(array.to_pylist())
 
 

@@ -59,7 +59,6 @@ class Server:
     Args:
         settings: Its settings.
         hosts: Makers of more hosts, beside HTTP and gRPC, from the front.
-        say: Tells people what happens; on standard error if that is a terminal. Programs read the log.
     """
 
     def __init__(
@@ -67,9 +66,8 @@ class Server:
         settings: Settings,
         *,
         hosts: Iterable[Callable[[Front], Host]] = (),
-        say: Callable[[str], None] | None = None,
     ) -> None:
-        self.settings, self.say = settings, say or _said
+        self.settings = settings
         self._warning = check_listening(
             settings.host,
             guarded=settings.access.guarded or settings.tls_client_ca is not None,
@@ -123,12 +121,12 @@ class Server:
             for number in (signal.SIGINT, signal.SIGTERM):
                 loop.add_signal_handler(number, self.stop)
         addresses = [await host.start() for host in self.hosts]
-        self.say(f"listening on {', '.join(addresses)}; models are being loaded")
+        self._tell("listening", f"listening on {', '.join(addresses)}; models are being loaded", addresses=addresses)
         starting = asyncio.create_task(self.batcher.start())
         try:
             if await self._first(starting, self._asked):
                 starting.result()
-                self._welcome(addresses)
+                self._welcome(addresses[0])
                 await self._asked.wait()
             return await self._end()
         finally:
@@ -154,17 +152,16 @@ class Server:
         self.front.draining = True
         for host in self.hosts:
             host.drain()
-        self.log.event("draining", delay=settings.drain_delay)
-        self.say(f"stopping: not ready from now on, no new requests in {settings.drain_delay:g} s")
+        words = f"stopping: not ready from now on, no new requests in {settings.drain_delay:g} s"
+        self._tell("draining", words, delay=settings.drain_delay)
         await self._first(asyncio.create_task(asyncio.sleep(settings.drain_delay)), self._urged)
         closing = asyncio.gather(*(host.close(settings.drain_timeout) for host in self.hosts))
         if not await self._first(closing, self._urged):
-            self.log.event("stopped", "warning", at_once=True)
-            self.say("stopped at once")
+            self._tell("stopped", "stopped at once", "warning")
             return 1
         cut = sum(closing.result())
-        self.log.event("stopped", "warning" if cut else "info", cut=cut)
-        self.say(f"stopped; {cut} requests were cut off after {settings.drain_timeout:g} s" if cut else "stopped")
+        words = f"stopped; {cut} requests were cut off after {settings.drain_timeout:g} s" if cut else "stopped"
+        self._tell("stopped", words, "warning" if cut else "info", cut=cut)
         return 1 if cut else 0
 
     async def _first(self, work: asyncio.Future[Any], event: asyncio.Event) -> bool:
@@ -174,11 +171,12 @@ class Server:
         waiting.cancel()
         return work.done()
 
-    def _welcome(self, addresses: list[str]) -> None:
-        """Say what can be asked, and what to try next."""
+    def _welcome(self, address: str) -> None:
+        """Tell what can be asked, and what to try next."""
         for facts in self.batcher.models.values():
-            self.log.event(
+            self._tell(
                 "model",
+                f"{facts.name}: version {facts.version}, answers {', '.join(facts.queries)}",
                 name=facts.name,
                 version=facts.version,
                 contract=facts.contract,
@@ -186,16 +184,25 @@ class Server:
                 backend=facts.backend,
                 queries=list(facts.queries),
             )
-            self.say(f"{facts.name}: version {facts.version}, answers {', '.join(facts.queries)}")
         if self.settings.state is None:
-            self.say("feedback is kept in memory and lost with this process; keep it with --state DIR")
+            words = "feedback is kept in memory and lost with this process; keep it with --state DIR"
+            self._tell("state_in_memory", words)
         if self._warning:
-            self.log.event("insecure", "warning", reason=self._warning)
-            self.say(f"warning: {self._warning}")
-        self.log.event("ready", addresses=addresses)
+            self._tell("insecure", f"warning: {self._warning}", "warning")
         first = next(iter(self.batcher.models))
-        self.say("ready; Ctrl-C stops it")
-        self.say(f"next: curl {addresses[0]}/v1/models/{first} tells what it takes; {addresses[0]}/openapi.json how")
+        self._tell(
+            "ready",
+            f"ready; Ctrl-C stops it\n"
+            f"next: curl {address}/v1/models/{first} tells what it takes and answers; {address}/openapi.json how",
+        )
+
+    def _tell(self, event: str, words: str, level: str = "info", **facts: Any) -> None:
+        """Tell people at a terminal in words, and everybody else by the log."""
+        people = sys.stderr.isatty()
+        if people:
+            print(words, file=sys.stderr, flush=True)
+        if not people or self.settings.log_file is not None:
+            self.log.event(event, level, message=words, **facts)
 
 
 def serve(settings: Settings, **parts: Any) -> int:
@@ -215,12 +222,6 @@ def serve(settings: Settings, **parts: Any) -> int:
     _allow_connections(settings.max_connections)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_served(settings, parts))
-
-
-def _said(line: str) -> None:
-    """Tell people: where standard error is no terminal, programs read the log in its place."""
-    if sys.stderr.isatty():
-        print(line, file=sys.stderr, flush=True)
 
 
 async def _served(settings: Settings, parts: Mapping[str, Any]) -> int:

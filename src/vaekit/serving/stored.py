@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vaekit.bundle.manifest import MANIFEST, read_files, read_manifest
+from vaekit.bundle.manifest import bundle_root, needed, read_files, read_manifest
 from vaekit.serving.messages import Packed
 
 __all__ = ["Stored", "read_bundle"]
-
-_WEIGHTS = "weights.safetensors"
 
 
 @dataclass(frozen=True)
@@ -39,15 +37,9 @@ def read_bundle(name: str, path: str | Path, backend: str, trusted: Sequence[str
     Raises:
         BundleError: If a file is missing, truncated or altered, or no trusted key signed the bundle.
     """
-    root = Path(path)
-    if not (root / MANIFEST).exists() and (root / "bundle" / MANIFEST).exists():
-        root = root / "bundle"
+    root = bundle_root(path)
     manifest = read_manifest(root, trusted)
-    graphs = [file for file in manifest.files if file.startswith("graphs/")]
-    needed = {"contract.json", "model.json", "calibration.safetensors", *graphs}
-    if backend == "torch" or (backend == "auto" and not graphs):
-        needed.add(_WEIGHTS)
-    files = read_files(root, manifest, needed)
+    files = read_files(root, manifest, needed(manifest, backend))
     packed = Packed(
         name=name,
         version=manifest.version,

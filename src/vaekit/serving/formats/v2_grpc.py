@@ -80,10 +80,11 @@ def _typed(one: Any) -> Any:
     values = getattr(one.contents, known)
     if one.datatype == "BYTES":
         return _texts(one.name, values)
-    try:
-        return np.array(values, DTYPES[one.datatype])
-    except OverflowError as error:
-        raise Refusal(400, "bad_tensor", f"input {one.name!r}: a value is beyond {one.datatype}") from error
+    wide = np.array(values)  # in the type of the field, which holds several narrower ones
+    found = wide.astype(DTYPES[one.datatype])
+    if found.dtype.kind in "iu" and not np.array_equal(found, wide):
+        raise Refusal(400, "bad_tensor", f"input {one.name!r}: a value is beyond {one.datatype}")
+    return found
 
 
 def _texts(name: str, values: Iterable[bytes]) -> list[str | None]:

@@ -233,7 +233,7 @@ def test_what_is_wrong_is_named(hosted, damage):
     request = request_of()
     damage(request)
     told = {both_contents: "raw_input_contents too", other_contents: "expected fp64_contents"}
-    with pytest.raises(VaekitError, match=told.get(damage, "")) as caught:
+    with pytest.raises(VaekitError, match=told.get(damage)) as caught:
         tensors(hosted, request)
     assert 400 <= fault_of(caught.value).status < 500
 

@@ -75,7 +75,7 @@ def test_nobody_waits_for_a_reader_that_has_stopped(monkeypatch):
         content = []
         reader = threading.Thread(target=lambda: content.append(_all(reading)))
         reader.start()
-        until(lambda: not log._records)
+        until(lambda: not log.waiting)
         log.event("after")
         log.close(timeout=20.0)
     reader.join()

@@ -249,6 +249,9 @@ def _fault(error: Exception) -> Fault:
     """The fault for an exception; of one that nobody expected, the log is told where it came from, and no value."""
     if isinstance(error, VaekitError):
         return fault_of(error)
+    if isinstance(error, MemoryError):
+        message = "answering this needs more memory than a worker may use; ask about fewer rows at a time"
+        return Fault(status=413, kind="too_large", message=message)
     where = "".join(traceback.format_tb(error.__traceback__))
     _LOG.error("a request met a defect: %s\n%s", type(error).__name__, where)
     return Fault(status=500, kind="defect", message="the service has a defect, which its log describes")

@@ -172,6 +172,11 @@ class Log:
         """Records that were dropped since the buffer was full or the log could not be written."""
         return self._dropped
 
+    @property
+    def waiting(self) -> int:
+        """Records that are not written yet."""
+        return len(self._records)
+
     def event(self, event: str, level: str = "info", **facts: Any) -> None:
         """Write that something happened.
 

@@ -91,7 +91,7 @@ class Pool:
                 self._failed(str(error))
             else:
                 self._ready(worker)
-                await worker.gone
+                await worker.gone.wait()
                 await worker.reaped()
                 self._all.discard(worker)
             failures = 0 if time.monotonic() - begin > _STEADY else failures + 1

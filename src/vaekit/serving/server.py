@@ -80,6 +80,7 @@ class Server:
         self.observing.attach(self.batcher)
         state = None if settings.state is None else Path(settings.state)
         self.ledger = Ledger(state, settings.feedback_days, settings.feedback_answers)
+        self.observing.attach_ledger(self.ledger)
         self.front = Front(
             self.batcher,
             self.ledger,
@@ -88,11 +89,13 @@ class Server:
             timeout=settings.timeout,
             longest=settings.longest_timeout,
         )
-        routes = [route for part in (V1, V2) for route in part(self.front).routes]
+        parts = (V1(self.front), V2(self.front), System(self.front, self.observing.scrape, settings.max_rows))
         app = Application(
-            Routes([*routes, *System(self.front, self.observing.scrape).routes]), self.front.handle, settings.max_body
+            Routes(route for part in parts for route in part.routes), self.front.handle, settings.max_body
         )
-        self.hosts: list[Host] = [HttpHost(app, settings), *(make(self.front) for make in hosts)]
+        http = HttpHost(app, settings)
+        self.observing.attach_host(http)
+        self.hosts: list[Host] = [http, *(make(self.front) for make in hosts)]
         if settings.grpc_port is not None:
             self.hosts.append(_grpc_host(self.front, settings))
         self._told = 0  # signals so far

@@ -7,7 +7,6 @@ variables.
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import time
@@ -24,7 +23,6 @@ __all__ = ["Traces", "trace_of"]
 
 _VARIABLES = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _FAILED = 500  # statuses from here on are the service's fault
-_log = logging.getLogger(__name__)
 
 Attributes = Mapping[str, str | int | float | bool]
 

@@ -232,7 +232,8 @@ def no_inputs(request):
 def test_what_is_wrong_is_named(hosted, damage):
     request = request_of()
     damage(request)
-    with pytest.raises(VaekitError) as caught:
+    told = {both_contents: "raw_input_contents too", other_contents: "expected fp64_contents"}
+    with pytest.raises(VaekitError, match=told.get(damage)) as caught:
         tensors(hosted, request)
     assert 400 <= fault_of(caught.value).status < 500
 

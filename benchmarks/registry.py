@@ -16,6 +16,7 @@ LINES = {
     "COLUMNS": "benchmarks.lines.columns",
     "OBSERVE": "benchmarks.lines.observing",
     "NATS": "benchmarks.lines.nats",
+    "OVERLOAD": "benchmarks.lines.overload",
     "P1": "benchmarks.lines.throughput",
     "P4": "benchmarks.lines.serving",
     "TABLES": "benchmarks.lines.tables",

@@ -20,6 +20,7 @@ from vaekit.serving.facts import ColumnFacts, Facts, FieldFacts, QueryFacts
 from vaekit.serving.formats.json import RowDecoder
 from vaekit.serving.messages import Limits, Packed
 from vaekit.serving.options import described, first_line
+from vaekit.serving.ranges import field_range, ranged
 from vaekit.serving.refusals import Refusal
 
 __all__ = ["Hosted"]
@@ -110,6 +111,9 @@ class Hosted:
         except (QueryError, ConfigError):  # this question; others may be answered
             answer = None
         self.warmed[name] = time.perf_counter() - start
+        arguments, options = (
+            tuple(ranged(name, one, self.engine, self.limits) for one in some) for some in (arguments, options)
+        )
         return QueryFacts(
             name=name,
             doc=first_line(QUERIES[name]),
@@ -157,4 +161,5 @@ class Hosted:
             role=cells.field.role,
             levels=levels if strict else (),
             doc=cells.field.detail,
+            range=field_range(cells),
         )

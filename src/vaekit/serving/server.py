@@ -90,9 +90,9 @@ class Server:
             timeout=settings.timeout,
             longest=settings.longest_timeout,
         )
-        routes = [route for part in (V1, V2) for route in part(self.front).routes]
+        parts = (V1(self.front), V2(self.front), System(self.front, self.observing.scrape, settings.max_rows))
         app = Application(
-            Routes([*routes, *System(self.front, self.observing.scrape).routes]), self.front.handle, settings.max_body
+            Routes(route for part in parts for route in part.routes), self.front.handle, settings.max_body
         )
         http = HttpHost(app, settings)
         self.observing.attach_host(http)

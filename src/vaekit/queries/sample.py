@@ -66,7 +66,7 @@ def sample(
         raise ConfigError(f"temperature must be a number above 0, got {temperature}")
     _check_given(engine, given, temperature)
     fixed = pa.table({name: engine.contract.column(name, [value]) for name, value in given.items()})
-    row = engine.encode(fixed, partial=True) if given else engine.contract.missing(1)
+    row = engine.contract.encode(fixed, partial=True) if given else engine.contract.missing(1)
     conditional = _check_known(engine, given, row)
     drawn = (
         _conditional(engine, row, first, n, seed) if conditional else _free(engine, row, first, n, seed, temperature)

@@ -273,11 +273,19 @@ def test_a_worker_that_dies_is_counted_and_logged(server):
 
 
 def test_the_life_of_the_service_is_logged(bundle, tmp_path):
-    with running(tmp_path, bundles={"flights": str(bundle)}) as server:
+    address = "http://user:PASSWORD@127.0.0.1:9/jwks"
+    settings = {"log_level": "debug", "jwt_issuer": "http://127.0.0.1:9", "jwt_audience": ("a",), "jwt_keys": address}
+    with running(tmp_path, bundles={"flights": str(bundle)}, **settings) as server:
+        told = server.lines("settings")[0]["facts"]
+        assert {"log_level": "debug", "port": 0, "jwt_keys": "http://127.0.0.1:9/jwks"}.items() <= told.items()
+        assert not {"host", "stuck_after_query", "queries"} & set(told)
         model = server.lines("model")[0]["facts"]
         assert set(model["queries"]) <= set(QUERIES)
-    events = [line["event"] for line in server.lines() if line["event"] != "worker_stopped"]
-    born, end = ["listening", "worker_started", "worker_ready", "model"], ["ready", "draining", "stopped"]
+        server.request("GET", "/livez", headers={"x-request-id": "probe"})
+        assert server.line("probe")["level"] == "debug"
+    assert b"PASSWORD" not in server.log.read_bytes()
+    events = [line["event"] for line in server.lines() if line["event"] not in ("worker_stopped", "request")]
+    born, end = ["settings", "listening", "worker_started", "worker_ready", "model"], ["ready", "draining", "stopped"]
     assert events == [*born, "state_in_memory", *end]
 
 

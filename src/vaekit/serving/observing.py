@@ -165,7 +165,7 @@ class Observing:
             self.metrics.feedback.of(kind.model).add()
         if state.span is not None and self.traces is not None:
             self.traces.end(state.span, now, status, reason, _outcome(request, kind, told, status))
-        if self.log.wants(status) and not kind.probe:
+        if self.log.wants(status, kind.probe):
             self._log(request, kind, told, state, status, seconds)
 
     def _kind(self, request: Request, query: str) -> _Kind:
@@ -183,7 +183,7 @@ class Observing:
         answered, fault = request.answered, told.fault
         self.log.put(
             RequestLine,
-            "info" if status < 400 else "warning" if status < 500 else "error",
+            "debug" if kind.probe else "info" if status < 400 else "warning" if status < 500 else "error",
             "request",
             request.id,
             "" if state.span is None else trace_of(state.span),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import resource
 import signal
 import sys
@@ -123,6 +124,7 @@ class Server:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 loop.add_signal_handler(number, self.stop)
+        self.log.event("settings", **_changed(self.settings))
         addresses = [await host.start() for host in self.hosts]
         self._tell("listening", f"listening on {', '.join(addresses)}; models are being loaded", addresses=addresses)
         starting = asyncio.create_task(self.batcher.start())
@@ -246,6 +248,17 @@ def _allow_connections(most: int) -> None:
         )
     if soft != resource.RLIM_INFINITY and soft < need:
         resource.setrlimit(resource.RLIMIT_NOFILE, (need, hard))
+
+
+def _changed(settings: Settings) -> dict[str, Any]:
+    """The settings that are not as they come, without what may be a password in an address."""
+    found = {}
+    for field in msgspec.structs.fields(settings):
+        name, value = field.name, getattr(settings, field.name)
+        made = field.default_factory is not msgspec.NODEFAULT
+        if value != (field.default_factory() if made else field.default):
+            found[name] = re.sub(r"(?<=://)[^/@]*@", "", value) if isinstance(value, str) else value
+    return found
 
 
 def _grpc_host(front: Front, settings: Settings) -> Host:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
@@ -42,8 +42,15 @@ class Task(NamedTuple):
 class Work(Protocol):
     """What a job does: tasks, and how one is answered."""
 
-    schema: pa.Schema
-    total: int | None
+    @property
+    def schema(self) -> pa.Schema:
+        """Schema of all answers."""
+        ...
+
+    @property
+    def total(self) -> int | None:
+        """Rows in all, if known."""
+        ...
 
     def tasks(self, first: int, rows: int, part: int) -> Iterator[Task]:
         """All tasks from a row on, of so many rows each; none goes beyond a multiple of `part` rows."""
@@ -254,7 +261,7 @@ class _Run:
             yield answer
             at += answer.rows
 
-    def _answers(self) -> Iterator[Answered]:
+    def _answers(self) -> Generator[Answered, None, None]:
         """Answers to the tasks of the parts that are missing, in order."""
         size = self.plan.part_rows
         first = next(number for number in range(len(self.parts) + 1) if number not in self.parts)

@@ -43,6 +43,7 @@ OUT gets part-00000.parquet, … with the number of each row; any reader of Parq
 Rows that break the contract go to OUT/_quarantine/part-00000.jsonl, with the reason and all their cells.
 However a job ends, the same command goes on where it was; OUT/_SUCCESS says that it is done.
 
+Next: read OUT as one table, and look at OUT/_quarantine if rows went there.
 Exit codes: 0 done, 1 more bad rows than --max-bad allows, 2 wrong use or bad input, 130 or 143 stopped by a signal.
 """
 

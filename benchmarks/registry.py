@@ -14,6 +14,7 @@ LINES = {
     "A6": "benchmarks.lines.imputation",
     "BALANCE": "benchmarks.lines.balance",
     "COLUMNS": "benchmarks.lines.columns",
+    "OBSERVE": "benchmarks.lines.observing",
     "NATS": "benchmarks.lines.nats",
     "OVERLOAD": "benchmarks.lines.overload",
     "P1": "benchmarks.lines.throughput",

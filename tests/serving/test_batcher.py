@@ -4,6 +4,8 @@ import asyncio
 import os
 import random
 import signal
+import subprocess
+import sys
 import time
 from collections import Counter
 
@@ -410,3 +412,12 @@ def test_only_what_is_served_is_asked(zoo):
 def test_options_that_make_no_sense_are_refused(options, words):
     with pytest.raises(ConfigError, match=words):
         ServeConfig(**{"bundles": {"m": "x"}, **options})
+
+
+def test_the_front_is_small():
+    """It has neither arrays nor a runtime: bodies are read in the workers."""
+    heavy = ("numpy", "pyarrow", "onnxruntime", "scipy", "torch", "PIL")
+    code = f"import sys, vaekit.serving.batcher; print([name for name in {heavy} if name in sys.modules])"
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -251,6 +251,16 @@ def test_no_rows_give_an_empty_answer(flights, zoo):
         assert table_of(told).column_names == ["score", "p_value"]
 
 
+def test_a_type_that_nobody_knows_is_the_fault_of_its_caller(zoo):
+    """A time zone that is none: Arrow reads it, and fails when it looks for the zone."""
+    model, rows = hosted(zoo["weather"]), zoo["weather"].rows.slice(0, 3)
+    zone = rows["when"].cast(pa.timestamp("us")).cast(pa.int64()).cast(pa.timestamp("us", "Nowhere/Town"))
+    wrong = rows.set_column(rows.schema.get_field_index("when"), "when", zone)
+    found = fault(model, "score", written(wrong, STREAM), STREAM)
+    assert found.status == 422
+    assert "Nowhere/Town" in found.message
+
+
 def test_a_column_that_is_there_twice_is_refused(flights, zoo):
     table = zoo["flights"].rows.slice(0, 2)
     twice = pa.Table.from_arrays([*table.columns, table["hour"]], names=[*table.column_names, "hour"])
@@ -296,6 +306,20 @@ def test_numbers_in_urls_are_numbers(flights, text):
     found = fault(flights, "detect", rows(), alpha=text)
     assert found.status == 400
     assert "alpha" in found.message
+
+
+def test_a_part_of_a_table_is_answered_as_in_its_place(flights, zoo):
+    rows, model = zoo["flights"].rows.slice(0, 9), zoo["flights"].onnx
+    whole = model.denoise(rows, samples=8)
+    asks = [
+        ask("flights", "denoise", written(rows.slice(first, 3), JSON, samples=8, first=first)) for first in (0, 3, 6)
+    ]
+    parts = pa.concat_tables([table_of(told) for told in answer(flights, *asks)])
+    assert differences(parts, whole) == []
+    assert differences(parts, model.denoise(rows.slice(0, 3), samples=8)) != []
+    for first in (-1, 2**53):
+        found = fault(flights, "denoise", written(rows, JSON, first=first))
+        assert (found.status, "'first'" in found.message) == (400, True)
 
 
 def test_an_option_is_given_once(flights, zoo):

@@ -1,6 +1,7 @@
 """Real worker processes that die, stop, hang or never start; the front notices, answers, and replaces them."""
 
 import asyncio
+import io
 import os
 import shutil
 import signal
@@ -10,10 +11,14 @@ import time
 from pathlib import Path
 
 import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import uvloop
 
 from tests.notorch.alike import differences
-from tests.serving.questions import PATIENCE, STREAM, ask, running, table_of, until, written
+from tests.serving.questions import PARQUET, PATIENCE, STREAM, ask, running, table_of, until, written
 from vaekit.bundle.manifest import MANIFEST, Manifest, encoded
 from vaekit.errors import BundleError, ServingError
 from vaekit.files import Entry, sha256
@@ -22,6 +27,7 @@ from vaekit.serving.config import ServeConfig
 from vaekit.serving.stored import Stored
 
 QUICK = {"queries": ("score",)}  # starts fastest
+LOOPS = {"asyncio": asyncio.run, "uvloop": uvloop.run}
 
 
 def scores(kept, start=0, rows=3):
@@ -50,7 +56,8 @@ def alive(pid):
         return False
 
 
-def test_a_killed_worker_is_replaced_and_its_requests_fail_at_once(zoo):
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_killed_worker_is_replaced_and_its_requests_fail_at_once(zoo, loop):
     async def story():
         async with running(zoo["flights"], **QUICK) as batcher:
             events = []
@@ -77,7 +84,7 @@ def test_a_killed_worker_is_replaced_and_its_requests_fail_at_once(zoo):
             assert [one.kind for one in events] == ["lost", "started", "ready"]
             assert not alive(victim.pid)
 
-    asyncio.run(story())
+    LOOPS[loop](story())
 
 
 def test_a_stopped_worker_is_noticed_by_its_silence(zoo):
@@ -286,6 +293,24 @@ asyncio.run(story())
     while any(alive(pid) for pid in pids):
         assert time.monotonic() < end
         time.sleep(0.05)
+
+
+def test_a_body_that_unfolds_beyond_all_memory_is_refused(zoo):
+    """A Parquet file of some kilobytes that holds ten gigabytes of text."""
+    text = pa.DictionaryArray.from_arrays(pa.array(np.zeros(10_000, np.int32)), pa.array(["x" * 1_000_000]))
+    sink = io.BytesIO()
+    pq.write_table(pa.table({"origin": text}), sink, store_schema=False)
+    assert len(sink.getvalue()) < 100_000
+
+    async def story():
+        async with running(zoo["flights"], **QUICK, max_memory=1 << 30) as batcher:
+            pid = only(batcher).pid
+            told = await batcher.ask(ask("flights", "score", sink.getvalue(), PARQUET))
+            assert (told.fault.status, told.fault.kind) == (413, "too_large")
+            await answered(batcher, zoo["flights"])
+            assert only(batcher).pid == pid
+
+    asyncio.run(story())
 
 
 def test_signals_to_the_group_leave_workers_to_the_front(zoo):

@@ -24,10 +24,12 @@ from vaekit.serving.hosted import Hosted
 from vaekit.serving.noticing import Noticing
 from vaekit.serving.options import takes
 from vaekit.serving.refusals import Refusal, fault_of
+from vaekit.serving.rows import TableRows
 
 __all__ = ["Answering"]
 
 _LOG = logging.getLogger(__name__)
+_POSITIONS = 2**53  # beyond them, numbers in JSON are no longer exact
 _SCHEMAS = 256  # most schemas of answers that are remembered
 
 
@@ -43,6 +45,7 @@ class Request:
         facts: What is known of the query.
         call: What the query is called with, beside the rows.
         rows: Rows that are asked about.
+        first: Position of the first of them.
     """
 
     at: int
@@ -52,6 +55,7 @@ class Request:
     facts: QueryFacts
     call: dict[str, Any]
     rows: int
+    first: int = 0
 
     @property
     def key(self) -> Hashable:
@@ -122,6 +126,9 @@ class Answering:
             need = "rows" if facts.rows else ", ".join(one.name for one in facts.arguments)
             raise Refusal(400, "bad_body", f"{facts.name} is asked with {need}, which {ask.takes} did not bring")
         call = call_of(parsed, ask, facts, hosted)
+        first = call.pop("first", 0)  # of no query: rows of several requests are asked about together
+        if not 0 <= first < _POSITIONS:
+            raise Refusal(400, "bad_option", f"option 'first': expected a whole number below 2**53, got {first}")
         if parsed.rows is not None and not parsed.rows.columns:
             there = ", ".join(hosted.cells)
             raise Refusal(422, "ContractError", f"no column of the request is a field of the model; it has: {there}")
@@ -133,7 +140,7 @@ class Answering:
                 f"a request and its answer have at most {hosted.limits.max_rows} rows, this has "
                 f"{answer_rows(rows, call, facts)}; ask about fewer at a time, or answer whole files with 'vae batch'",
             )
-        return Request(at, ask, hosted, parsed, facts, call, rows)
+        return Request(at, ask, hosted, parsed, facts, call, rows, first)
 
     def _answer(self, group: Sequence[Request], told: dict[int, Told]) -> float:
         """Ask about a group at once; if that fails, about each half. Returns the seconds that writing took."""
@@ -142,7 +149,7 @@ class Answering:
         except Exception as error:  # one request is to blame, which must not cost the others
             self.noticing.asked(group[0].hosted.name, group[0].parsed.query, ())
             if len(group) == 1:
-                told[group[0].at] = Told(fault=_fault(error), query=group[0].parsed.query)
+                told[group[0].at] = Told(fault=_asking(error, group[0]), query=group[0].parsed.query)
                 return 0.0
             half = len(group) // 2
             return self._answer(group[:half], told) + self._answer(group[half:], told)
@@ -168,7 +175,8 @@ class Answering:
         hosted, name = first.hosted, first.parsed.query
         rows = [one.parsed.rows for one in group if one.parsed.rows is not None]
         table = type(rows[0]).merged(rows)
-        positions = [at for one in group for at in range(one.rows)] if takes(QUERIES[name], "positions") else None
+        placed = takes(QUERIES[name], "positions")
+        positions = [one.first + at for one in group for at in range(one.rows)] if placed else None
         step, parts = hosted.limits.max_batch_rows, []
         for start in range(0, max(1, table.num_rows), step):
             place = {} if positions is None else {"positions": positions[start : start + step]}
@@ -245,10 +253,23 @@ def _text(call: Mapping[str, Any]) -> Hashable:
     return tuple(sorted((name, repr(value)) for name, value in call.items()))
 
 
+def _asking(error: Exception, request: Request) -> Fault:
+    """The fault for what happened while one request was asked."""
+    if isinstance(request.parsed.rows, TableRows) and isinstance(error, pa.ArrowException | UnicodeError):
+        line = (
+            str(error).strip().split("\n", 1)[0]
+        )  # of columns whose types came with them, such as an unknown time zone
+        return Fault(status=422, kind="ContractError", message=f"the rows cannot be read: {line}")
+    return _fault(error)
+
+
 def _fault(error: Exception) -> Fault:
     """The fault for an exception; of one that nobody expected, the log is told where it came from, and no value."""
     if isinstance(error, VaekitError):
         return fault_of(error)
+    if isinstance(error, MemoryError):
+        message = "answering this needs more memory than a worker may use; ask about fewer rows at a time"
+        return Fault(status=413, kind="too_large", message=message)
     where = "".join(traceback.format_tb(error.__traceback__))
     _LOG.error("a request met a defect: %s\n%s", type(error).__name__, where)
     return Fault(status=500, kind="defect", message="the service has a defect, which its log describes")

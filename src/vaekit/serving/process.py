@@ -79,6 +79,7 @@ class Worker:
             backend=config.backend,
             threads=config.threads_each,
             queries=config.queries,
+            memory=config.max_memory,
             limits=limits,
             log_samples=config.log_samples,
         )
@@ -123,20 +124,20 @@ class Worker:
         self._line.close()
 
     async def stop(self, patience: float = 2.0) -> None:
-        """Close the line, upon which an idle process ends; kill it if it does not."""
-        self.blame = ("draining", "the service is shutting down")
-        self._line.close()
+        """Close the line, upon which the process ends, and wait for that; kill it if it does not.
+
+        Args:
+            patience: Seconds that it has.
+        """
+        if not self.gone.is_set():
+            self.blame = ("draining", "the service is shutting down")
+            self._line.close()
         if self._process is None:
             return
         try:
             await asyncio.wait_for(self._process.wait(), patience)
         except TimeoutError:
             self._process.kill()
-            await self._process.wait()
-
-    async def reaped(self) -> None:
-        """Wait until the process has ended."""
-        if self._process is not None:
             await self._process.wait()
 
     def _heard(self, message: Any, bodies: list[memoryview]) -> None:

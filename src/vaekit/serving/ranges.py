@@ -1,5 +1,6 @@
-"""What values can be beside their types, in the words of JSON Schema: of options as queries check them, of fields as
-their kinds do. Documents are made of it; what is refused is decided by the queries and the contract alone.
+"""What values can be beside their types, in the words of JSON Schema: of options and of fields.
+
+Documents are made of it; what is refused is decided by the queries and the contract alone.
 """
 
 from __future__ import annotations

@@ -16,6 +16,8 @@ LINES = {
     "COLUMNS": "benchmarks.lines.columns",
     "NATS": "benchmarks.lines.nats",
     "P1": "benchmarks.lines.throughput",
+    "P3": "benchmarks.lines.scoring",
+    "P6": "benchmarks.lines.sampling",
     "TABLES": "benchmarks.lines.tables",
     "P7": "benchmarks.lines.growth",
 }

@@ -26,7 +26,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint types layers unit browser notorch format proto bench clean .venv
+.PHONY: help demo test lint types layers unit browser notorch spark ray format proto bench clean .venv
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z.]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +56,12 @@ browser:  ## the page of a report is tested in Chromium, a package of Debian and
 
 notorch: $(DEV)  ## bundles made here answer alike where torch is not installed
 	tests/notorch/run.sh
+
+spark: $(DEV)  ## Spark, started here for real, answers as one process does (needs Java; 500 MB of packages)
+	tests/engines/run.sh spark
+
+ray: $(DEV)  ## Ray Data, started here for real, answers as one process does
+	tests/engines/run.sh ray
 
 format: $(DEV)  ## rewrite the code in the style that lint checks
 	$(BIN)/ruff check --fix .

@@ -23,13 +23,13 @@ from vaekit.serving.frames import Buffer
 from vaekit.serving.hosted import Hosted
 from vaekit.serving.noticing import Noticing
 from vaekit.serving.options import takes
+from vaekit.serving.ranges import POSITIONS
 from vaekit.serving.refusals import Refusal, fault_of
 from vaekit.serving.rows import TableRows
 
 __all__ = ["Answering"]
 
 _LOG = logging.getLogger(__name__)
-_POSITIONS = 2**53  # beyond them, numbers in JSON are no longer exact
 _SCHEMAS = 256  # most schemas of answers that are remembered
 
 
@@ -127,7 +127,7 @@ class Answering:
             raise Refusal(400, "bad_body", f"{facts.name} is asked with {need}, which {ask.takes} did not bring")
         call = call_of(parsed, ask, facts, hosted)
         first = call.pop("first", 0)  # of no query: rows of several requests are asked about together
-        if not 0 <= first < _POSITIONS:
+        if not 0 <= first < POSITIONS:
             raise Refusal(400, "bad_option", f"option 'first': expected a whole number below 2**53, got {first}")
         if parsed.rows is not None and not parsed.rows.columns:
             there = ", ".join(hosted.cells)

@@ -254,11 +254,9 @@ def _text(call: Mapping[str, Any]) -> Hashable:
 
 
 def _asking(error: Exception, request: Request) -> Fault:
-    """The fault for what happened while one request was asked."""
+    """The fault for what happened while one request was asked; columns may bring types such as unknown time zones."""
     if isinstance(request.parsed.rows, TableRows) and isinstance(error, pa.ArrowException | UnicodeError):
-        line = (
-            str(error).strip().split("\n", 1)[0]
-        )  # of columns whose types came with them, such as an unknown time zone
+        line = str(error).strip().split("\n", 1)[0]
         return Fault(status=422, kind="ContractError", message=f"the rows cannot be read: {line}")
     return _fault(error)
 

@@ -135,6 +135,7 @@ def assemble(trained: Trained, rows: pa.Table, seed: int) -> Model:
         blocks=trained.contract.blocks(),
         config=msgspec.to_builtins(trained.model),
         noise=dict(trained.vae.latent.noise),
+        prior_noise=dict(trained.vae.latent.prior_noise),
         groups=dict(trained.vae.latent.groups),
     )
     backend = TorchBackend(trained.vae.eval())

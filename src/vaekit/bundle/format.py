@@ -39,6 +39,7 @@ class Architecture(msgspec.Struct, frozen=True, kw_only=True):
         blocks: The blocks.
         config: The model configuration that rebuilds the torch module.
         noise: Noise that one inference walk consumes.
+        prior_noise: Noise that one draw from the prior consumes; None, as in older bundles, if it is the same.
         groups: Latent width per group.
         graphs: Signature of each exported graph.
     """
@@ -48,6 +49,7 @@ class Architecture(msgspec.Struct, frozen=True, kw_only=True):
     noise: dict[str, Noise]
     groups: dict[str, int]
     graphs: dict[str, Signature] = {}
+    prior_noise: dict[str, Noise] | None = None
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):

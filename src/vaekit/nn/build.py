@@ -12,6 +12,7 @@ from vaekit.arrays import Blocks, BlockSpec
 from vaekit.errors import ConfigError
 from vaekit.nn import likelihoods
 from vaekit.nn.latents import LATENTS
+from vaekit.nn.parts import Around, Part, make, options_of
 from vaekit.nn.posteriors import POSTERIORS
 from vaekit.nn.priors import PRIORS
 from vaekit.nn.stems import Stems
@@ -29,18 +30,18 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         depth: Hidden layers of each.
         latent: Latent width L.
         dropout: Dropout rate.
-        structure: Latent structure.
-        posterior: Posterior family.
-        prior: Prior family.
+        structure: Latent structure: its name, or a mapping with its name and options.
+        posterior: Posterior family, likewise.
+        prior: Prior family, likewise.
     """
 
     width: int = 128
     depth: int = 2
     latent: int = 8
     dropout: float = 0.0
-    structure: str = "flat"
-    posterior: str = "diagonal"
-    prior: str = "standard"
+    structure: Part = "flat"
+    posterior: Part = "diagonal"
+    prior: Part = "standard"
 
     def __post_init__(self) -> None:
         for name, least in (("width", 1), ("depth", 1), ("latent", 1)):
@@ -49,8 +50,7 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         if not 0.0 <= self.dropout < 1.0:
             raise ConfigError(f"dropout must be in [0, 1), got {self.dropout}")
         for name, known in (("structure", LATENTS), ("posterior", POSTERIORS), ("prior", PRIORS)):
-            if getattr(self, name) not in known:
-                raise ConfigError(f"unknown {name} {getattr(self, name)!r}; known: {', '.join(sorted(known))}")
+            options_of(name, getattr(self, name), known)
 
 
 PRESETS = {
@@ -132,10 +132,12 @@ def build(specs: Sequence[BlockSpec], config: ModelConfig, seed: int = 0) -> VAE
         raise ConfigError("no block has role 'model'; give at least one field that role")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        latent = LATENTS[config.structure](config.width, config.latent, config.posterior, config.prior)
+        encoder = Encoder(specs, config)
+        around = Around(config.width, config.width if conditions else 0, encoder.trunk.forward)
+        latent = make("structure", config.structure, LATENTS, around, config.latent, config.posterior, config.prior)
         return VAE(
             specs,
-            encoder=Encoder(specs, config),
+            encoder=encoder,
             latent=latent,
             decoder=Decoder(latent.groups, config),
             heads={spec.name: likelihoods.make(spec, config.width) for spec in modelled},

@@ -43,7 +43,6 @@ def embed(engine: Engine, table: Any) -> pa.Table:
 
 
 def centre(engine: Engine, blocks: Blocks) -> dict[str, Array]:
-    """The walk with zero noise: group name to z, shape (1, B, L)."""
-    zeros = {name: np.zeros_like(value) for name, value in engine.noise(0, 1, count(blocks), shared=True).items()}
-    found = engine.backend.run("encode", engine.inputs(blocks) | zeros)
+    """The walk with all noise at its middle: group name to z, shape (1, B, L)."""
+    found = engine.backend.run("encode", engine.inputs(blocks) | engine.middle(count(blocks)))
     return {name.removeprefix("z."): value for name, value in found.items() if name.startswith("z.")}

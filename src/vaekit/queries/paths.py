@@ -103,8 +103,7 @@ def _centres(engine: Engine, blocks: Blocks) -> dict[str, Array]:
 
 
 def _prior_centre(engine: Engine, blocks: Blocks) -> dict[str, Array]:
-    noise = {name: np.zeros_like(value) for name, value in engine.noise(0, 1, count(blocks)).items()}
-    found = engine.backend.run("prior", engine.inputs(blocks) | noise)
+    found = engine.backend.run("prior", engine.inputs(blocks) | engine.middle(count(blocks), prior=True))
     return {name.removeprefix("z."): value[0] for name, value in found.items()}
 
 

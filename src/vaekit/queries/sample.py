@@ -105,8 +105,7 @@ def _free(
     """Rows from the prior."""
     rows = take(row, np.zeros(size, np.int64))
     own = int(generator(seed, "sample", chunk).integers(2**62))
-    noise = {name: value * np.float32(temperature) for name, value in engine.noise(own, 1, size).items()}
-    found = engine.backend.run("prior", engine.inputs(rows) | noise)
+    found = engine.backend.run("prior", engine.inputs(rows) | engine.prior_noise(own, 1, size, temperature))
     z = {name.removeprefix("z."): value for name, value in found.items()}
     values = draw_values(engine, decode(engine, z, rows), seed, "sample", chunk)
     return {name: value[0] for name, value in values.items()}

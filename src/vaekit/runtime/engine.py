@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vaekit.arrays import Array, Block, Blocks, Noise, draw, draw_rows
+from vaekit.arrays import Array, Block, Blocks, Noise, draw, draw_rows, middle, tempered
 from vaekit.bundle import Architecture, Bundle
 from vaekit.fields.contract import Contract
 from vaekit.runtime.backend import Backend, make_backend
@@ -60,6 +60,21 @@ class Engine:
         """Noise for K samples of B rows; `shared` gives every row the same draw, whatever its neighbours."""
         drawn = draw(self.architecture.noise, seed, samples, 1 if shared else rows)
         return {f"noise.{n}": np.broadcast_to(v, (samples, rows, *v.shape[2:])) for n, v in drawn.items()}
+
+    def prior_noise(self, seed: int, samples: int, rows: int, temperature: float = 1.0) -> dict[str, Array]:
+        """Noise for K draws from the prior for each of B rows."""
+        spec = self._prior_spec()
+        drawn = tempered(spec, draw(spec, seed, samples, rows), temperature)
+        return {f"noise.{name}": value for name, value in drawn.items()}
+
+    def middle(self, rows: int, prior: bool = False) -> dict[str, Array]:
+        """The middle of the noise, for one walk of inference, or for one draw from the prior, for each of B rows."""
+        spec = self._prior_spec() if prior else self.architecture.noise
+        return {f"noise.{name}": value for name, value in middle(spec, 1, rows).items()}
+
+    def _prior_spec(self) -> dict[str, Noise]:
+        found = self.architecture.prior_noise
+        return self.architecture.noise if found is None else found
 
     def row_noise(self, seed: int, samples: int, rows: Array) -> dict[str, Array]:
         """Noise for K samples of each row, which belongs to the number of the row."""

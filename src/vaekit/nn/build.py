@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import msgspec
 import torch
@@ -12,7 +13,7 @@ from vaekit.arrays import Blocks, BlockSpec
 from vaekit.errors import ConfigError
 from vaekit.nn import likelihoods
 from vaekit.nn.latents import LATENTS
-from vaekit.nn.parts import Around, Part, make, options_of
+from vaekit.nn.parts import Around, Part, make, named, options_of
 from vaekit.nn.posteriors import POSTERIORS
 from vaekit.nn.priors import PRIORS
 from vaekit.nn.stems import Stems
@@ -88,6 +89,8 @@ def preset(name: str, rows: int, width: int) -> ModelConfig:
 class Encoder(nn.Module):
     """Stems, then a trunk: blocks to (B, H)."""
 
+    experts = 0
+
     def __init__(self, specs: Sequence[BlockSpec], config: ModelConfig) -> None:
         super().__init__()
         self.stems = Stems(specs, config.width)
@@ -96,6 +99,62 @@ class Encoder(nn.Module):
     def forward(self, blocks: Blocks) -> Tensor:
         """Map blocks to (B, H)."""
         return self.trunk(self.stems(blocks))
+
+    @property
+    def trunk_of_rows(self) -> Callable[[Tensor], Tensor] | None:
+        """The half after the stems, as a function, for parts that send vectors of their own through it."""
+        return self.trunk.forward
+
+
+class ExpertEncoder(nn.Module):
+    """One encoder per group of fields, which sees no other: blocks to (B, G, H + 1).
+
+    The last channel says whether any model field of the group was observed. Condition fields go to every expert.
+
+    Args:
+        specs: The blocks.
+        config: The architecture; option ``groups`` of its structure names the fields of each expert.
+
+    Raises:
+        ConfigError: If the groups do not hold every model field exactly once.
+    """
+
+    trunk_of_rows = None
+
+    def __init__(self, specs: Sequence[BlockSpec], config: ModelConfig) -> None:
+        super().__init__()
+        modelled = [spec for spec in specs if spec.role == "model"]
+        fields = [name for spec in modelled for name in spec.fields]
+        options = options_of("structure", config.structure, LATENTS)
+        groups = options.get("groups") or {spec.name: spec.fields for spec in modelled}
+        if sorted(name for group in groups.values() for name in group) != sorted(fields):
+            raise ConfigError(
+                f"groups of experts must hold every model field exactly once; got {dict(groups)} for the fields "
+                f"{', '.join(fields)}"
+            )
+        self.experts = len(groups)
+        given = [spec for spec in specs if spec.role == "condition"]
+        self.seen = [[spec for spec in modelled if set(spec.fields) & set(group)] for group in groups.values()]
+        self.encoders = nn.ModuleList([Encoder([*some, *given], config) for some in self.seen])
+        for index, (group, some) in enumerate(zip(groups.values(), self.seen, strict=True)):
+            for place, spec in enumerate(some):
+                mine = torch.tensor([name in group for name in spec.fields])
+                self.register_buffer(f"mine_{index}_{place}", mine, persistent=False)
+
+    def forward(self, blocks: Blocks) -> Tensor:
+        """Map blocks to (B, G, H + 1)."""
+        found = []
+        for index, encoder in enumerate(self.encoders):
+            own, seen = dict(blocks), []
+            for place, spec in enumerate(self.seen[index]):
+                observed = blocks[spec.name].observed
+                mine = getattr(self, f"mine_{index}_{place}")
+                observed = observed & mine.reshape(-1, *[1] * (observed.dim() - 2))
+                own[spec.name] = replace(blocks[spec.name], observed=observed)
+                seen.append(observed.flatten(1).any(-1))
+            h = encoder(own)
+            found.append(torch.cat([h, torch.stack(seen).any(0)[:, None].to(h.dtype)], -1))
+        return torch.stack(found, 1)
 
 
 class Decoder(nn.Module):
@@ -132,8 +191,9 @@ def build(specs: Sequence[BlockSpec], config: ModelConfig, seed: int = 0) -> VAE
         raise ConfigError("no block has role 'model'; give at least one field that role")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        encoder = Encoder(specs, config)
-        around = Around(config.width, config.width if conditions else 0, encoder.trunk.forward)
+        kind = ExpertEncoder if named(config.structure) == "experts" else Encoder
+        encoder = kind(specs, config)
+        around = Around(config.width, config.width if conditions else 0, encoder.trunk_of_rows, encoder.experts)
         latent = make("structure", config.structure, LATENTS, around, config.latent, config.posterior, config.prior)
         return VAE(
             specs,

@@ -26,11 +26,13 @@ class Around:
         width: Width H of the encoder's hidden vector.
         condition: Width of the condition's hidden vector; 0 without condition fields.
         trunk: The encoder after its stems, (..., H) to (..., H); None if the encoder has no such half.
+        experts: Number of experts of the encoder; 0 if it gives one hidden vector.
     """
 
     width: int
     condition: int = 0
     trunk: Callable[[Tensor], Tensor] | None = None
+    experts: int = 0
 
 
 def named(part: Part) -> str:

@@ -27,12 +27,20 @@ class Terms:
         log_pz: Per group, shape (K, B).
         log_qz: Per group, shape (K, B).
         kl: Per group, closed-form KL per dimension (B, L), or None.
+        weights: Probabilities of the K draws, shape (K, B), where z was enumerated; None where draws count alike.
     """
 
     log_px: dict[str, Tensor]
     log_pz: dict[str, Tensor]
     log_qz: dict[str, Tensor]
     kl: dict[str, Tensor | None]
+    weights: Tensor | None = None
+
+    def expect(self, value: Tensor) -> Tensor:
+        """Mean over the posterior of a value (K, B, ...): shape (B, ...)."""
+        if self.weights is None:
+            return value.mean(0)
+        return (self.weights.reshape(*self.weights.shape, *[1] * (value.dim() - 2)) * value).sum(0)
 
     def reconstruction(self) -> Tensor:
         """Log p(x | z), summed over all fields: shape (K, B)."""
@@ -128,6 +136,7 @@ class VAE(nn.Module):
             log_pz={name: group.log_p for name, group in groups.items()},
             log_qz={name: group.log_q for name, group in groups.items()},
             kl={name: group.kl for name, group in groups.items()},
+            weights=next((group.weights for group in groups.values() if group.weights is not None), None),
         )
         return Pass(blocks, groups, params, terms)
 

@@ -47,12 +47,12 @@ class ELBO(Objective):
     def forward(self, passed: Pass) -> dict[str, Tensor]:
         """Terms ``reconstruction`` and ``kl`` (already weighted), each of shape (B,)."""
         kl = torch.stack([self._kl(passed, name) for name in passed.groups]).sum(0)
-        return {"reconstruction": -passed.terms.reconstruction().mean(0), "kl": self.beta * kl}
+        return {"reconstruction": -passed.terms.expect(passed.terms.reconstruction()), "kl": self.beta * kl}
 
     def _kl(self, passed: Pass, name: str) -> Tensor:
         terms, kl, floor = passed.terms, passed.terms.kl[name], self.free_bits
         if kl is None:
-            kl = (terms.log_qz[name] - terms.log_pz[name]).mean(0)[:, None]
+            kl = terms.expect(terms.log_qz[name] - terms.log_pz[name])[:, None]
             floor *= passed.groups[name].z.shape[-1]
         if floor > 0.0:
             # where the batch mean is below the floor: value = floor, gradient of the batch mean = 0

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from vaekit.arrays import Noise, NoiseSpec
 from vaekit.errors import ConfigError
+from vaekit.nn.parts import Part, named
 from vaekit.nn.posteriors import Distribution
 
-__all__ = ["Group", "Latent", "noise_of", "own_noise"]
+__all__ = ["Group", "Latent", "noise_of", "own_noise", "refuse_parts"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,9 @@ class Group:
         kl: Closed-form KL per dimension, shape (B, L), or None where there is none.
         q: The posterior itself, for objectives that ask more of it; None where it depends on a draw above it, or is
             no distribution over z.
+        weights: Probabilities of the K draws given the row, shape (K, B), where they are all values that z can take;
+            None where they are draws from the posterior, which count alike.
+        commitment: Squared distance of the row from its codes, shape (B,), where there are codes.
     """
 
     name: str
@@ -34,6 +38,8 @@ class Group:
     log_p: Tensor
     kl: Tensor | None = None
     q: Distribution | None = None
+    weights: Tensor | None = None
+    commitment: Tensor | None = None
 
 
 class Latent(nn.Module):
@@ -71,6 +77,10 @@ class Latent(nn.Module):
         """Draw every group from the prior: group name to z (K, B, L)."""
         raise NotImplementedError
 
+    def figures(self) -> dict[str, float]:
+        """What validation reports of the structure itself, for example how many codes are in use."""
+        return {}
+
     def set_knob(self, name: str, value: float) -> None:
         """Set an attribute that a schedule drives.
 
@@ -81,6 +91,19 @@ class Latent(nn.Module):
             known = ", ".join(self.knobs) or "none"
             raise ConfigError(f"{type(self).__name__} has no attribute {name!r} to schedule; it has: {known}")
         setattr(self, name, value)
+
+
+def refuse_parts(structure: str, posterior: Part, prior: Part) -> None:
+    """Check that nobody chose a posterior or a prior for a structure that has its own.
+
+    Raises:
+        ConfigError: If somebody did.
+    """
+    if posterior != "diagonal" or prior != "standard":
+        raise ConfigError(
+            f"structure {structure!r} has a posterior and a prior of its own; leave them at their defaults, got "
+            f"posterior {named(posterior)!r} and prior {named(prior)!r}"
+        )
 
 
 def noise_of(group: str, prior: Mapping[str, Noise]) -> dict[str, Noise]:

@@ -28,7 +28,7 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     Args:
         width: Hidden width H of encoder and decoder.
-        depth: Hidden layers of each.
+        depth: Hidden layers of each; 0 for linear maps.
         latent: Latent width L.
         dropout: Dropout rate.
         structure: Latent structure: its name, or a mapping with its name and options.
@@ -45,11 +45,13 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     prior: Part = "standard"
 
     def __post_init__(self) -> None:
-        for name, least in (("width", 1), ("depth", 1), ("latent", 1)):
+        for name, least in (("width", 1), ("depth", 0), ("latent", 1)):
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} must be at least {least}, got {getattr(self, name)}")
         if not 0.0 <= self.dropout < 1.0:
             raise ConfigError(f"dropout must be in [0, 1), got {self.dropout}")
+        if self.dropout and not self.depth:
+            raise ConfigError("dropout needs hidden layers; with depth=0 there are none")
         for name, known in (("structure", LATENTS), ("posterior", POSTERIORS), ("prior", PRIORS)):
             options_of(name, getattr(self, name), known)
 

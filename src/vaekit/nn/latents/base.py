@@ -48,11 +48,13 @@ class Latent(nn.Module):
     Attributes:
         noise: The noise that one walk of inference consumes, by name.
         groups: Width L of each group, by name, in the order of the walk.
+        generative: How the names of the parameters begin that belong to the prior; all others belong to inference.
         knobs: Names of scalar attributes that a schedule may drive, as ``latent.<name>``.
     """
 
     noise: NoiseSpec
     groups: dict[str, int]
+    generative: tuple[str, ...] = ("prior",)
     knobs: tuple[str, ...] = ()
 
     @property

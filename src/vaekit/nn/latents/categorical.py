@@ -44,6 +44,7 @@ class Categorical(Latent):
         distribution, 2017.
     """
 
+    generative = ("prior", "given.")
     knobs = ("temperature",)
     codes: Tensor
     eye: Tensor

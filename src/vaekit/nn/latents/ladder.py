@@ -40,6 +40,8 @@ class Ladder(Latent):
         normal).
     """
 
+    generative = ("top_prior.", "down.", "priors.")
+
     def __init__(
         self, around: Around, size: int, posterior: Part = "diagonal", prior: Part = "standard", *, layers: int = 2
     ) -> None:

@@ -49,6 +49,7 @@ class Quantised(Latent):
         Dhariwal et al., Jukebox, 2020, section 3.1 (restarts). Takida et al., SQ-VAE, 2022 (codes with probabilities).
     """
 
+    generative = ("code_prior.",)
     usage: Tensor
     total: Tensor
     spread: Tensor

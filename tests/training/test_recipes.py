@@ -67,7 +67,9 @@ def test_a_recipe_is_what_is_trained_and_answers_every_query(table, contract, na
     score = model.score(rows, attribution=True)
     assert np.isfinite(score["score"].to_numpy()).all()
     assert model.score(rows.slice(3, 1))["score"][0].as_py() == pytest.approx(score["score"][3].as_py(), rel=1e-4)
-    assert model.detect(rows).num_rows == model.denoise(rows).num_rows == model.reconstruct(rows).num_rows == 20
+    assert (
+        model.detect(rows, alpha=0.2).num_rows == model.denoise(rows).num_rows == model.reconstruct(rows).num_rows == 20
+    )
     assert model.impute(holes, draws=2)["alcohol"].null_count == 0
     drawn = model.sample(200, given={"target": "a"}, seed=1)
     assert drawn.equals(model.sample(200, given={"target": "a"}, seed=1))
@@ -116,7 +118,7 @@ CHANGES = [
     {"prior": "mixture"}, {"prior": {"name": "mixture", "components": 3}}, {"posterior": "full"},
     {"posterior": {"name": "fixed", "std": 0.3}}, {"structure": {"name": "ladder", "layers": 3}},
     {"objective": "stl"}, {"objective": {"name": "elbo", "groups": {"z": 0.3}}},
-    {"terms": {"dip": {"kind": 2}}}, {"terms": {"dip": {"kind": 1, "off": 3.0}}}, {"terms": {"dip": {"kind": 1, "off": 7.0}}},
+    {"terms": {"dip": {"kind": 2}}}, {"terms": {"dip": {"off": 3.0}}}, {"terms": {"dip": {"off": 7.0}}},
     {"terms": {"mmd": {"weight": 3.0}}}, {"terms": {"total_correlation": {"weight": 2.0}}},
     {"schedules": {"beta": {"kind": "cyclical"}}}, {"schedules": {"beta": {"kind": "cyclical", "cycles": 2}}},
     {"schedules": {"beta": {"kind": "sigmoid", "share": 0.8}}}, {"schedules": {"beta": {"share": 0.8, "after": 0.1}}},
@@ -146,7 +148,6 @@ def test_no_option_is_ignored(table, contract):
         ({"objective": "dreg", "samples": 1}, "objective 'dreg' needs samples of at least 2"),
         ({"objective": "stl", "free_bits": 0.1}, "objective 'stl' needs .* no free bits"),
         ({"objective": "dreg", "samples": 4, "terms": {"mmd": {}}}, "leave out MMD"),
-        ({"objective": "dreg", "samples": 4, "balance": "entropy"}, "leave out Balance"),
         ({"objective": "stl", "structure": "ladder"}, "needs log q as a function of z alone"),
         ({"objective": "stl", "posterior": "iaf"}, "FlowDraws knows the log-density of its own draws only"),
         (
@@ -231,22 +232,22 @@ def test_the_second_stage_of_a_quantised_model_trains_its_prior_alone(table, con
         kept[str(len(kept))] = {n: v.clone() for n, v in self.vae.state_dict().items()}
 
     monkeypatch.setattr(Loop, "_load_best", spy)
-    history = run(table, contract, "vq-vae", epochs=30, learning_rate=0.02).history
+    history = run(table, contract, "vq-vae", epochs=50, learning_rate=0.02, prior_share=1.0, latent=4).history
     before, after = kept["0"], kept["1"]
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed
     assert all(name.startswith("latent.code_prior.") for name in changed)  # the codebook rests
     bounds = {stage: [h["valid"]["bound"] for h in history if h["stage"] == stage] for stage in ("vae", "prior")}
-    assert max(bounds["prior"]) > max(bounds["vae"]) + 0.1
+    assert max(bounds["prior"]) > max(bounds["vae"]) + 0.5
     assert 1.0 <= history[-1]["valid"]["latent"]["perplexity"] <= 32.0
     assert 0.0 <= history[-1]["valid"]["latent"]["dead_codes"] < 1.0
 
 
 def test_a_plain_autoencoder_learns_its_density_afterwards(table, contract):
-    history = run(table, contract, "autoencoder", epochs=40, learning_rate=0.01).history
+    history = run(table, contract, "autoencoder", epochs=40, learning_rate=0.01, prior_share=1.0).history
     stages = {stage: [h["valid"] for h in history if h["stage"] == stage] for stage in ("vae", "prior")}
     assert stages["vae"][-1]["reconstruction"] > stages["vae"][0]["reconstruction"] + 0.5
-    assert stages["prior"][-1]["bound"] > stages["prior"][0]["bound"] + 0.5
+    assert max(one["bound"] for one in stages["prior"]) > stages["prior"][0]["bound"] + 0.1
     assert stages["prior"][0]["reconstruction"] == pytest.approx(stages["prior"][-1]["reconstruction"], abs=1e-6)
 
 

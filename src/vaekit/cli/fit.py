@@ -76,7 +76,7 @@ def fit(
     asked = None
     if contract or role or kind or likelihood or field:
         asked = edited(data, contract, role, kind, likelihood, field)
-    flags = {"preset": preset, "recipe": recipe, "seed": seed, "epochs": epochs}
+    flags: dict[str, Any] = {"preset": preset, "recipe": recipe, "seed": seed, "epochs": epochs}
     flags |= {"max_seconds": max_seconds, "device": device}
     wanted = {name: value for name, value in flags.items() if value is not None}
     # a contract that was inferred here leaves likelihoods open, whatever flags changed in it

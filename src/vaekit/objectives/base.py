@@ -23,7 +23,7 @@ class Objective(nn.Module):
         prior_draws: Whether it looks at draws from the prior, `Pass.prior`.
         prior_rows: Whether it looks at their likelihood parameters as well, `Pass.imagined`.
         addable: Whether other objectives can be added; not if it changes gradients that they would share.
-        critic_rate: Peak learning rate of its own parameters, if it has any.
+        critic_rate: Peak learning rate of its own parameters, if it has any; of a sum each part has its own.
     """
 
     samples: int = 1
@@ -117,7 +117,6 @@ class Sum(Objective):
         self.weights = tuple(names)
         self.prior_draws = any(part.prior_draws for part in flat)
         self.prior_rows = any(part.prior_rows for part in flat)
-        self.critic_rate = min(part.critic_rate for part in flat)
         if alone := [type(part).__name__ for part in flat if not part.addable]:
             raise ConfigError(
                 f"{alone[0]} changes the gradient that goes through z, so no other objective can share it; leave out "

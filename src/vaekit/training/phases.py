@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -46,15 +47,17 @@ def optimizers_of(stage: Stage, vae: VAE, config: TrainConfig) -> dict[str, torc
     Each remembers the peak of its learning rate as ``peak``.
     """
     kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[config.optimizer]
-    decay = config.weight_decay
-    rates = {"optimizer": (stage.trained(vae), config.learning_rate, decay)}
-    if critics := list(stage.objective.parameters()):
-        rates["critic"] = (critics, stage.objective.critic_rate, 0.0)
-    made = {}
-    for name, (parameters, peak, weight_decay) in rates.items():
-        group = {"params": parameters, "peak": peak}
-        made[name] = kind([group], lr=peak, weight_decay=weight_decay, fused=True)
-    return made
+    groups: dict[str, list[dict[str, Any]]] = {
+        "optimizer": [
+            {"params": stage.trained(vae), "peak": config.learning_rate, "weight_decay": config.weight_decay},
+        ],
+        "critic": [
+            {"params": list(part.parameters()), "peak": part.critic_rate, "weight_decay": 0.0}
+            for part in stage.objective.leaves()
+            if any(True for _ in part.parameters())
+        ],
+    }
+    return {name: kind(some, lr=config.learning_rate, fused=True) for name, some in groups.items() if some}
 
 
 def phases_of(stage: Stage, vae: VAE, optimizers: Mapping[str, torch.optim.Optimizer]) -> dict[str, Phase]:

@@ -52,7 +52,8 @@ class Quantised(Latent):
     generative = ("code_prior.",)
     usage: Tensor
     total: Tensor
-    spread: Tensor
+    squares: Tensor
+    weight: Tensor
     eye: Tensor
 
     def __init__(
@@ -79,13 +80,21 @@ class Quantised(Latent):
         self.code_prior = Autoregressive(self.shape[0], codes, 64, around.condition, inputs=codes)
         self.register_buffer("usage", torch.zeros(self.shape))
         self.register_buffer("total", torch.zeros(*self.shape, dim))
-        self.register_buffer("spread", torch.ones(()))
+        # numerator and denominator of the running mean, so that it is unbiased from the first batch on
+        self.register_buffer("squares", torch.zeros(()))
+        self.register_buffer("weight", torch.zeros(()))
         self.register_buffer("eye", torch.eye(codes), persistent=False)
 
     @property
     def codebook(self) -> Tensor:
         """All codes, shape (M, C, dim)."""
         return self.total / torch.clamp(self.usage, min=1e-12)[..., None]
+
+    @property
+    def spread(self) -> Tensor:
+        """Running mean of the squared distance of a value from its code; 1 before the first batch."""
+        mean = self.squares / torch.clamp(self.weight, min=1e-12)
+        return torch.where(self.weight > 0.0, torch.clamp(mean, min=1e-6), 1.0)
 
     def forward(self, h: Tensor, condition: Tensor | None, noise: Mapping[str, Tensor]) -> list[Group]:
         """Infer the codes."""
@@ -136,7 +145,8 @@ class Quantised(Latent):
         fresh = value.transpose(0, 1).gather(1, rows[..., None].expand(-1, -1, self.dim))  # shape: (M, C, dim)
         self.total.copy_(torch.where(dead[..., None], fresh / codes, self.total))
         self.usage.copy_(torch.where(dead, 1.0 / codes, self.usage))
-        self.spread.copy_(torch.clamp(keep * self.spread + (1 - keep) * distance, min=1e-6))
+        self.squares.copy_(keep * self.squares + (1 - keep) * distance)
+        self.weight.copy_(keep * self.weight + (1 - keep))
 
     def figures(self) -> dict[str, float]:
         """Perplexity of the codes, averaged over positions (C if all are used alike), and the share that is dead."""

@@ -26,7 +26,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint types layers unit browser notorch format bench clean .venv
+.PHONY: help demo edge test lint types layers unit browser promtool notorch format proto bench clean .venv
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z.]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,7 +46,7 @@ types: $(DEV)  ## mypy: strict on the half that runs without torch
 layers: $(DEV)  ## import-linter: who may import whom
 	$(BIN)/lint-imports --no-cache
 
-unit: $(DEV) browser  ## the tests and the examples in the docstrings
+unit: $(DEV) browser promtool  ## the tests and the examples in the docstrings
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 browser:  ## the page of a report is tested in Chromium, a package of Debian and others
@@ -54,12 +54,26 @@ browser:  ## the page of a report is tested in Chromium, a package of Debian and
 	    apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null; } || \
 	    { echo "error: the test of the report needs chromium; install it" >&2; exit 2; }
 
+promtool:  ## metrics are tested by promtool and a Prometheus that scrapes them, a package of Debian and others
+	@command -v promtool >/dev/null && command -v prometheus >/dev/null || { \
+	    apt-get update -qq && apt-get install -y -qq --no-install-recommends prometheus >/dev/null; } || \
+	    { echo "error: the tests of metrics need prometheus and promtool; install them" >&2; exit 2; }
+
 notorch: $(DEV)  ## bundles made here answer alike where torch is not installed
 	tests/notorch/run.sh
+
+edge: $(DEV)  ## bundles for LiteRT answer as torch does; installs its converter, 1 GB
+	$(INSTALL) -e '.[train,demo,dev,tflite]'
+	$(BIN)/python -m pytest -n 0 -q tests/runtime/test_litert.py
 
 format: $(DEV)  ## rewrite the code in the style that lint checks
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+PROTO := src/vaekit/serving/rpc
+proto: $(DEV)  ## compile the description of the gRPC protocol; a test says when that is due
+	$(BIN)/python -m grpc_tools.protoc -I$(PROTO) --descriptor_set_out=$(PROTO)/messages.binpb \
+	    open_inference.proto envelope.proto
 
 bench: $(if $(LINE),$(BENCH))  ## one line of the scoreboard: make bench LINE=A1 [ARGS=--quick]
 	@test -n "$(LINE)" || { echo "error: name a line of the scoreboard: make bench LINE=A1" >&2; exit 2; }

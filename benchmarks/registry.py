@@ -16,8 +16,12 @@ LINES = {
     "COLUMNS": "benchmarks.lines.columns",
     "NATS": "benchmarks.lines.nats",
     "P1": "benchmarks.lines.throughput",
+    "P4": "benchmarks.lines.serving",
     "TABLES": "benchmarks.lines.tables",
+    "COMPACT": "benchmarks.lines.compact",
+    "P5": "benchmarks.lines.start",
     "P7": "benchmarks.lines.growth",
+    "P9": "benchmarks.lines.sizes",
 }
 
 

@@ -1,13 +1,18 @@
 """Importing is cheap, loads no torch, and works whichever part is imported first."""
 
 import json
+import os
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import vaekit
+from tests.support import zoo
+
+__all__ = ["zoo"]
 
 HEAVY = ("torch", "onnxscript", "sklearn", "pandas", "polars", "matplotlib", "jinja2")
 
@@ -27,6 +32,14 @@ def processor_seconds(code):
     return stop.ru_utime + stop.ru_stime - start.ru_utime - start.ru_stime
 
 
+def test_the_runtime_reports_nothing_to_its_makers(tmp_path):
+    env = {**os.environ, "HOME": str(tmp_path)}
+    for name in ("ORT_DISABLE_TELEMETRY", "CI", "XDG_CACHE_HOME"):
+        env.pop(name, None)
+    subprocess.run([sys.executable, "-c", "import vaekit, onnxruntime"], env=env, check=True, timeout=120)
+    assert [*tmp_path.rglob("*")] == []  # it keeps the reports in a file there
+
+
 def test_import_is_quick():
     assert min(processor_seconds("import vaekit") for _ in range(3)) < 0.3
 
@@ -43,6 +56,52 @@ def test_import_loads_nothing_heavy():
 def test_the_half_that_runs_bundles_never_loads_torch(name):
     code = f"import json, sys, vaekit.{name}; print(json.dumps(sorted(sys.modules)))"
     assert not set(HEAVY) & set(json.loads(python(code)))
+
+
+# What answering on ONNX Runtime must not load: each costs tens of milliseconds, or megabytes.
+SLOW = {
+    "scipy", "pandas", "sklearn", "torch", "onnx", "pydantic", "narwhals", "rich.console", "numpy.ma", "numpy.random",
+    "pyarrow.dataset", "pyarrow.parquet", "vaekit.api.fitting", "vaekit.api.exporting", "vaekit.cli.fit",
+    "vaekit.queries.evaluate", "vaekit.training", "vaekit.nn", "vaekit.report", "vaekit.serving",
+}  # fmt: skip
+
+
+def loaded_by(line):
+    """Modules that the command has loaded when it is done."""
+    code = f"""
+import sys
+sys.argv = {["vae", *map(str, line)]!r}
+from vaekit.cli import main
+try:
+    main()
+except SystemExit as done:
+    assert not done.code, done.code
+print("\\n" + " ".join(sys.modules))
+"""
+    return set(python(code).splitlines()[-1].split())
+
+
+@pytest.mark.parametrize("query", ["score", "detect", "embed"])
+def test_a_question_on_the_command_line_loads_what_it_needs_and_no_more(query):
+    old = Path(__file__).parent / "bundle" / "format1"
+    line = [query, old / "bundle", old / "rows.csv", *(["--alpha", "0.2"] if query == "detect" else [])]
+    found = loaded_by(line)
+    assert "onnxruntime" in found
+    # this bundle is from before the draw of the calibration rows was kept: its scores have to draw it
+    assert not (SLOW - ({"numpy.random"} if query != "embed" else set())) & found
+
+
+def test_a_new_bundle_is_scored_without_drawing_anything(zoo):
+    import pyarrow.csv
+
+    rows = zoo["visits"].folder / "rows.csv"
+    pyarrow.csv.write_csv(zoo["visits"].rows, rows)
+    assert "numpy.random" not in loaded_by(["score", zoo["visits"].bundle, rows])
+
+
+def test_help_loads_no_library_of_numbers():
+    found = loaded_by(["--help"])
+    assert not {*SLOW, "numpy", "pyarrow", "onnxruntime", "msgspec"} - {"rich.console", "vaekit.cli.fit"} & found
 
 
 def test_using_the_front_door_loads_no_torch():
@@ -66,12 +125,13 @@ for name in names:
 
 
 def test_public_names_come_from_their_homes():
-    from vaekit import api, errors, fields
+    from vaekit import errors, fields
+    from vaekit.api import fitting, model
 
     assert vaekit.Contract is fields.Contract
-    assert vaekit.fit is api.fit
-    assert vaekit.load is api.load
-    assert vaekit.Model is api.Model
+    assert vaekit.fit is fitting.fit
+    assert vaekit.load is model.load
+    assert vaekit.Model is model.Model
     for name in errors.__all__:
         assert getattr(vaekit, name) is getattr(errors, name)
     assert set(vaekit.__all__) <= set(dir(vaekit))

@@ -5,12 +5,12 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any
+
+from vaekit.api.cost import peak_memory
 
 __all__ = ["footprint"]
 
@@ -44,17 +44,7 @@ def main() -> None:
     began, busy = time.perf_counter(), time.process_time()
     found = function(json.loads(sys.argv[2]))
     took = {"seconds": time.perf_counter() - began, "processor_seconds": time.process_time() - busy}
-    print(json.dumps(found | took | {"peak_mb": _peak_mb()}))
-
-
-def _peak_mb() -> float:
-    """Most resident memory of this process; what getrusage says includes that of the process that started it."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        for line in status.read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps(found | took | {"peak_mb": peak_memory()}))
 
 
 if __name__ == "__main__":

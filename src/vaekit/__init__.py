@@ -13,23 +13,37 @@ default of a saved bundle, never loads torch.
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from vaekit.errors import BundleError, ConfigError, ContractError, QueryError, TrainingError, VaekitError
+from vaekit.errors import (
+    BundleError,
+    ConfigError,
+    ContractError,
+    QueryError,
+    ServingError,
+    TrainingError,
+    VaekitError,
+)
 from vaekit.version import __version__
 
 if TYPE_CHECKING:
-    from vaekit.api import Model, fit, load
+    from vaekit.api.fitting import fit
+    from vaekit.api.model import Model, load
+    from vaekit.client import AsyncClient, Client
     from vaekit.fields import Contract
 
 __all__ = [
+    "AsyncClient",
     "BundleError",
+    "Client",
     "ConfigError",
     "Contract",
     "ContractError",
     "Model",
     "QueryError",
+    "ServingError",
     "TrainingError",
     "VaekitError",
     "__version__",
@@ -37,7 +51,17 @@ __all__ = [
     "load",
 ]
 
-_HOMES = {"Contract": "vaekit.fields", "Model": "vaekit.api", "fit": "vaekit.api", "load": "vaekit.api"}
+# Unless told otherwise, onnxruntime (since 1.29) tells its makers what models it loads, by way of a file in ~/.cache.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+_HOMES = {
+    "AsyncClient": "vaekit.client",
+    "Client": "vaekit.client",
+    "Contract": "vaekit.fields",
+    "Model": "vaekit.api.model",
+    "fit": "vaekit.api.fitting",
+    "load": "vaekit.api.model",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -23,6 +23,7 @@ __all__ = [
     "Blocks",
     "Noise",
     "NoiseSpec",
+    "Streams",
     "draw",
     "draw_rows",
     "generator",
@@ -35,7 +36,7 @@ __all__ = [
 Array = NDArray[Any]
 
 
-_ARRAYS = ("values", "observed", "half", "constant", "calendar", "lengths")
+_ARRAYS = ("values", "observed", "half", "constant", "calendar", "lengths", "unknown")
 _TOGETHER = 64  # neighbouring rows whose noise comes from one stream
 
 
@@ -105,6 +106,8 @@ class Block:
             values, in nats.
         calendar: Datetimes only. Waves of the clock, the week and the year, shape (B, F, C).
         lengths: Number of valid steps per row for ragged blocks, shape (B,).
+        unknown: Categories only, where the contract reads values that are no level as missing: True where one came,
+            shape (B, F).
 
     Example:
         >>> block = Block(np.arange(6.0).reshape(3, 2), np.ones((3, 2), bool))
@@ -118,6 +121,7 @@ class Block:
     constant: Any = None
     calendar: Any = None
     lengths: Any = None
+    unknown: Any = None
 
     def __len__(self) -> int:
         return int(self.values.shape[0])
@@ -222,6 +226,31 @@ def tempered(spec: NoiseSpec, drawn: Mapping[str, Array], temperature: float) ->
     """
     factor = {"normal": temperature, "gumbel": temperature, "uniform": 1.0}
     return {name: drawn[name] * np.float32(factor[noise.kind]) for name, noise in spec.items()}
+
+
+class Streams:
+    """Noise piece by piece: every name has a stream of its own, which goes on where its last piece ended.
+
+    Args:
+        seed: The seed.
+        stream: Names or numbers that tell these streams from others.
+
+    Example:
+        >>> parts, whole = Streams(0, "rows"), Streams(0, "rows")
+        >>> first, second = (parts.draw("z", Noise("normal", (2,)), rows) for rows in (1, 2))
+        >>> bool((whole.draw("z", Noise("normal", (2,)), 3)[1:] == second).all())
+        True
+    """
+
+    def __init__(self, seed: int, *stream: str | int) -> None:
+        self._key = (seed, *stream)
+        self._made: dict[str, np.random.Generator] = {}
+
+    def draw(self, name: str, noise: Noise, *lead: int) -> Array:
+        """The next piece of one stream, shape (*lead, *noise.shape)."""
+        if name not in self._made:
+            self._made[name] = generator(*self._key, name)
+        return _sample(self._made[name], noise, (*lead, *noise.shape))
 
 
 def draw_rows(noise: Noise, seed: int, rows: Array, *stream: str | int) -> Array:

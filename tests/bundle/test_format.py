@@ -11,7 +11,7 @@ import pytest
 import vaekit as vk
 from tests.notorch.alike import differences
 from vaekit.bundle import FORMAT, Bundle
-from vaekit.bundle.format import _seal
+from vaekit.bundle.manifest import seal
 from vaekit.errors import BundleError, VaekitError
 
 FILES = (
@@ -40,7 +40,7 @@ def copy(zoo, tmp_path):
 def rewrite(path, **changes):
     """Change a manifest and seal it again: what somebody would do who knows the format."""
     plain = json.loads((path / "manifest.json").read_bytes()) | changes
-    (path / "manifest.json").write_text(json.dumps(plain | {"seal": _seal(plain)}))
+    (path / "manifest.json").write_text(json.dumps(plain | {"seal": seal(plain)}))
 
 
 def test_a_bundle_holds_these_files_and_no_others(copy):

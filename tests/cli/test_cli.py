@@ -15,7 +15,7 @@ from tests.notorch.alike import differences
 from vaekit.cli import main
 
 COMMANDS = ["inspect", "fit", "report", "score", "detect", "embed", "reconstruct", "denoise", "impute", "sample"]
-COMMANDS += ["interpolate", "traverse"]
+COMMANDS += ["interpolate", "traverse", "load"]
 
 
 @pytest.fixture
@@ -533,23 +533,23 @@ def test_wrong_words_exit_2_and_say_so_on_stderr(vae, line):
 
 
 def test_a_defect_keeps_its_traceback(vae, work, monkeypatch):
-    import vaekit.api
+    import vaekit.api.model
 
     def broken(*_, **__):
         raise ZeroDivisionError("a defect")
 
-    monkeypatch.setattr(vaekit.api, "load", broken)
+    monkeypatch.setattr(vaekit.api.model, "load", broken)
     with pytest.raises(ZeroDivisionError, match="a defect"):
         main(["score", str(work.run), str(work.csv)])
 
 
 def test_interrupted_fit_exits_130_and_says_how_to_go_on(vae, work, tmp_path, monkeypatch):
-    import vaekit.api
+    import vaekit.api.fitting
 
     def stopped(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(vaekit.api, "fit", stopped)
+    monkeypatch.setattr(vaekit.api.fitting, "fit", stopped)
     told = vae("fit", work.csv, "--out", tmp_path / "run")
     assert told.code == 130
     assert "--resume" in told.err
@@ -557,12 +557,12 @@ def test_interrupted_fit_exits_130_and_says_how_to_go_on(vae, work, tmp_path, mo
 
 
 def test_interrupt_elsewhere_exits_130(vae, work, monkeypatch):
-    import vaekit.api
+    import vaekit.api.model
 
     def stopped(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(vaekit.api, "load", stopped)
+    monkeypatch.setattr(vaekit.api.model, "load", stopped)
     told = vae("score", work.run, work.csv)
     assert (told.code, told.out) == (130, "")
 

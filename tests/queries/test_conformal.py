@@ -9,7 +9,8 @@ import pytest
 
 from tests.support import bits, bivariate, fit, holes
 from vaekit.errors import QueryError
-from vaekit.queries.conformal import p_values
+from vaekit.queries import query
+from vaekit.queries.conformal import SAMPLES, SEED, p_values
 
 
 def column(table, name):
@@ -165,6 +166,20 @@ def test_strange_rows_are_found(zoo):
     answer = model.detect(pa.concat_tables([usual, strange]), alpha=0.02)
     assert column(answer, "anomaly")[300:].all()  # each value is common, the pair is not
     assert column(answer, "anomaly")[:300].mean() < 0.06
+
+
+def test_rows_are_scored_with_the_draw_that_lies_beside_the_calibration_scores(zoo):
+    """Whatever a later NumPy draws from the seed."""
+    engine = zoo["pair"].torch.engine
+    rows = bivariate(50, seed=9)
+    moved = dict(engine.calibration) | {"noise.z": engine.calibration["noise.z"] + np.float32(0.5)}
+    both = [dataclasses.replace(engine, calibration=one) for one in (engine.calibration, moved)]
+    before, after = (query(one, "score", rows) for one in both)
+    assert np.abs(after["score"].to_numpy() - before["score"].to_numpy()).min() > 0
+    other, same = (query(one, "score", rows, seed=1) for one in both)
+    assert other == same  # another draw was asked for
+    drawn = engine.noise(SEED, SAMPLES, 1, shared=True)["noise.z"]
+    np.testing.assert_array_equal(engine.calibration["noise.z"], drawn)
 
 
 @pytest.mark.parametrize("options", [{"samples": 1}, {"seed": 1}, {"samples": 64, "seed": 3}])

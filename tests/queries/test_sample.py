@@ -4,6 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from tests.notorch.alike import differences
 from tests.support import MEANS, MODELS, NOISE, SHARES, SLOPE, bits, bivariate, mixture
 from vaekit.errors import ConfigError, ContractError
 from vaekit.runtime import engine as engine_module
@@ -47,7 +48,7 @@ def test_rows_are_decoded_once_each_and_no_others(zoo, monkeypatch):
     kept.torch.sample(50)
     monkeypatch.setattr(engine_module, "_CELLS", 32 * 20)
     assert kept.torch.sample(50).num_rows == 50
-    assert decoded == [(1, 50), (1, 20), (1, 20), (1, 10)]
+    assert decoded == [(1, 50), (1, 16), (1, 16), (1, 16), (1, 2)]
 
 
 def test_the_seed_decides(kept):
@@ -55,6 +56,20 @@ def test_the_seed_decides(kept):
         first = kept.torch.sample(40, given=given, seed=3)
         assert kept.torch.sample(40, given=given, seed=3).equals(first)
         assert not kept.torch.sample(40, given=given, seed=4).equals(first)
+
+
+@pytest.mark.parametrize("which", ["given", "held"])
+def test_a_row_of_a_seed_is_the_same_in_every_call(kept, which, monkeypatch):
+    """Whatever is drawn before it, and however rows are cut into pieces."""
+    model, given, far = kept.torch, getattr(MODELS[kept.name], which), 4090
+    whole = model.query("sample", 60, given=given, seed=2, first=far)  # across the ends of groups
+    for first, n in ((far, 20), (far + 20, 1), (far + 21, 39)):
+        part = model.query("sample", n, given=given, seed=2, first=first)
+        assert differences(part, whole.slice(first - far, n)) == []
+    assert differences(model.sample(far + 60, given=given, seed=2).slice(far), whole) == []
+    assert differences(model.sample(60, given=given, seed=2), whole) != []
+    monkeypatch.setattr(engine_module, "_CELLS", 48 * 30)
+    assert differences(model.query("sample", 60, given=given, seed=2, first=far), whole) == []
 
 
 def test_rows_drawn_in_many_chunks_are_as_different_from_each_other(zoo, monkeypatch):
@@ -174,6 +189,12 @@ def test_temperature_draws_more_typical_rows(zoo):
 def test_a_number_of_rows_that_is_none_is_refused(zoo, n):
     with pytest.raises(ConfigError, match="n must be a whole number of rows"):
         zoo["pair"].torch.sample(n)
+
+
+@pytest.mark.parametrize("first", [-1, 2.0, None, True])
+def test_a_first_row_that_is_none_is_refused(zoo, first):
+    with pytest.raises(ConfigError, match="first must be a whole number of rows"):
+        zoo["pair"].torch.query("sample", 3, first=first)
 
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan"), float("inf")])

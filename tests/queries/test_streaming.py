@@ -37,7 +37,7 @@ def test_imputations_do_not_depend_on_the_size_of_batches(zoo):
         for draw in range(3):
             one = pa.concat_tables([part.filter(pa.compute.equal(part["draw"], draw)) for part in parts])
             assert differences(one, whole.filter(pa.compute.equal(whole["draw"], draw))) == []
-    later = kept.torch.query("impute", kept.rows.slice(100), draws=3, seed=5, first=100)
+    later = kept.torch.query("impute", kept.rows.slice(100), draws=3, seed=5, positions=range(100, kept.rows.num_rows))
     assert (
         differences(
             later.filter(pa.compute.equal(later["draw"], 2)),

@@ -198,6 +198,17 @@ def test_an_architecture_of_another_release_is_a_bundle_error(zoo, config):
         make_backend(dataclasses.replace(bundle, architecture=architecture), "torch")
 
 
+def test_weights_of_other_networks_are_refused_by_torch_and_answered_by_graphs(zoo):
+    import msgspec
+
+    bundle = zoo["visits"].onnx.bundle
+    newer = msgspec.structs.replace(bundle.architecture, version=bundle.architecture.version + 1)
+    other = dataclasses.replace(bundle, architecture=newer)
+    with pytest.raises(BundleError, match=r"version 2 of the networks.*this release has version 1.*backend='onnx'"):
+        make_backend(other, "torch")
+    assert vk.Model(other, "onnx").score(zoo["visits"].rows) == zoo["visits"].onnx.score(zoo["visits"].rows)
+
+
 def test_every_model_can_sample_what_it_is_given():
     for name, model in MODELS.items():
         condition = set(model.changes) & {n for n, c in model.changes.items() if c.get("role") == "condition"}

@@ -1,6 +1,1 @@
-"""The public surface: fit, load, Model."""
-
-from vaekit.api.fitting import fit
-from vaekit.api.model import Model, load
-
-__all__ = ["Model", "fit", "load"]
+"""The public surface: `fitting.fit`, `model.load` and `model.Model`; the front door `vaekit` names them."""

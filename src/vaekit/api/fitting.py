@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from vaekit.api.exporting import PROOF_ROWS
 from vaekit.api.model import Model
 from vaekit.api.reporting import report_fit
 from vaekit.api.resident import resident
@@ -132,6 +133,7 @@ def assemble(trained: Trained, rows: pa.Table, seed: int) -> Model:
     """
     import pyarrow as pa
 
+    from vaekit.nn.build import VERSION
     from vaekit.runtime.torch_backend import TorchBackend
 
     architecture = Architecture(
@@ -140,6 +142,7 @@ def assemble(trained: Trained, rows: pa.Table, seed: int) -> Model:
         noise=dict(trained.vae.latent.noise),
         prior_noise=dict(trained.vae.latent.prior_noise),
         groups=dict(trained.vae.latent.groups),
+        version=VERSION,
     )
     backend = TorchBackend(trained.vae.eval())
     engine = Engine(trained.contract, architecture, backend, {})
@@ -147,7 +150,8 @@ def assemble(trained: Trained, rows: pa.Table, seed: int) -> Model:
     calibration = calibrate(engine, rows.take(pa.array(splits.calibration)))
     held_out = splits.calibration if len(splits.calibration) else splits.valid
     baseline = some_rows(rows.take(pa.array(splits.train)), _BASELINE_ROWS, seed)
-    evaluation = evaluate(engine, rows.take(pa.array(held_out)), baseline, seed)
+    unseen = rows.take(pa.array(held_out))
+    evaluation = evaluate(engine, unseen, baseline, seed)
     bundle = Bundle(
         contract=trained.contract,
         architecture=architecture,
@@ -156,4 +160,4 @@ def assemble(trained: Trained, rows: pa.Table, seed: int) -> Model:
         evaluation=evaluation,
         run=trained.record,
     )
-    return Model(bundle, backend)
+    return Model(bundle, backend, held_out=some_rows(unseen, PROOF_ROWS, seed))

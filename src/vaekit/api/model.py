@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vaekit.bundle import Bundle
+from vaekit.bundle.manifest import bundle_root
 from vaekit.fields.contract import Contract
 from vaekit.queries import query, stream
 from vaekit.runtime import Backend, Engine
@@ -22,12 +23,21 @@ class Model:
 
     Args:
         bundle: The bundle.
-        backend: ``auto``, ``onnx``, ``torch``, or a backend at hand.
+        backend: ``auto``, ``onnx``, ``litert``, ``torch``, or a backend at hand.
+        threads: Processor threads of one run of a graph; the runtime's own choice if not given.
+        held_out: Rows that training did not see, to compare the graphs with torch on when they are exported; no bundle
+            ever holds them.
     """
 
-    def __init__(self, bundle: Bundle, backend: str | Backend = "auto") -> None:
-        self.bundle = bundle
-        self.engine = Engine.of(bundle, backend)
+    def __init__(
+        self,
+        bundle: Bundle,
+        backend: str | Backend = "auto",
+        threads: int | None = None,
+        held_out: pa.Table | None = None,
+    ) -> None:
+        self.bundle, self._held_out = bundle, held_out
+        self.engine = Engine.of(bundle, backend, threads)
 
     @property
     def contract(self) -> Contract:
@@ -131,7 +141,7 @@ class Model:
             yield piece.answer
 
     def save(self, path: str | Path) -> Path:
-        """Write the bundle atomically, with its graphs exported.
+        """Write the bundle atomically, with its graphs exported and proved: they answer as torch does.
 
         Args:
             path: The folder.
@@ -140,29 +150,70 @@ class Model:
             The folder.
 
         Raises:
-            BundleError: If something that is not a bundle lies there.
+            BundleError: If something that is not a bundle lies there, or a graph does not answer as torch does.
         """
         if not self.bundle.graphs:
             from vaekit.api.exporting import with_graphs
 
-            self.bundle = with_graphs(self.bundle)
+            self.bundle = with_graphs(self.bundle, self._held_out, "held out")
         return self.bundle.save(path)
 
+    def export(
+        self,
+        path: str | Path,
+        data: Any = None,
+        *,
+        form: str = "onnx",
+        graphs: Sequence[str] | None = None,
+        weights: bool | None = None,
+    ) -> Bundle:
+        """Write another bundle of the same model: fewer graphs, no weights, or a compact form.
 
-def load(path: str | Path, backend: str = "auto") -> Model:
+        Args:
+            path: The folder.
+            data: Real rows. Of the table of the fit each part is used for what it is good for.
+            form: ``onnx``, ``float16``, ``int8``, ``pruned:SHARE`` with the share of hidden units that go, or
+                ``tflite`` for LiteRT.
+            graphs: Which graphs; all by default. ``decode`` and ``prior`` generate, ``encode`` embeds.
+            weights: Whether the weights for torch are written too; by default those of ``onnx`` and ``pruned`` are.
+
+        Returns:
+            What was written, in memory.
+
+        Raises:
+            ConfigError: If an option is unknown, or the form needs rows and there are none.
+            BundleError: If a graph does not answer as it should, or the bundle lacks what the export needs.
+
+        See `vaekit.api.exporting.export`.
+        """
+        from vaekit.api.exporting import export
+
+        made = export(self.bundle, data, form=form, graphs=graphs, weights=weights)
+        made.save(path)
+        return made
+
+
+def load(
+    path: str | Path,
+    backend: str = "auto",
+    threads: int | None = None,
+    *,
+    trusted: Sequence[str | Path | bytes] = (),
+) -> Model:
     """Load a bundle, verifying every file; nothing of it is executed.
 
     Args:
         path: The bundle, or a run folder that holds one as ``bundle``.
-        backend: ``onnx``, ``torch``, or ``auto``: onnxruntime where the bundle holds graphs, else torch.
+        backend: ``onnx``, ``litert``, ``torch``, or ``auto``: what runs the graphs that the bundle holds, else torch.
+        threads: Processor threads of one run of a graph; the runtime's own choice if not given: of ONNX Runtime one for
+            each core, of LiteRT one.
+        trusted: Public keys (PEM files, or PEM as bytes), one of which must have signed it; none: that is not checked.
 
     Returns:
         The model.
 
     Raises:
-        BundleError: If a file is missing, truncated, altered, or of a newer format.
+        ConfigError: If an option is unknown or out of range.
+        BundleError: If a file is missing, truncated, altered, or of a newer format, or no trusted key signed it.
     """
-    root = Path(path)
-    if not (root / "manifest.json").exists() and (root / "bundle" / "manifest.json").exists():
-        root = root / "bundle"
-    return Model(Bundle.load(root), backend)
+    return Model(Bundle.load(bundle_root(path), trusted=trusted), backend, threads)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vaekit.api.rows import known_rows
 from vaekit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -81,24 +82,10 @@ def rows_of(bundle: Bundle, data: Any) -> Rows:
     from vaekit.report import Rows
 
     table = bundle.contract.table(data)
-    record = bundle.run
-    known = record.get("data", {})
-    if table.num_rows == known.get("sampled_from"):
-        return Rows(table, "rows that were given, which training has seen in part")
-    if (table.num_rows, table.num_columns) != (known.get("rows"), known.get("columns")):
-        return Rows(table)
-    try:
-        from vaekit.training.record import data_record
-        from vaekit.training.splits import split
-    except ModuleNotFoundError:  # without torch the splits cannot be made again
-        return Rows(table, "rows that were given, which training may have seen")
-    if data_record(table)["sha256"] != known["sha256"]:
-        return Rows(table)
-    settings = record["config"]["training"]
-    splits = split(table, bundle.contract, settings["valid"], settings["calibration"], record["config"]["seed"])
-    if splits.sizes() != {name: record["rows"][name] for name in splits.sizes()}:
-        return Rows(table, "rows that were given, which training has seen in part")
-    return _held_out(table, splits)
+    known = known_rows(bundle, table)
+    if known.splits is not None:
+        return _held_out(table, known.splits)
+    return Rows(table, known.why) if known.seen else Rows(table)
 
 
 def history_of(folder: Path) -> list[dict[str, Any]]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import warnings
 from typing import TYPE_CHECKING
 
 from vaekit.bundle.format import Signature
+from vaekit.bundle.quiet import quiet
 from vaekit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def _export(primitive: object) -> tuple[bytes, Signature]:
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         outputs = primitive(inputs)  # type: ignore[operator]
-        with _quiet("torch.onnx"), _quiet("onnxscript"), _quiet("onnx_ir"):
+        with quiet("torch.onnx", "onnxscript", "onnx_ir"):
             program = torch.onnx.export(
                 primitive,  # type: ignore[arg-type]
                 (),
@@ -86,17 +86,3 @@ def _strip(model: onnx.ModelProto) -> onnx.ModelProto:
     del model.graph.metadata_props[:]
     del model.metadata_props[:]
     return model
-
-
-class _quiet:
-    """Silence a logger while exporting: its warnings speak of optional packages that vaekit does not use."""
-
-    def __init__(self, name: str) -> None:
-        self.logger = logging.getLogger(name)
-
-    def __enter__(self) -> None:
-        self.level = self.logger.level
-        self.logger.setLevel(logging.ERROR)
-
-    def __exit__(self, *_: object) -> None:
-        self.logger.setLevel(self.level)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,16 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from vaekit.arrays import Array, BlockSpec, Noise
+from vaekit.bundle.manifest import FORMAT, MANIFEST, Manifest, Proof, decoded, encoded, read_files, read_manifest
 from vaekit.errors import BundleError, ContractError
 from vaekit.fields.contract import Contract
-from vaekit.files import Entry, read_verified, sha256, write_folder
+from vaekit.files import Entry, sha256, write_folder
 from vaekit.version import __version__
 
-__all__ = ["FORMAT", "Architecture", "Bundle", "Signature"]
+__all__ = ["KINDS", "Architecture", "Bundle", "Signature"]
 
-FORMAT = 1
-_MANIFEST = "manifest.json"
+KINDS = ("onnx", "tflite")
+_WEIGHTS = "weights.safetensors"
 
 
 class Signature(msgspec.Struct, frozen=True):
@@ -42,6 +44,7 @@ class Architecture(msgspec.Struct, frozen=True, kw_only=True):
         prior_noise: Noise that one draw from the prior consumes; None, as in older bundles, if it is the same.
         groups: Latent width per group.
         graphs: Signature of each exported graph.
+        version: Version of the networks' code that the weights were trained with, see `vaekit.nn.build.VERSION`.
     """
 
     blocks: tuple[BlockSpec, ...]
@@ -50,28 +53,12 @@ class Architecture(msgspec.Struct, frozen=True, kw_only=True):
     groups: dict[str, int]
     graphs: dict[str, Signature] = {}
     prior_noise: dict[str, Noise] | None = None
+    version: int = 1
 
-
-class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """The list of files with their hashes, and what was bundled.
-
-    Args:
-        format: Version of the bundle format.
-        vaekit: The release that wrote it.
-        created: When, in UTC.
-        contract: Hash of the contract.
-        data: Hash of the data.
-        files: Relative name to hash and size.
-        seal: Hash of all the rest, so that damage to the manifest itself shows.
-    """
-
-    format: int
-    vaekit: str
-    created: str
-    contract: str
-    data: str
-    files: dict[str, Entry]
-    seal: str = ""
+    @property
+    def noise_of_prior(self) -> dict[str, Noise]:
+        """Noise that one draw from the prior consumes."""
+        return self.noise if self.prior_noise is None else self.prior_noise
 
 
 @dataclass(frozen=True)
@@ -81,11 +68,13 @@ class Bundle:
     Args:
         contract: The fields with their fitted transforms.
         architecture: The shape of the model.
-        weights: Parameters and buffers by name.
-        graphs: Exported graphs (ONNX) by name; may be a subset, or empty before `save`.
+        weights: Parameters and buffers by name; empty where graphs answer and nobody trains on.
+        graphs: Exported graphs by name; may be a subset, or empty before `save`.
+        kind: What the graphs are: ``onnx``, or ``tflite`` for LiteRT.
         calibration: Sorted scores of rows that neither training nor early stopping saw, and other reference arrays.
         evaluation: Held-out figures, as plain JSON values.
         run: Configuration, environment, versions, git state and data hash of the run.
+        proof: How the graphs were compared with what they stand for.
         path: Where it was loaded from.
 
     References:
@@ -96,9 +85,11 @@ class Bundle:
     architecture: Architecture
     weights: dict[str, Array]
     graphs: dict[str, bytes] = field(default_factory=dict)
+    kind: str = "onnx"
     calibration: dict[str, Array] = field(default_factory=dict)
     evaluation: dict[str, Any] = field(default_factory=dict)
     run: dict[str, Any] = field(default_factory=dict)
+    proof: Proof | None = None
     path: Path | None = None
 
     def save(self, path: str | Path) -> Path:
@@ -115,16 +106,17 @@ class Bundle:
         """
         files = {
             "contract.json": self.contract.to_json().encode(),
-            "model.json": _json(self.architecture),
-            "weights.safetensors": save_tensors({name: np.ascontiguousarray(v) for name, v in self.weights.items()}),
+            "model.json": encoded(self.architecture),
             "calibration.safetensors": save_tensors(
                 {name: np.ascontiguousarray(v) for name, v in self.calibration.items()}
             ),
-            "evaluation.json": _json(self.evaluation),
-            "run.json": _json(self.run),
+            "evaluation.json": encoded(self.evaluation),
+            "run.json": encoded(self.run),
             "MODEL_CARD.md": self.card().encode(),
         }
-        files |= {f"graphs/{name}.onnx": content for name, content in self.graphs.items()}
+        files |= {f"graphs/{name}.{self.kind}": content for name, content in self.graphs.items()}
+        if self.weights:
+            files[_WEIGHTS] = save_tensors({name: np.ascontiguousarray(v) for name, v in self.weights.items()})
         manifest = Manifest(
             format=FORMAT,
             vaekit=__version__,
@@ -132,44 +124,64 @@ class Bundle:
             contract=self.contract.hash,
             data=str(self.run.get("data", {}).get("sha256", "")),
             files={name: Entry(sha256(content), len(content)) for name, content in sorted(files.items())},
+            left_out=() if self.weights else (_WEIGHTS,),
+            proof=self.proof,
         )
-        sealed = msgspec.structs.replace(manifest, seal=_seal(msgspec.to_builtins(manifest)))
-        write_folder(Path(path), files | {_MANIFEST: _json(sealed)}, _MANIFEST)
+        write_folder(Path(path), files | {MANIFEST: encoded(manifest.sealed())}, MANIFEST)
         return Path(path)
 
     @classmethod
-    def load(cls, path: str | Path) -> Bundle:
+    def load(cls, path: str | Path, *, trusted: Sequence[str | Path | bytes] = ()) -> Bundle:
         """Read a bundle and verify every file against its manifest. No code of the bundle is run.
 
         Args:
             path: The folder.
+            trusted: Public keys (PEM files, or PEM as bytes), one of which must have signed it; none: that is not
+                checked.
 
         Returns:
             The bundle.
 
         Raises:
-            BundleError: If a file is missing, truncated, altered or not readable, or the format is newer than this
-                release.
+            BundleError: If a file is missing, truncated, altered or not readable, the format is newer than this
+                release, or it was not signed by a trusted key.
         """
         root = Path(path)
-        manifest = _manifest(root)
-        content = {name: read_verified(root, name, entry) for name, entry in manifest.files.items()}
-        for name in ("contract.json", "model.json", "weights.safetensors"):
-            if name not in content:
-                raise BundleError(f"{root / _MANIFEST}: lists no {name}; the bundle is incomplete")
+        manifest = read_manifest(root, trusted)
+        if _WEIGHTS not in {*manifest.files, *manifest.left_out}:
+            raise BundleError(f"{root / MANIFEST}: lists no {_WEIGHTS}; the bundle is incomplete")
+        return replace(cls.read(read_files(root, manifest), root), proof=manifest.proof)
+
+    @classmethod
+    def read(cls, files: Mapping[str, bytes], path: Path | None = None) -> Bundle:
+        """A bundle from the content of its files, which someone has verified. No code of the bundle is run.
+
+        Args:
+            files: Relative name to content. Weights may be left out where graphs answer.
+            path: Where they come from, for messages.
+
+        Raises:
+            BundleError: If a file that is needed is not there, or one is not readable.
+        """
+        root = path or Path()
+        for name in ("contract.json", "model.json"):
+            if name not in files:
+                raise BundleError(f"{root / MANIFEST}: lists no {name}; the bundle is incomplete")
+        kind = next((kind for kind in KINDS if any(name.endswith(f".{kind}") for name in files)), KINDS[0])
         try:
-            contract = Contract.from_json(content["contract.json"].decode())
+            contract = Contract.from_json(files["contract.json"].decode())
         except (ContractError, UnicodeDecodeError) as error:
             raise BundleError(f"{root / 'contract.json'}: {error}") from error
         return cls(
             contract=contract,
-            architecture=_decode(root, "model.json", content, Architecture),
-            weights=_tensors(root, "weights.safetensors", content),
-            graphs={Path(n).stem: c for n, c in content.items() if n.startswith("graphs/") and n.endswith(".onnx")},
-            calibration=_tensors(root, "calibration.safetensors", content),
-            evaluation=_decode(root, "evaluation.json", content, dict[str, Any]),
-            run=_decode(root, "run.json", content, dict[str, Any]),
-            path=root,
+            architecture=decoded(root / "model.json", files["model.json"], Architecture),
+            weights=_tensors(root, _WEIGHTS, files),
+            graphs={Path(name).stem: content for name, content in files.items() if Path(name).suffix == f".{kind}"},
+            kind=kind,
+            calibration=_tensors(root, "calibration.safetensors", files),
+            evaluation=decoded(root / "evaluation.json", files.get("evaluation.json", b"{}"), dict[str, Any]),
+            run=decoded(root / "run.json", files.get("run.json", b"{}"), dict[str, Any]),
+            path=path,
         )
 
     def card(self) -> str:
@@ -177,10 +189,11 @@ class Bundle:
         config = self.architecture.config
         sizes = ", ".join(f"{name} {value}" for name, value in sorted(config.items()))
         lines = ["# Model card", "", f"Made with vaekit {__version__}.", "", "## Model", "", f"- architecture: {sizes}"]
-        lines += [
-            f"- parameters: {sum(v.size for v in self.weights.values()):,}",
-            f"- contract: `{self.contract.hash}`",
-        ]
+        if self.weights:
+            lines.append(f"- parameters: {sum(v.size for v in self.weights.values()):,}")
+        if self.proof is not None and self.proof.form != "float32":
+            lines.append(f"- form: {self.proof.form}")
+        lines.append(f"- contract: `{self.contract.hash}`")
         lines += ["", "## Data", ""] + [f"- {k}: {v}" for k, v in sorted(self.run.get("data", {}).items())]
         lines += ["", "## Held-out figures", ""]
         lines += [f"- {k}: {v:,.4g}" for k, v in sorted(self.evaluation.items()) if isinstance(v, int | float)]
@@ -188,47 +201,10 @@ class Bundle:
         return "\n".join(lines)
 
 
-def _json(value: Any) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(value, order="sorted"), indent=1)
-
-
-def _manifest(root: Path) -> Manifest:
-    path = root / _MANIFEST
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise BundleError(f"{path}: cannot be read ({error.strerror}); is {root} a bundle?") from error
-    try:
-        plain = msgspec.json.decode(content, type=dict[str, Any])
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BundleError(f"{path}: not readable as JSON ({error}); the file is truncated or altered") from error
-    version = plain.get("format")
-    if isinstance(version, int) and version > FORMAT:
-        raise BundleError(
-            f"{path}: bundle format {version} is newer than this release of vaekit reads ({FORMAT}); upgrade vaekit"
-        )
-    if plain.get("seal") != _seal(plain):
-        raise BundleError(f"{path}: its seal does not match; the file was altered after the bundle was written")
-    manifest: Manifest = _decode(root, _MANIFEST, {_MANIFEST: content}, Manifest)
-    return manifest
-
-
-def _seal(manifest: dict[str, Any]) -> str:
-    """Hash of a manifest without its seal."""
-    return sha256(msgspec.json.encode({k: v for k, v in manifest.items() if k != "seal"}, order="sorted"))
-
-
-def _decode(root: Path, name: str, content: dict[str, bytes], kind: Any) -> Any:
-    try:
-        return msgspec.json.decode(content.get(name, b"{}"), type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BundleError(f"{root / name}: {error}; the file was altered or written by another release") from error
-
-
-def _tensors(root: Path, name: str, content: dict[str, bytes]) -> dict[str, Array]:
-    if name not in content:
+def _tensors(root: Path, name: str, files: Mapping[str, bytes]) -> dict[str, Array]:
+    if name not in files:
         return {}
     try:
-        return load_tensors(content[name])
+        return load_tensors(files[name])
     except SafetensorError as error:
         raise BundleError(f"{root / name}: not readable as safetensors ({error})") from error

@@ -6,17 +6,40 @@ from typing import Annotated
 
 import typer
 
-from vaekit.cli import ask, fit, inspect, paths, report, sample
+from vaekit.cli.lazy import SETTINGS, Home, group
 
-__all__ = ["app"]
+__all__ = ["COMMANDS", "app"]
+
+PREPARE, ASK, SERVE, SHIP = "Make a model", "Ask a model", "Run a service", "Ship a model"
+
+COMMANDS = {
+    "inspect": Home("vaekit.cli.inspect", PREPARE),
+    "fit": Home("vaekit.cli.fit", PREPARE),
+    "report": Home("vaekit.cli.report", PREPARE),
+    "score": Home("vaekit.cli.ask", ASK),
+    "detect": Home("vaekit.cli.ask", ASK),
+    "embed": Home("vaekit.cli.ask", ASK),
+    "reconstruct": Home("vaekit.cli.ask", ASK),
+    "denoise": Home("vaekit.cli.ask", ASK),
+    "impute": Home("vaekit.cli.ask", ASK),
+    "sample": Home("vaekit.cli.sample", ASK),
+    "interpolate": Home("vaekit.cli.paths", ASK),
+    "traverse": Home("vaekit.cli.paths", ASK),
+    "batch": Home("vaekit.cli.batch", ASK),
+    "export": Home("vaekit.cli.export", SHIP),
+    "sign": Home("vaekit.cli.sign", SHIP),
+    "verify": Home("vaekit.cli.sign", SHIP),
+    "serve": Home("vaekit.cli.serve", SERVE),
+    "load": Home("vaekit.cli.load", SERVE),
+    "keys": Home("vaekit.cli.keys", SERVE),
+}
 
 app = typer.Typer(
     name="vae",
+    cls=group(COMMANDS),
     no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
+    **SETTINGS,
 )
 
 
@@ -47,19 +70,3 @@ def root(
     Without --out a short preview is printed, with --json results for programs.
     Exit codes: 0 done, 1 a check failed, 2 wrong use or bad input.
     """
-
-
-PREPARE, ASK = "Make a model", "Ask a model"
-
-app.command("inspect", rich_help_panel=PREPARE)(inspect.inspect)
-app.command("fit", rich_help_panel=PREPARE)(fit.fit)
-app.command("report", rich_help_panel=PREPARE)(report.report)
-app.command("score", rich_help_panel=ASK)(ask.score)
-app.command("detect", rich_help_panel=ASK)(ask.detect)
-app.command("embed", rich_help_panel=ASK)(ask.embed)
-app.command("reconstruct", rich_help_panel=ASK)(ask.reconstruct)
-app.command("denoise", rich_help_panel=ASK)(ask.denoise)
-app.command("impute", rich_help_panel=ASK)(ask.impute)
-app.command("sample", rich_help_panel=ASK)(sample.sample)
-app.command("interpolate", rich_help_panel=ASK)(paths.interpolate)
-app.command("traverse", rich_help_panel=ASK)(paths.traverse)

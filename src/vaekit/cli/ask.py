@@ -22,12 +22,13 @@ from vaekit.cli.options import (
     bundle_path,
     output_path,
 )
-from vaekit.cli.output import Advance, deliver
+from vaekit.cli.output import deliver
+from vaekit.cli.progress import Advance
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["denoise", "detect", "embed", "impute", "reconstruct", "score"]
+__all__ = ["Attribution", "Samples", "denoise", "detect", "embed", "impute", "reconstruct", "score"]
 
 Attribution = Annotated[bool, typer.Option("--attribution", help="Add a column per field: its part of the score.")]
 Samples = Annotated[int | None, typer.Option(min=1, help="Importance samples per row: more is tighter and slower.")]
@@ -61,7 +62,7 @@ def _ask(
         told: From the sums, and the number of rows as ``rows``, what to tell about the answer.
     """
     out = output_path(out)
-    from vaekit.api import load
+    from vaekit.api.model import load
     from vaekit.queries.streaming import stream
 
     model = load(bundle_path(bundle), backend=backend.value)
@@ -69,7 +70,6 @@ def _ask(
     start = time.perf_counter()
     given = {name: value for name, value in options.items() if value is not None}
     sums: Counter[str] = Counter()
-    advance = Advance(query, source.rows)
 
     def _clean(table: pa.Table) -> pa.Table:
         for name in set(table.column_names) & set(model.contract.names()):
@@ -78,10 +78,11 @@ def _ask(
         return table
 
     def answers() -> Iterator[pa.Table]:
-        for _, asked, answer in stream(model.engine, query, source, **given):
-            sums.update({"rows": asked.num_rows} | (counted(_clean(asked), answer) if counted else {}))
-            yield answer
-            advance.at(sums["rows"])
+        with Advance(query, source.rows) as advance:
+            for _, asked, answer in stream(model.engine, query, source, **given):
+                sums.update({"rows": asked.num_rows} | (counted(_clean(asked), answer) if counted else {}))
+                yield answer
+                advance.at(sums["rows"])
 
     def facts() -> dict[str, Any]:
         return {**(told(sums) if counted else {}), "seconds": round(time.perf_counter() - start, 3)}

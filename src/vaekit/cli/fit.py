@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -71,7 +71,7 @@ def fit(
 
     Next: [bold]vae detect run today.csv[/bold], or any other question to the model.
     """
-    from vaekit.api import fit as train
+    from vaekit.api.fitting import fit as train
 
     asked = None
     if contract or role or kind or likelihood or field:
@@ -92,7 +92,7 @@ def fit(
             resume=resume,
             progress=progress,
             report=report and (rows or "no-rows"),
-            **({"choose": True} if still_open else {}) | merged(wanted, setting),
+            **({"choose": True} if still_open else {}) | merged(wanted, setting, _FLAGS),
         )
     except KeyboardInterrupt:
         say(f"interrupted; the same command with --resume goes on where {out} was stopped")
@@ -115,12 +115,16 @@ def fit(
     typer.echo(f"next: vae score {out} {data} --attribution")
 
 
-def merged(flags: Mapping[str, Any], settings: Sequence[str] | None) -> dict[str, Any]:
+_FLAGS = ("table", "contract", "config", "max_rows", "out", "resume", "progress", "report")  # of no configuration
+
+
+def merged(flags: Mapping[str, Any], settings: Sequence[str] | None, taken: Collection[str] = ()) -> dict[str, Any]:
     """Flags and the values of --set as one set of options; values are read as TOML, or else as text.
 
     Args:
         flags: Options that have a flag of their own.
         settings: Values of --set.
+        taken: Names that have a flag, and are no options of the configuration.
 
     Raises:
         ConfigError: A value is not NAME=VALUE, or an option is set both ways.
@@ -131,7 +135,7 @@ def merged(flags: Mapping[str, Any], settings: Sequence[str] | None) -> dict[str
     """
     options = dict(flags)
     for name, text in pairs(settings, "--set").items():
-        if name in ("table", "contract", "config", "max_rows", "out", "resume", "progress", "report"):
+        if name in taken:
             raise ConfigError(
                 f"--set {name}={text}: {name} is no option of the configuration; it has a flag of its own"
             )

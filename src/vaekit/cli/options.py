@@ -44,6 +44,7 @@ class Backend(StrEnum):
     auto = "auto"
     torch = "torch"
     onnx = "onnx"
+    litert = "litert"
 
 
 DataArgument = Annotated[
@@ -66,7 +67,10 @@ AsJson = Annotated[
 ]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same answer.")]
 BackendOption = Annotated[
-    Backend, typer.Option(help="What runs the model; auto: ONNX Runtime if the bundle holds graphs, else torch.")
+    Backend,
+    typer.Option(
+        help="What runs the model; auto: ONNX Runtime, or LiteRT, if the bundle holds graphs for it, else torch."
+    ),
 ]
 ContractFile = Annotated[
     Path | None,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
-import time
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from pathlib import Path
@@ -16,13 +17,12 @@ from vaekit.errors import ConfigError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Advance", "deliver", "preview", "print_json", "say"]
+__all__ = ["deliver", "preview", "print_json", "say"]
 
 ROWS = 10
 WIDTH = 120  # of a preview that goes to no terminal
 GAP = 2
 PARTS = 3
-EVERY = 5.0  # seconds between two lines of progress
 PREFIXES = ("score.", "excess.")  # columns that say what part a field has in a score
 
 
@@ -99,27 +99,6 @@ class _Size:
             yield table
 
 
-class Advance:
-    """How far a long pass over rows has come: a line on stderr every few seconds, none if it is over before the first.
-
-    Args:
-        what: Name of the pass.
-        total: Rows in all, if known.
-    """
-
-    def __init__(self, what: str, total: int | None) -> None:
-        self._what, self._total = what, total
-        self._began = self._told = time.monotonic()
-
-    def at(self, rows: int) -> None:
-        """So many rows are done."""
-        now = time.monotonic()
-        if now - self._told >= EVERY:
-            self._told = now
-            of = f" of {self._total:,}" if self._total else ""
-            say(f"{self._what}: {rows:,}{of} rows, {rows / (now - self._began):,.0f} rows/s")
-
-
 def preview(table: pa.Table, strangest: str | None = None) -> None:
     """Print a few rows, and as many columns as there is room for, as a table on stdout.
 
@@ -127,28 +106,30 @@ def preview(table: pa.Table, strangest: str | None = None) -> None:
         table: Rows to show.
         strangest: Show the rows with the largest values of this column instead of the first rows.
     """
-    from rich.console import Console
-    from rich.table import Table
-
     rows = list(range(min(ROWS, table.num_rows)))
     if strangest is not None:
         rows = table[strangest].to_numpy().argsort(kind="stable")[::-1][:ROWS].tolist()
-    console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False, markup=False)
-    shown = Table(box=None, header_style="bold", pad_edge=False)
     kept: list[list[str]] = []
-    left_out, room = 0, console.width
+    left_out, room = 0, shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDTH
     for name, texts, right in _columns(table, rows):
-        room -= max(map(len, [name, *texts])) + GAP
+        width = max(map(_wide, [name, *texts]))
+        room -= width + GAP
         if room < 0 and kept:
             left_out += 1
             continue
-        shown.add_column(name, justify="right" if right else "left", no_wrap=True)
-        kept.append(texts)
-    for cells in zip(*kept, strict=True):
-        shown.add_row(*cells)
-    console.print(shown)
+        gaps = [" " * (width - _wide(text)) for text in [name, *texts]]
+        kept.append([gap + text if right else text + gap for gap, text in zip(gaps, [name, *texts], strict=True)])
+    head, *lines = [(" " * GAP).join(cells).rstrip() for cells in zip(*kept, strict=True)]
+    typer.secho(head, bold=True)
+    for line in lines:
+        typer.echo(line)
     if left_out:
         typer.echo(f"… and {left_out} more columns; --out FILE takes them all")
+
+
+def _wide(text: str) -> int:
+    """Columns of a terminal that a text takes: letters of East Asian scripts take two."""
+    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
 
 
 def cell(value: Any) -> str:

@@ -86,7 +86,7 @@ def _decoded(
 ) -> None:
     """Ask, with files read as the contract says, and deliver."""
     out = output_path(out)
-    from vaekit.api import load
+    from vaekit.api.model import load
 
     model = load(bundle_path(bundle), backend=backend.value)
     start = time.perf_counter()

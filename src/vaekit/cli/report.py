@@ -38,7 +38,7 @@ def report(
 
     Next: open the page in a browser; it needs nothing else.
     """
-    from vaekit.api import load
+    from vaekit.api.model import load
     from vaekit.api.reporting import history_of, make_report, rows_of
 
     inside = bundle_path(model)

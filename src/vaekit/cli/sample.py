@@ -52,7 +52,7 @@ def sample(
     """
     out = output_path(out)
     named = pairs(given, "--given")
-    from vaekit.api import load
+    from vaekit.api.model import load
 
     model = load(bundle_path(bundle), backend=backend.value)
     values = typed(named, model.contract) or None

@@ -13,7 +13,7 @@ import pyarrow as pa
 from vaekit.errors import ContractError
 from vaekit.fields.tables import to_arrow
 
-__all__ = ["BYTES", "ROWS", "Reader", "Source", "conformed", "plain_schema", "promoted", "reading"]
+__all__ = ["BYTES", "ROWS", "Reader", "Source", "conformed", "plain_schema", "promoted", "reading", "without"]
 
 ROWS = 2**16
 BYTES = 2**25  # of a batch, 32 MiB
@@ -32,6 +32,7 @@ class Source:
         reader: Reads pieces of about so many rows, from the start.
         once: Whether the rows can be read only once.
         spread: Reads about so many rows from all over the source, if that is possible without reading the rest.
+        later: Reads as `reader` does, from a row on, if that is possible without reading those before it.
     """
 
     schema: pa.Schema
@@ -40,15 +41,28 @@ class Source:
     reader: Reader
     once: bool = False
     spread: Callable[[int], pa.Table] | None = None
+    later: Callable[[int, int], Iterable[Any]] | None = None
 
-    def batches(self, rows: int | None = None, size: int | None = None) -> Iterator[pa.Table]:
+    def batches(
+        self, rows: int | None = None, size: int | None = None, *, first: int = 0, cut: int | None = None
+    ) -> Iterator[pa.Table]:
         """The rows in order, at most so many of them (2¹⁶) and about so many bytes (32 MiB) at a time.
+
+        Args:
+            rows: Most rows of a batch.
+            size: Bytes of a batch, about.
+            first: The row to begin with.
+            cut: A batch ends after every so many rows, counted from the first.
 
         Raises:
             ContractError: The source cannot be read, or its parts have different columns.
         """
         rows = rows or ROWS
-        return _regrouped(_alike(self.reader(rows), self.schema), rows, size or BYTES)
+        if first and self.later is not None:
+            tables = _alike(self.later(rows, first), self.schema)
+        else:
+            tables = without(_alike(self.reader(rows), self.schema), first)
+        return _regrouped(tables, rows, size or BYTES, cut)
 
     def whole(self) -> Iterator[pa.Table]:
         """The rows as they are if they are in memory, else in batches that are large enough to be tallied quickly."""
@@ -122,21 +136,32 @@ def conformed(table: pa.Table, schema: pa.Schema) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=schema)
 
 
-def _regrouped(tables: Iterable[pa.Table], rows: int, size: int) -> Iterator[pa.Table]:
+def without(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
+    """Tables without so many rows at the start."""
+    for table in tables:
+        skipped = min(rows, table.num_rows)
+        rows -= skipped
+        if skipped < table.num_rows:
+            yield table.slice(skipped)
+
+
+def _regrouped(tables: Iterable[pa.Table], rows: int, size: int, cut: int | None) -> Iterator[pa.Table]:
     """Tables cut and put together to batches of so many rows, or fewer if they have more bytes than `size`."""
     held: list[pa.Table] = []
     count, room = 0, 0.0  # room: share of a batch that is taken
+    left = cut or 0  # rows before the next cut
     for table in tables:
         width = table.nbytes / max(table.num_rows, 1)
         step = max(1, min(rows, int(size / max(width, 1.0))))
         start = 0
         while start < table.num_rows:
             take = min(table.num_rows - start, rows - count, max(1, round((1.0 - room) * step)))
+            take = min(take, left) if cut else take
             held.append(table.slice(start, take))
-            start, count, room = start + take, count + take, room + take / step
-            if count == rows or room > 1.0 - 0.5 / step:
+            start, count, room, left = start + take, count + take, room + take / step, left - take
+            if count == rows or room > 1.0 - 0.5 / step or (cut and left == 0):
                 yield _joined(held)
-                held, count, room = [], 0, 0.0
+                held, count, room, left = [], 0, 0.0, left or cut or 0
     if held:
         yield _joined(held)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import msgspec
 import numpy as np
@@ -142,8 +142,8 @@ class Category(Field, frozen=True, kw_only=True, tag="category"):
     def tally(self, column: Column, *, strict: bool = True) -> Levels:
         """The values of a column that are levels, or may become some if there are none yet."""
         if self.levels:
-            _, observed = _codes(self if strict else msgspec.structs.replace(self, unseen="missing"), column)
-            return Levels(self.levels, len(column), int(observed.sum()))
+            read = _codes(self if strict else msgspec.structs.replace(self, unseen="missing"), column)
+            return Levels(self.levels, len(column), int(read.observed.sum()))
         return Levels(tuple(levels_of(column)), len(column), len(column) - missing_count(column))
 
     def fitted(self, tally: Levels) -> Self:
@@ -160,9 +160,9 @@ class Category(Field, frozen=True, kw_only=True, tag="category"):
 
     def error(self, real: Column, seen: Column) -> dict[str, float]:
         """The share of levels that are right."""
-        (a, known), (b, given) = _codes(self, real), _codes(self, seen)
-        both = known & given
-        return {"accuracy": float((a == b)[both].mean())} if both.any() else {}
+        a, b = _codes(self, real), _codes(self, seen)
+        both = a.observed & b.observed
+        return {"accuracy": float((a.codes == b.codes)[both].mean())} if both.any() else {}
 
     def merge(self, column: Column, filled: pa.Array, missing: NDArray[np.bool_]) -> pa.Array | Column:
         """As in `Field`; a dictionary keeps the order of its levels."""
@@ -193,20 +193,21 @@ class CategoryCodec(Codec):
         self._fields = tuple(fields)
         self._types = [parse_type(field.type) for field in fields]
         self.levels = tuple(len(field.levels) for field in fields)
+        self._lenient = any(field.unseen == "missing" for field in fields)
 
-    def check(self, columns: Sequence[Column | None], rows: int) -> tuple[Codes, NDArray[np.bool_]]:
-        """Codes and what was observed, both (F, B); values that are no level are refused."""
+    def check(self, columns: Sequence[Column | None], rows: int) -> _Read:
+        """Codes, what was observed and what is no level, all (F, B); the last is refused unless read as missing."""
         codes = np.zeros((len(self._fields), rows), dtype=np.int64)
-        observed = np.zeros(codes.shape, dtype=np.bool_)
+        observed, unknown = (np.zeros(codes.shape, dtype=np.bool_) for _ in range(2))
         for index, (field, column) in enumerate(zip(self._fields, columns, strict=True)):
             if column is not None:
-                codes[index], observed[index] = _codes(field, column)
-        return codes, observed
+                codes[index], observed[index], unknown[index] = _codes(field, column)
+        return _Read(codes, observed, unknown)
 
     def encode(self, columns: Sequence[Column | None], rows: int) -> Block:
         """Encode the columns into one block of B rows."""
-        codes, observed = self.check(columns, rows)
-        return Block(np.ascontiguousarray(codes.T), np.ascontiguousarray(observed.T))
+        codes, observed, unknown = (np.ascontiguousarray(array.T) for array in self.check(columns, rows))
+        return Block(codes, observed, unknown=unknown if self._lenient else None)
 
     def decode(self, values: NDArray[Any]) -> list[pa.Array]:
         """Levels of codes (B, F), in the columns' own types; NaN and negative codes become null."""
@@ -341,15 +342,24 @@ def plain(column: Column) -> Column:
     return pa.chunked_array([chunk.dictionary.cast(target).take(chunk.indices) for chunk in column.chunks], type=target)
 
 
-def _codes(field: Category, column: Column) -> tuple[Codes, NDArray[np.bool_]]:
-    """Codes and what was observed for one column, each of shape (B,)."""
+class _Read(NamedTuple):
+    """Categories as they were read: codes (0 where missing), what was observed, and what is there but no level."""
+
+    codes: Codes
+    observed: NDArray[np.bool_]
+    unknown: NDArray[np.bool_]
+
+
+def _codes(field: Category, column: Column) -> _Read:
+    """One column as it was read, each array of shape (B,)."""
     if pa.types.is_null(column.type):
-        return np.zeros(len(column), dtype=np.int64), np.zeros(len(column), dtype=np.bool_)
+        nothing = np.zeros(len(column), dtype=np.bool_)
+        return _Read(nothing.astype(np.int64), nothing, nothing)
     if field.levels and isinstance(field.levels[0], str) and pa.types.is_integer(column.type):
         column = column.cast(pa.large_string())  # codes: a text file of some rows may hold numbers alone
     table = _value_set(field, column.type)
     if len(column) == 0:
-        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.bool_)
+        return _Read(np.zeros(0, dtype=np.int64), *np.zeros((2, 0), dtype=np.bool_))
     parts = [_chunk_codes(chunk, table) for chunk in column.chunks]
     codes, valid = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     unseen = valid & (codes < 0)
@@ -360,7 +370,7 @@ def _codes(field: Category, column: Column) -> tuple[Codes, NDArray[np.bool_]]:
         got = repr(column[row].as_py())
         raise ContractError("value is not a known category", field=field.name, row=row, expected=expected, got=got)
     observed = valid & ~unseen
-    return np.where(observed, codes, 0), observed
+    return _Read(np.where(observed, codes, 0), observed, unseen)
 
 
 def _value_set(field: Category, kind: pa.DataType) -> pa.Array:

@@ -413,7 +413,9 @@ def _columns(table: pa.Table, part: _Part, partial: bool) -> list[Column | None]
 
 def _encoded(part: _Part, columns: Sequence[Column | None], rows: int) -> Block:
     block = part.codec.encode(columns, rows)
-    return Block(block.values, block.observed, calendar=block.calendar) if part.spec.role == "condition" else block
+    if part.spec.role == "condition":
+        return Block(block.values, block.observed, calendar=block.calendar, unknown=block.unknown)
+    return block
 
 
 def _spec(name: str, fields: Sequence[AnyField], codec: Codec) -> BlockSpec:

@@ -175,12 +175,13 @@ class NumberCodec(NumericCodec):
             maps.append(field.map)
         self._maps = Maps(maps)
         grids = [field.lattice for field in fields]
-        self._delta = np.array([0.0 if grid is None else grid.delta for grid in grids])[:, None]
-        self._low, self._high = (np.array([_side(field, side) for field in fields])[:, None] for side in (0, 1))
+        self._delta = np.array([0.0 if grid is None else grid.delta for grid in grids])
+        self._low, self._high = (np.array([_side(field, side) for field in fields]) for side in (0, 1))
         least = [float(one.slopes.min()) for one in maps]
-        self.cell = tuple(float(width) for width in 0.5 * self._delta[:, 0] * least)
+        self.cell = tuple(float(width) for width in 0.5 * self._delta * least)
         self._atoms = _atoms_by_piece(self.fields, self._maps)
         self._has_atoms = bool(np.isfinite(self._atoms).any())
+        self._has_cells = self._has_atoms or bool(self._delta.any())
 
     def check(self, columns: Sequence[Column | None], rows: int) -> Float:
         """Numbers as one matrix (F, B), NaN where missing; infinite values are refused."""
@@ -194,20 +195,25 @@ class NumberCodec(NumericCodec):
         """Encode numbers in the units of the columns (F, B), NaN where missing."""
         rows = matrix.shape[1]
         shape = (rows, len(self.fields))
-        values, half, constant = (np.zeros(shape, dtype=np.float32) for _ in range(3))
-        observed = np.zeros(shape, dtype=np.bool_)
+        values, constant = np.empty(shape, dtype=np.float32), np.empty(shape, dtype=np.float32)
+        half, observed = np.zeros(shape, dtype=np.float32), np.empty(shape, dtype=np.bool_)
         for start in range(0, rows, CHUNK):
             part = slice(start, start + CHUNK)
-            x = matrix[:, part]
+            x = np.ascontiguousarray(matrix[:, part].T)
             y, slope, piece = self._maps.at(x)
             np.clip(y, -FARTHEST, FARTHEST, out=y)
-            width, jacobian = slope * (0.5 * self._delta), self._maps.log_slope.take(piece)
+            if self._has_cells:
+                slope *= 0.5 * self._delta  # half the width of a cell
             if self._has_atoms:
-                y, width = self._center(y, width, piece)
+                y, slope = self._center(y, slope, piece)
+            if self._has_cells:
+                half[part] = slope
+            values[part], constant[part] = y, self._maps.log_slope.take(piece)
             absent = np.isnan(x)
-            for array in (y, width, jacobian):
-                array[absent] = 0.0
-            values[part], half[part], constant[part], observed[part] = y.T, width.T, jacobian.T, ~absent.T
+            np.logical_not(absent, out=observed[part])
+            if absent.any():
+                for array in (values, half, constant):
+                    array[part][absent] = 0.0
         return Block(values, observed, half=half, constant=constant)
 
     def _center(self, y: Float, width: Float, piece: NDArray[np.intp]) -> tuple[Float, Float]:
@@ -222,18 +228,18 @@ class NumberCodec(NumericCodec):
         x = np.empty((len(self.fields), len(encoded)))
         for start in range(0, len(encoded), CHUNK):
             part = slice(start, start + CHUNK)
-            x[:, part] = self._back(encoded[part].T.astype(np.float64))
+            x[:, part] = self._back(encoded[part].astype(np.float64)).T
         for row, field in zip(x, self.fields, strict=True):
             row[:] = field.snap(row)
         return x
 
     def _back(self, encoded: Float) -> Float:
-        """Encoded values (F, B) in the units of the columns."""
+        """Encoded values (B, F) in the units of the columns."""
         x, piece = self._maps.back(encoded)
         if self._has_atoms:
             atoms = self._atoms.take(piece)
             x = np.where(np.isnan(atoms) | np.isnan(encoded), x, atoms)
-        return np.clip(x, self._low, self._high)
+        return np.clip(x, self._low, self._high, out=x)
 
     def resolution(self, block: Block) -> Float:
         """A reading with a cell is known to the width of the cell; others to a hundredth of the robust spread."""
@@ -262,7 +268,7 @@ def _atoms_by_piece(fields: Sequence[Number], maps: Maps) -> Float:
     """For each piece of each stacked map the atom that it holds, or NaN."""
     atoms = np.full(maps.log_slope.size, np.nan)
     for index, field in enumerate(fields):
-        row = np.full((len(fields), len(field.atoms)), 0.0)
-        row[index] = field.atoms
-        atoms[maps.pieces(row)[index]] = field.atoms
+        values = np.zeros((len(field.atoms), len(fields)))
+        values[:, index] = field.atoms
+        atoms[maps.pieces(values)[:, index]] = field.atoms
     return atoms

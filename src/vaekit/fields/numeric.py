@@ -75,7 +75,8 @@ class Numeric(Field, frozen=True, kw_only=True):
             seconds: Float = np.asarray(whole.to_numpy(), np.float64) / 10.0 ** (decimals_of(kind) or 0)
             return seconds
         column = column.cast(pa.float64()) if pa.types.is_decimal(kind) else column
-        values: Float = np.asarray(column.to_numpy(), dtype=np.float64)
+        one_piece = column.chunk(0).to_numpy(zero_copy_only=False) if column.num_chunks == 1 else column.to_numpy()
+        values: Float = np.asarray(one_piece, dtype=np.float64)
         return values
 
     def _read_text(self, column: Column, text: NumberText) -> Float:
@@ -166,12 +167,13 @@ def read(fields: Sequence[Numeric], columns: Sequence[Column | None], rows: int)
     Raises:
         ContractError: A column does not hold numbers, or holds an infinite value.
     """
-    matrix = np.full((len(fields), rows), np.nan)
+    matrix, largest = np.empty((len(fields), rows)), 0.0
     for row, field, column in zip(matrix, fields, columns, strict=True):
-        if column is not None:
-            row[:] = field.read(column)
-    finite = "a finite number (below 1e100), or null if it is not known"
-    refuse_first(np.abs(matrix) >= HUGE, fields, matrix, "value is infinite", finite)
+        row[:] = np.nan if column is None else field.read(column)
+        largest = max(largest, np.fmax.reduce(row, initial=0.0), -np.fmin.reduce(row, initial=0.0))
+    if largest >= HUGE:
+        finite = "a finite number (below 1e100), or null if it is not known"
+        refuse_first(np.abs(matrix) >= HUGE, fields, matrix, "value is infinite", finite)
     return matrix
 
 

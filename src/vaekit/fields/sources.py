@@ -12,9 +12,10 @@ import numpy as np
 import pyarrow as pa
 
 from vaekit.errors import ContractError
-from vaekit.fields.batches import BYTES, ROWS, Reader, Source, conformed, plain_schema, promoted, reading
+from vaekit.fields.batches import BYTES, ROWS, Reader, Source, conformed, plain_schema, promoted, reading, without
 from vaekit.fields.tables import to_arrow
 from vaekit.fields.text import open_text
+from vaekit.fields.text_files import delimiter_of
 
 __all__ = ["batches", "open_source"]
 
@@ -120,9 +121,9 @@ def _file(path: Path, types: Mapping[str, str] | None) -> Source:
     name = path.name.lower()
     if path.is_dir() or (path.exists() and name.endswith(".parquet")):
         return _parquet(path)
-    text = path.exists() and name.endswith((".csv", ".csv.gz", ".tsv", ".tsv.gz"))
-    if text and path.stat().st_size > (ZIPPED if name.endswith(".gz") else TEXT):
-        return open_text(path, "\t" if ".tsv" in name else ",", types)
+    delimiter = delimiter_of(name) if path.exists() else None
+    if delimiter and path.stat().st_size > (ZIPPED if name.endswith(".gz") else TEXT):
+        return open_text(path, delimiter, types)
     if path.exists() and name.endswith((".arrow", ".feather")) and not _is_first_feather(path):
         return _arrow(path)
     table = to_arrow(path, types)  # which says what is wrong with it
@@ -151,15 +152,17 @@ def _dataset(data: Any, path: Path = Path("dataset")) -> Source:
         with reading(path):
             yield from data.to_batches(batch_size=rows, **lean)
 
-    def read(rows: int) -> Iterator[Any]:
+    def read(rows: int, first: int = 0) -> Iterator[Any]:
         with reading(path):
             for fragment in data.get_fragments():
-                if hasattr(fragment, "row_groups"):
-                    with _ParquetPart(fragment, data.schema) as part:
-                        for group in part.groups:
-                            yield from part.batches(group, rows)
-                else:
+                if not hasattr(fragment, "row_groups"):
                     yield from fragment.scanner(schema=data.schema, batch_size=rows, **lean).to_batches()
+                elif first >= (here := sum(group.num_rows for group in fragment.row_groups)):
+                    first -= here
+                else:
+                    with _ParquetPart(fragment, data.schema) as part:
+                        yield from part.later(rows, first)
+                    first = 0
 
     def spread(rows: int) -> pa.Table:
         heads = []
@@ -178,7 +181,14 @@ def _dataset(data: Any, path: Path = Path("dataset")) -> Source:
         if _is_filtered(data):
             return Source(schema, data.count_rows() if parquet else None, None, passing)
         rows = sum(group.num_rows for one in data.get_fragments() for group in one.row_groups) if parquet else None
-        return Source(schema, rows, None, read, spread=spread if parquet and rows else None)
+        return Source(
+            schema,
+            rows,
+            None,
+            read,
+            spread=spread if parquet and rows else None,
+            later=read if parquet else None,
+        )
 
 
 def _is_filtered(data: Any) -> bool:
@@ -208,6 +218,7 @@ class _ParquetPart:
         self._keys = ds.get_partition_keys(fragment.partition_expression)
         self._schema, self._width = schema, _row_bytes(schema)
         self.groups = [group.id for group in fragment.row_groups]  # which may be some of those in the file
+        self._sizes = [group.num_rows for group in fragment.row_groups]
 
     def __enter__(self) -> Self:
         return self
@@ -228,6 +239,13 @@ class _ParquetPart:
                 for field in self._schema
             ]
             yield pa.table(columns, names=self._schema.names)
+
+    def later(self, rows: int, first: int) -> Iterator[pa.Table]:
+        """All rows from one on, so many at a time or fewer."""
+        for group, size in zip(self.groups, self._sizes, strict=True):
+            if first < size:
+                yield from without(self.batches(group, rows), first)
+            first = max(0, first - size)
 
     def _constant(self, field: pa.Field, rows: int) -> pa.Array:
         """A column that is not in the file: the value that the folder stands for, or nothing."""

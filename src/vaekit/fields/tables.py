@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from vaekit.errors import ContractError
-from vaekit.fields.text_files import read_text
+from vaekit.fields.text_files import delimiter_of, read_text
 
 __all__ = ["RENAMED", "to_arrow"]
 
@@ -202,8 +202,8 @@ def _read(path: Path, types: Mapping[str, str] | None) -> pa.Table:
     try:
         if path.is_dir() or name.endswith(".parquet"):
             return _read_parquet(path)
-        if name.endswith((".csv", ".csv.gz", ".tsv", ".tsv.gz")):
-            return read_text(path, "\t" if ".tsv" in name else ",", types)
+        if delimiter := delimiter_of(name):
+            return read_text(path, delimiter, types)
         if name.endswith((".arrow", ".feather")):
             import pyarrow.feather as feather
 

@@ -1,29 +1,41 @@
-"""CSV and TSV files: columns take the types of a contract where there is one, and codes keep their zeros where not."""
+"""CSV and TSV text: columns take the types of a contract where there is one, and codes keep their zeros where not."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from datetime import time
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 
 from vaekit.errors import ContractError
 from vaekit.fields.arrow_types import is_numeric, is_text, parse_type, value_type
 
-__all__ = ["column_names", "csv_options", "is_number", "known_types", "read_text"]
+__all__ = [
+    "Text",
+    "column_names",
+    "csv_options",
+    "delimiter_of",
+    "is_number",
+    "known_types",
+    "read_text",
+    "readable",
+]
+
+Text: TypeAlias = Path | pa.Buffer  # a file, or its content in memory
 
 _GLANCE = 1 << 22  # bytes in which codes with leading zeros are looked for
 _CODE = r"^0[0-9]+$"
 
 
-def read_text(path: Path, delimiter: str, types: Mapping[str, str] | None = None) -> pa.Table:
-    """Read a file of delimited text with a header row.
+def read_text(path: Text, delimiter: str, types: Mapping[str, str] | None = None) -> pa.Table:
+    """Read delimited text with a header row.
 
     Without types they are inferred from all rows; whole numbers with leading zeros stay text, for they are codes.
 
     Args:
-        path: The file, compressed if its name says so.
+        path: The file, compressed if its name says so, or its content.
         delimiter: One character.
         types: Column name to Arrow type as text, for the columns whose types are known.
 
@@ -43,48 +55,64 @@ def read_text(path: Path, delimiter: str, types: Mapping[str, str] | None = None
     return table
 
 
-def known_types(path: Path, delimiter: str, types: Mapping[str, str] | None) -> dict[str, pa.DataType]:
+def delimiter_of(name: str) -> str | None:
+    """The delimiter that the name of a file of text stands for; None if it is no such file.
+
+    Example:
+        >>> delimiter_of("a.CSV.gz"), delimiter_of("a.parquet")
+        (',', None)
+    """
+    name = name.lower().removesuffix(".gz")
+    return "," if name.endswith(".csv") else "\t" if name.endswith(".tsv") else None
+
+
+def known_types(path: Text, delimiter: str, types: Mapping[str, str] | None) -> dict[str, pa.DataType]:
     """The types that columns of a file are read with: those given, or else text for codes with leading zeros."""
     if types is None:
         return dict.fromkeys(_codes(path, delimiter), pa.string())
     names = column_names(path, delimiter)
-    return {name: _plain(text) for name, text in types.items() if names.count(name) == 1}
+    return {name: readable(text) for name, text in types.items() if names.count(name) == 1}
 
 
-def _plain(text: str) -> pa.DataType:
+def readable(text: str) -> pa.DataType:
+    """The type to read a column with: all text as large strings, and times of the day to any fraction of a second."""
     kind = value_type(parse_type(text))
-    return pa.large_string() if is_text(kind) else kind
+    return pa.large_string() if is_text(kind) else pa.time64("ns") if pa.types.is_time(kind) else kind
 
 
-def _read(path: Path, delimiter: str, types: Mapping[str, pa.DataType]) -> pa.Table:
+def _read(path: Text, delimiter: str, types: Mapping[str, pa.DataType]) -> pa.Table:
     import pyarrow.csv as csv
 
     parse, convert = csv_options(delimiter, column_types=dict(types))
-    return csv.read_csv(path, parse_options=parse, convert_options=convert)
+    return csv.read_csv(_input(path), parse_options=parse, convert_options=convert)
 
 
-def csv_options(delimiter: str, **convert: Any) -> tuple[Any, Any]:
-    """How text files are parsed and converted, as a whole or in batches."""
+def _input(path: Text) -> Any:
+    return path if isinstance(path, Path) else pa.BufferReader(path)
+
+
+def csv_options(delimiter: str, invalid: Callable[[Any], str] | None = None, **convert: Any) -> tuple[Any, Any]:
+    """How text files are parsed and converted, as a whole or in batches; `invalid` is told lines that are no rows."""
     import pyarrow.csv as csv
 
-    parse = csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
+    parse = csv.ParseOptions(delimiter=delimiter, newlines_in_values=True, invalid_row_handler=invalid)
     return parse, csv.ConvertOptions(strings_can_be_null=True, **convert)
 
 
-def _stream(path: Path, delimiter: str, **convert: Any) -> Any:
+def _stream(path: Text, delimiter: str, **convert: Any) -> Any:
     import pyarrow.csv as csv
 
     parse, options = csv_options(delimiter, **convert)
     block = csv.ReadOptions(block_size=_GLANCE)
-    return csv.open_csv(path, read_options=block, parse_options=parse, convert_options=options)
+    return csv.open_csv(_input(path), read_options=block, parse_options=parse, convert_options=options)
 
 
-def column_names(path: Path, delimiter: str) -> list[str]:
+def column_names(path: Text, delimiter: str) -> list[str]:
     """The names in the header row of a file; some may come again."""
-    return list(_stream(path, delimiter).schema.names)
+    return list(_stream(path, delimiter, invalid=lambda _: "skip").schema.names)
 
 
-def _codes(path: Path, delimiter: str) -> list[str]:
+def _codes(path: Text, delimiter: str) -> list[str]:
     """Columns that begin like whole numbers, of which one has a leading zero."""
     import pyarrow.compute as pc
 
@@ -105,7 +133,7 @@ def _cast(name: str, column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedAr
     for target in (kind, pa.float64()) if is_numeric(kind) else (kind,):
         try:
             return column.cast(target)
-        except pa.ArrowInvalid:
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
             continue
     row = next(index for index, value in enumerate(column) if value.is_valid and not _casts(value, kind))
     got = repr(column[row].as_py())
@@ -113,6 +141,8 @@ def _cast(name: str, column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedAr
 
 
 def _casts(value: pa.Scalar, kind: pa.DataType) -> bool:
+    if pa.types.is_time(kind):  # which Arrow reads from files but does not cast from text
+        return _is_time(value.as_py())
     if is_numeric(kind):
         return is_number(value.as_py())
     try:
@@ -132,5 +162,13 @@ def is_number(text: str) -> bool:
     try:
         pa.scalar(text).cast(pa.float64())
     except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def _is_time(text: str) -> bool:
+    try:
+        time.fromisoformat(text)
+    except ValueError:
         return False
     return True

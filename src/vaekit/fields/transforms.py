@@ -64,35 +64,38 @@ class Maps:
 
     def __init__(self, maps: Sequence[Monotone]) -> None:
         pieces = max((len(one.x) - 1 for one in maps), default=1)
-        self._depth = int(np.ceil(np.log2(pieces)))
-        self._inner = 2**self._depth - 1  # interior knots per field after padding
-        shape = (len(maps), 2**self._depth)
+        depth = int(np.ceil(np.log2(pieces)))
+        shape = (len(maps), 2**depth)
         self._x, self._y, self._rise, self._slope = np.zeros(shape), np.zeros(shape), np.zeros(shape), np.ones(shape)
-        self._knots_x, self._knots_y = np.full((2, len(maps), self._inner), np.inf)
+        knots_x, knots_y = np.full((2, len(maps), 2**depth - 1), np.inf)  # those between the pieces, padded
         for row, one in enumerate(maps):
             count = len(one.x) - 1
             self._x[row, :count], self._y[row, :count] = one.x[:-1], one.y[:-1]
             self._rise[row, :count], self._slope[row, :count] = np.diff(one.y), one.slopes
-            self._knots_x[row, : count - 1], self._knots_y[row, : count - 1] = one.x[1:-1], one.y[1:-1]
-        self._base = np.arange(len(maps), dtype=np.intp)[:, None]
+            knots_x[row, : count - 1], knots_y[row, : count - 1] = one.x[1:-1], one.y[1:-1]
+        self._levels_x, self._levels_y = _levels(knots_x, depth), _levels(knots_y, depth)
         self.log_slope: Float = np.log(self._slope)
 
     def pieces(self, values: Float, *, encoded: bool = False) -> NDArray[np.intp]:
-        """Flat index of the piece that each value falls into; values have shape (F, B), one row per field."""
-        knots = (self._knots_y if encoded else self._knots_x).ravel()
-        start = self._base * self._inner
-        found = np.zeros(values.shape, dtype=np.intp)
-        for level in reversed(range(self._depth)):
-            step = 2**level
-            found += (knots.take(found + (start + step - 1)) < values) * step
-        flat: NDArray[np.intp] = found + self._base * 2**self._depth
-        return flat
+        """Flat index of the piece that each value falls into; values have shape (B, F)."""
+        found = np.empty(values.shape, np.intp)
+        found[:] = np.arange(values.shape[1])
+        knot, right = np.empty(values.shape), np.empty(values.shape, np.bool_)
+        for level in self._levels_y if encoded else self._levels_x:
+            level.take(found, out=knot, mode="clip")  # nothing is clipped, but other modes copy
+            np.less(knot, values, out=right)
+            found <<= 1
+            found |= right
+        return found
 
     def at(self, values: Float) -> tuple[Float, Float, NDArray[np.intp]]:
-        """Encoded values, slopes and pieces of values of shape (F, B)."""
+        """Encoded values, slopes and pieces of values of shape (B, F)."""
         piece = self.pieces(values)
         slope = self._slope.take(piece)
-        return self._y.take(piece) + slope * (values - self._x.take(piece)), slope, piece
+        encoded = values - self._x.take(piece)
+        encoded *= slope
+        encoded += self._y.take(piece)
+        return encoded, slope, piece
 
     def forward(self, values: Float) -> tuple[Float, Float]:
         """Map values from the units of the columns to encoded units.
@@ -103,24 +106,31 @@ class Maps:
         Returns:
             Encoded values and the slope dy/dx at each, both of shape (B, F).
         """
-        encoded, slope, _ = self.at(values.T)
-        return encoded.T, slope.T
+        encoded, slope, _ = self.at(values)
+        return encoded, slope
 
     def inverse(self, encoded: Float) -> Float:
         """Map encoded values (B, F) back to the units of the columns."""
-        values, _ = self.back(encoded.T)
-        return values.T
+        values, _ = self.back(encoded)
+        return values
 
     def back(self, encoded: Float) -> tuple[Float, NDArray[np.intp]]:
-        """Values in the units of the columns, and pieces, of encoded values of shape (F, B)."""
+        """Values in the units of the columns, and pieces, of encoded values of shape (B, F)."""
         piece = self.pieces(encoded, encoded=True)
-        values: Float = self._x.take(piece) + (encoded - self._y.take(piece)) / self._slope.take(piece)
+        values = encoded - self._y.take(piece)
+        values /= self._slope.take(piece)
+        values += self._x.take(piece)
         return values, piece
 
     def span(self, piece: NDArray[np.intp]) -> tuple[Float, Float]:
         """Middle and half the height of pieces, in encoded units."""
         half = 0.5 * self._rise.take(piece)
         return self._y.take(piece) + half, half
+
+
+def _levels(knots: Float, depth: int) -> list[Float]:
+    """Knots (F, 2^depth - 1) as the levels of one search tree per field: node i has its children at 2i and 2i + 1."""
+    return [knots[:, 2 ** (depth - level - 1) - 1 :: 2 ** (depth - level)].ravel() for level in range(depth)]
 
 
 def fit_affine(profile: Profile, *, robust: bool = False) -> Monotone:

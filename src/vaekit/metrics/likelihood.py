@@ -27,7 +27,7 @@ def log_mean_exp(log_weight: Array) -> Array:
     """
     log_weight = np.asarray(log_weight, np.float64)
     top = log_weight.max(0)
-    bound: Array = top + np.log(np.exp(log_weight - top).mean(0))
+    bound: Array = top + np.log(np.exp(log_weight - top).sum(0) / len(log_weight))
     return bound
 
 

@@ -20,7 +20,10 @@ from vaekit.nn.stems import Stems
 from vaekit.nn.trunks import MLP
 from vaekit.nn.vae import VAE
 
-__all__ = ["PRESETS", "Decoder", "Encoder", "ModelConfig", "build", "preset"]
+__all__ = ["PRESETS", "VERSION", "Decoder", "Encoder", "ModelConfig", "build", "preset"]
+
+VERSION = 1
+"""Version of the networks: raise it with every change by which stored weights would answer differently."""
 
 
 class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

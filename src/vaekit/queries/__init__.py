@@ -10,12 +10,13 @@ from vaekit.queries.paths import interpolate, traverse
 from vaekit.queries.reconstruct import reconstruct
 from vaekit.queries.sample import sample
 from vaekit.queries.score import score
-from vaekit.queries.streaming import Piece, stream
+from vaekit.queries.streaming import Piece, RowQuery, stream
 
 __all__ = [
     "QUERIES",
     "Piece",
     "Query",
+    "RowQuery",
     "calibrate",
     "denoise",
     "detect",

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vaekit.arrays import Array, Blocks, BlockSpec, generator, take
 from vaekit.errors import BundleError, ConfigError, QueryError
+from vaekit.queries.conformal import shared_draw
+from vaekit.runtime.watching import Weighed
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 __all__ = [
     "QUERIES",
     "Query",
-    "Weighed",
     "count",
     "model_specs",
     "observed_shares",
@@ -67,7 +67,7 @@ def query(engine: Engine, name: str, *args: Any, **options: Any) -> pa.Table:
     try:
         return QUERIES[name](engine, *args, **options)
     except BundleError as error:
-        raise BundleError(f"query {name!r} cannot be answered: {error}") from error
+        raise type(error)(f"query {name!r} cannot be answered: {error}") from error
 
 
 def positive(**options: int) -> None:
@@ -96,21 +96,6 @@ def observed_shares(engine: Engine, blocks: Blocks) -> dict[str, Array]:
     return found
 
 
-@dataclass(frozen=True)
-class Weighed:
-    """One scoring pass over some rows.
-
-    Args:
-        rows: Which rows.
-        log_weight: log p(x, z_k) - log q(z_k | x), shape (K, B), float64.
-        log_px: log p(x_f | z_k) per block, shape (K, B, F).
-    """
-
-    rows: slice
-    log_weight: Array
-    log_px: Mapping[str, Array]
-
-
 def weigh(engine: Engine, blocks: Blocks, samples: int, seed: int, *, shared: bool = True) -> Iterator[Weighed]:
     """Score rows chunk by chunk, by default with one fixed draw of noise shared by all rows.
 
@@ -125,20 +110,29 @@ def weigh(engine: Engine, blocks: Blocks, samples: int, seed: int, *, shared: bo
     Yields:
         One `Weighed` per chunk.
     """
+    one: dict[str, Array] = {}
     for rows in engine.chunks(count(blocks), samples):
         inputs = engine.inputs(take(blocks, rows))
-        own = seed if shared else int(generator(seed, "weigh", rows.start).integers(2**62))
-        noise = engine.noise(own, samples, rows.stop - rows.start, shared=shared)
+        size = rows.stop - rows.start
+        if not shared:
+            own = int(generator(seed, "weigh", rows.start).integers(2**62))
+            noise = engine.noise(own, samples, size)
+        else:  # drawn for the first chunk, which is the largest
+            one = one or {n: np.ascontiguousarray(v) for n, v in shared_draw(engine, samples, seed, size).items()}
+            noise = {name: value[:, :size] for name, value in one.items()}
         parts = [
             engine.backend.run("score", inputs | {name: value[some] for name, value in noise.items()})
             for some in engine.pieces(samples)
         ]
-        found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        found = parts[0] if len(parts) == 1 else {n: np.concatenate([part[n] for part in parts]) for n in parts[0]}
         log_px = {name.removeprefix("log_px."): v for name, v in found.items() if name.startswith("log_px.")}
         log_weight = found["log_ratio"].astype(np.float64)
         for value in log_px.values():
-            log_weight = log_weight + value.sum(-1, dtype=np.float64)
-        yield Weighed(rows, log_weight, log_px)
+            log_weight += np.einsum("kbf->kb", value, dtype=np.float64)
+        part = Weighed(rows, log_weight, found["log_ratio"], log_px, seed if shared else None)
+        if engine.watcher is not None:
+            engine.watcher.weighed(blocks, part)
+        yield part
 
 
 def count(blocks: Blocks) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 
 from vaekit.arrays import Array
 from vaekit.queries.base import observed_shares
-from vaekit.queries.conformal import SAMPLES, SEED
+from vaekit.queries.conformal import SAMPLES, SEED, shared_draw
 from vaekit.queries.score import bounds
 
 if TYPE_CHECKING:
@@ -26,10 +26,12 @@ def calibrate(engine: Engine, table: Any) -> dict[str, Array]:
 
     Returns:
         ``score`` and ``anomaly``: sorted, shape (n,); ``usual``: mean of -log of the probability of each model field,
-        read at its resolution, where it is observed, shape (F,).
+        read at its resolution, where it is observed, shape (F,); ``noise.*``: the draw that all rows were scored with,
+        shape (K, 1, *shape).
     """
     blocks = engine.encode(engine.contract.table(table))
     bound, shares = bounds(engine, blocks, samples=SAMPLES, seed=SEED, attribution=True)
     observed, resolved = observed_shares(engine, blocks), engine.contract.resolution(blocks)
     usual = [(share - resolved[name]).sum() / (observed[name].sum() or 1.0) for name, share in shares.items()]
-    return {"score": np.sort(bound), "anomaly": np.sort(bound - sum(resolved.values())), "usual": np.array(usual)}
+    scores = {"score": np.sort(bound), "anomaly": np.sort(bound - sum(resolved.values())), "usual": np.array(usual)}
+    return scores | shared_draw(engine, SAMPLES, SEED, 1)

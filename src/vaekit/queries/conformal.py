@@ -13,7 +13,7 @@ from vaekit.errors import QueryError
 if TYPE_CHECKING:
     from vaekit.runtime.engine import Engine
 
-__all__ = ["SAMPLES", "SEED", "check_alpha", "comparable", "p_values"]
+__all__ = ["SAMPLES", "SEED", "check_alpha", "comparable", "p_values", "shared_draw"]
 
 SAMPLES, SEED = 8, 0  # calibration rows are scored with this draw; another one gives scores of another distribution
 _TIE = 1e-5  # relative accuracy of a score: the same row may differ by so much between batches and backends
@@ -49,6 +49,27 @@ def comparable(samples: int, seed: int) -> bool:
     return (samples, seed) == (SAMPLES, SEED)
 
 
+def shared_draw(engine: Engine, samples: int, seed: int, rows: int) -> dict[str, Array]:
+    """The one draw of noise that all rows are scored with.
+
+    By default that is the draw of the calibration rows, which lies beside their scores: NumPy does not promise that
+    another release draws the same numbers.
+
+    Args:
+        engine: The engine.
+        samples: Importance samples K.
+        seed: Seed of the draw.
+        rows: Number of rows B.
+
+    Returns:
+        ``noise.*``, shape (K, B, *shape).
+    """
+    kept = {name: value for name, value in engine.calibration.items() if name.startswith("noise.")}
+    if not (kept and comparable(samples, seed)):
+        return engine.noise(seed, samples, rows, shared=True)
+    return {name: np.broadcast_to(value, (samples, rows, *value.shape[2:])) for name, value in kept.items()}
+
+
 def check_alpha(engine: Engine, name: str, alpha: float) -> None:
     """Refuse a false-alarm rate that the calibration rows cannot support.
 
@@ -60,7 +81,8 @@ def check_alpha(engine: Engine, name: str, alpha: float) -> None:
     n = len(engine.calibration.get(name, ()))
     if n == 0:
         raise QueryError(
-            "this model holds no calibration scores, so no false-alarm rate can be promised; fit it on more rows"
+            "this model holds no calibration scores, so no false-alarm rate can be promised; fit it on more rows, or "
+            "export it with rows"
         )
     if alpha * (n + 1) < 1.0 - 1e-9:
         raise QueryError(

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vaekit.arrays import Array, Blocks, Noise, draw_rows, generator, open_uniform
+from vaekit.arrays import Array, Blocks, BlockSpec, Noise, draw_rows
 from vaekit.fields.families import FAMILIES
 from vaekit.queries.base import model_specs
 
 if TYPE_CHECKING:
     from vaekit.runtime.engine import Engine
 
-__all__ = ["decode", "draw_values", "point_values"]
+__all__ = ["Params", "Uniform", "decode", "draw_values", "of_rows", "point_values"]
 
 Params = dict[str, dict[str, Array]]
+Uniform = Callable[[BlockSpec, tuple[int, ...]], Array]
+"""Gives uniform noise for the values of a block: shape (*lead, *spec.shape)."""
 
 
 def decode(engine: Engine, z: Mapping[str, Array], blocks: Blocks) -> Params:
@@ -30,23 +32,23 @@ def decode(engine: Engine, z: Mapping[str, Array], blocks: Blocks) -> Params:
     return params
 
 
-def draw_values(
-    engine: Engine, params: Params, seed: int, *stream: str | int, rows: Array | None = None
-) -> dict[str, Array]:
-    """One draw of encoded values from the likelihood of each block given, by the quantile function of uniform noise.
-
-    With the numbers of the rows, the noise of a row is its own, whatever other rows there are.
-    """
+def draw_values(engine: Engine, params: Params, uniform: Uniform) -> dict[str, Array]:
+    """One draw of encoded values from the likelihood of each block given, by the quantile function of uniform noise."""
     values: dict[str, Array] = {}
     for spec in (spec for spec in model_specs(engine) if spec.name in params):
         lead = np.broadcast_shapes(*(value.shape[:2] for value in params[spec.name].values()))
-        if rows is None:
-            uniform = open_uniform(generator(seed, "x", spec.name, *stream), (*lead, *spec.shape))
-        else:
-            noise = Noise("uniform", (lead[0], *spec.shape))
-            uniform = np.moveaxis(draw_rows(noise, seed, rows, "x", spec.name, *stream), 0, 1)
-        values[spec.name] = FAMILIES[spec.likelihood].ppf(params[spec.name], uniform, spec)
+        values[spec.name] = FAMILIES[spec.likelihood].ppf(params[spec.name], uniform(spec, lead), spec)
     return values
+
+
+def of_rows(seed: int, rows: Array, *stream: str | int) -> Uniform:
+    """Noise that belongs to the numbers of the rows (B,), whatever other rows there are."""
+
+    def uniform(spec: BlockSpec, lead: tuple[int, ...]) -> Array:
+        noise = Noise("uniform", (lead[0], *spec.shape))
+        return np.moveaxis(draw_rows(noise, seed, rows, "x", spec.name, *stream), 0, 1)
+
+    return uniform
 
 
 def point_values(engine: Engine, params: Params) -> dict[str, Array]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from vaekit.arrays import Array, Blocks, take
 from vaekit.queries.base import count, register
+from vaekit.queries.tables import column
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,10 +40,10 @@ def embed(engine: Engine, table: Any) -> pa.Table:
     for rows in engine.chunks(count(blocks), 1):
         z = centre(engine, take(blocks, rows))
         found[rows] = np.concatenate([z[name][0] for name in engine.architecture.groups], axis=-1)
-    return pa.table({"embedding": pa.FixedSizeListArray.from_arrays(found.ravel(), width)})
+    return pa.table({"embedding": pa.FixedSizeListArray.from_arrays(column(found.ravel()), width)})
 
 
 def centre(engine: Engine, blocks: Blocks) -> dict[str, Array]:
     """The walk with all noise at its middle: group name to z, shape (1, B, L)."""
-    found = engine.backend.run("encode", engine.inputs(blocks) | engine.middle(count(blocks)))
+    found = engine.backend.run("encode", engine.inputs(blocks) | engine.still(count(blocks)))
     return {name.removeprefix("z."): value for name, value in found.items() if name.startswith("z.")}

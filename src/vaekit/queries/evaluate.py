@@ -153,8 +153,7 @@ def _latent(engine: Engine, blocks: Blocks, seed: int) -> dict[str, Any]:
         at_zero = centre(engine, part)
         means.append(np.concatenate([z[0] for z in at_zero.values()], axis=-1))
         if config.get("structure") == "flat" and config.get("posterior") == "diagonal":
-            ones = {n: np.ones_like(v) for n, v in engine.noise(0, 1, count(part), shared=True).items()}
-            found = engine.backend.run("encode", engine.inputs(part) | ones)
+            found = engine.backend.run("encode", engine.inputs(part) | engine.still(count(part), 1.0))
             stds.append(np.concatenate([found[f"z.{name}"][0] - z[0] for name, z in at_zero.items()], axis=-1))
     mean = np.concatenate(means)
     figures: dict[str, Any] = {"active_units": int(active_units(mean).sum()), "latent_width": int(mean.shape[1])}

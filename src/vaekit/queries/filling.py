@@ -39,9 +39,10 @@ class Filling:
         self.place = np.full(data.num_rows, -1)
         self.place[wanted] = np.arange(len(wanted))
         self.missing = {name: share < 1.0 for name, share in observed_shares(engine, blocks).items()}
-        for name in self.missing:  # a category that the model does not know is no gap in the data
-            if name in data.column_names and engine.contract[name].kind == "category":
-                self.missing[name] &= engine.contract[name].clean(data[name]).is_null().to_numpy()
+        for spec in model_specs(engine):  # a category that the model does not know is no gap in the data
+            if blocks[spec.name].unknown is not None:
+                for name, unknown in zip(spec.fields, blocks[spec.name].unknown.T, strict=True):
+                    self.missing[name] &= ~unknown
         absent = set(self.missing) - set(data.column_names)
         self.names = [name for name in engine.contract.names("model") if name in absent or self.missing[name].any()]
         self.blocks = [spec.name for spec in model_specs(engine) if not set(self.names).isdisjoint(spec.fields)]

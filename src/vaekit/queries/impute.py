@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vaekit.arrays import Array, Block, Blocks, take
 from vaekit.errors import ConfigError
-from vaekit.queries.base import observed_shares, positive, register
-from vaekit.queries.decoding import draw_values
+from vaekit.queries.base import count, observed_shares, positive, register
+from vaekit.queries.decoding import draw_values, of_rows
 from vaekit.queries.filling import Filling
 from vaekit.queries.posterior import resampled
 
@@ -32,7 +33,7 @@ def impute(
     interval: float | None = None,
     samples: int = 64,
     seed: int = 0,
-    first: int = 0,
+    positions: Sequence[int] | None = None,
 ) -> pa.Table:
     """Fill the missing cells of model fields from p(missing | observed).
 
@@ -49,13 +50,15 @@ def impute(
         samples: Importance samples K around the amortised posterior.
         seed: The seed. Noise belongs to the position of a row, so rows are independent of each other, and a row gets
             the same answer whatever other rows have holes.
-        first: Position of the first row, where the table is a part of a larger one.
+        positions: Position of each row, where the table is a part of a larger one, or made of several; 0, 1, 2, … if
+            not given.
 
     Returns:
         The table with model fields complete, other columns as they came.
 
     Raises:
-        ConfigError: If draws, samples or interval make no sense, or the table already has a column that would be added.
+        ConfigError: If draws, samples, interval or positions make no sense, or the table already has a column that
+            would be added.
         ContractError: If the rows do not fit the contract.
 
     References:
@@ -70,11 +73,19 @@ def impute(
     blocks = engine.encode(data, partial=True)
     wanted = np.flatnonzero(_incomplete(engine, blocks))
     filling = Filling(engine, data, wanted, blocks, draws, interval)
-    predict(engine, blocks, filling, samples=samples, seed=seed, first=first)
+    predict(engine, blocks, filling, samples=samples, seed=seed, positions=positions)
     return filling.table()
 
 
-def predict(engine: Engine, blocks: Blocks, filling: Filling, *, samples: int, seed: int, first: int = 0) -> None:
+def predict(
+    engine: Engine,
+    blocks: Blocks,
+    filling: Filling,
+    *,
+    samples: int,
+    seed: int,
+    positions: Sequence[int] | None = None,
+) -> None:
     """Draw from p(wanted | observed cells) chunk by chunk, and hand the draws to a `Filling`.
 
     Args:
@@ -83,15 +94,21 @@ def predict(engine: Engine, blocks: Blocks, filling: Filling, *, samples: int, s
         filling: Says which rows and blocks are wanted, and collects the draws.
         samples: Importance samples K.
         seed: The seed.
-        first: Position of the first row.
+        positions: Position of each row; 0, 1, 2, … if not given.
+
+    Raises:
+        ConfigError: If positions does not have one for each row.
     """
+    places = np.arange(count(blocks)) if positions is None else np.asarray(positions, np.int64)
+    if places.shape != (count(blocks),):
+        raise ConfigError(f"positions has one whole number for each of {count(blocks)} rows, got {places.size}")
     draws = filling.draws if filling.draws > 1 else _PREDICTIVE
     for chunk in engine.chunks(len(filling.wanted), max(samples, draws)):
         rows = filling.wanted[chunk]
         part = take(blocks, rows)
-        at = rows + first
+        at = places[rows]
         params = resampled(engine, part, filling.blocks, samples=samples, draws=draws, seed=seed, rows=at)
-        filling.add(draw_values(engine, params, seed, "impute", rows=at))
+        filling.add(draw_values(engine, params, of_rows(seed, at, "impute")))
 
 
 def _incomplete(engine: Engine, blocks: dict[str, Block]) -> Array:

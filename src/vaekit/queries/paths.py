@@ -103,7 +103,7 @@ def _centres(engine: Engine, blocks: Blocks) -> dict[str, Array]:
 
 
 def _prior_centre(engine: Engine, blocks: Blocks) -> dict[str, Array]:
-    found = engine.backend.run("prior", engine.inputs(blocks) | engine.middle(count(blocks), prior=True))
+    found = engine.backend.run("prior", engine.inputs(blocks) | engine.still(count(blocks), prior=True))
     return {name.removeprefix("z."): value[0] for name, value in found.items()}
 
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vaekit.arrays import Array, Block, generator, take
+from vaekit.arrays import Array, Block, Blocks, Noise, Streams, take, tempered
 from vaekit.errors import ConfigError
 from vaekit.queries.base import model_specs, observed_shares, register
-from vaekit.queries.decoding import decode, draw_values
+from vaekit.queries.decoding import decode, draw_values, of_rows
 from vaekit.queries.posterior import resampled
 from vaekit.queries.tables import gathered
 
@@ -21,17 +21,25 @@ if TYPE_CHECKING:
 
 __all__ = ["sample"]
 
-_PROPOSALS = 1024
+GROUP = 4096  # neighbouring rows whose noise comes from one stream
+_PROPOSALS = 1024  # given model fields: neighbouring rows that share their proposals
 
 
 @register
 def sample(
-    engine: Engine, n: int, *, given: Mapping[str, Any] | None = None, temperature: float = 1.0, seed: int = 0
+    engine: Engine,
+    n: int,
+    *,
+    given: Mapping[str, Any] | None = None,
+    temperature: float = 1.0,
+    seed: int = 0,
+    first: int = 0,
 ) -> pa.Table:
     """Draw rows from the model: z from the prior, then every field from its likelihood.
 
-    Fields that are `given` are held fixed. A given condition field conditions the model; a given model field
-    conditions the draw by importance resampling, so the other fields follow p(others | given).
+    A seed stands for an endless table, of which n rows are drawn from row `first` on: the same row has the same values
+    in every call. Fields that are `given` are held fixed. A given condition field conditions the model; a given model
+    field conditions the draw by importance resampling, so the other fields follow p(others | given).
 
     Args:
         engine: The model.
@@ -39,42 +47,47 @@ def sample(
         given: Field name to the one value that all rows take. Condition fields must be given.
         temperature: Scales the prior's noise; below 1 draws more typical rows. Only without given model fields.
         seed: The seed; the same seed gives the same rows on every backend.
+        first: Number of the first row.
 
     Returns:
         The model fields (and given fields) in their own column types, n rows.
 
     Raises:
-        ConfigError: If n, temperature or given make no sense, or a condition field is not given.
+        ConfigError: If n, first, temperature or given make no sense, or a condition field is not given.
         ContractError: If a given value does not fit its field.
     """
     import pyarrow as pa
 
     given = dict(given or {})
-    if not isinstance(n, int | np.integer) or isinstance(n, bool) or n < 0:
-        raise ConfigError(f"n must be a whole number of rows, got {n!r}")
+    for name, number in (("n", n), ("first", first)):
+        if not isinstance(number, int | np.integer) or isinstance(number, bool) or number < 0:
+            raise ConfigError(f"{name} must be a whole number of rows, got {number!r}")
     if not 0.0 < temperature < np.inf:
         raise ConfigError(f"temperature must be a number above 0, got {temperature}")
     _check_given(engine, given, temperature)
     fixed = pa.table({name: engine.contract.column(name, [value]) for name, value in given.items()})
     row = engine.encode(fixed, partial=True) if given else engine.contract.missing(1)
     conditional = _check_known(engine, given, row)
-    parts: list[dict[str, Array]] = []
-    for start, rows in enumerate(_batches(n, _PROPOSALS) if conditional else engine.chunks(n, 1)):
-        size = rows.stop - rows.start
-        drawn = _conditional(engine, row, size, seed, start) if conditional else None
-        parts.append(drawn or _free(engine, row, size, seed, start, temperature))
-    table = engine.contract.decode(gathered(engine, parts))
+    drawn = (
+        _conditional(engine, row, first, n, seed) if conditional else _free(engine, row, first, n, seed, temperature)
+    )
+    parts = [engine.contract.decode(values) for values in drawn]
+    table = pa.concat_tables(parts or [engine.contract.decode(gathered(engine, []))]).combine_chunks()
     for name in given:
-        column = pa.concat_arrays([fixed[name].combine_chunks()] * n) if n else fixed[name].slice(0, 0)
+        column = fixed[name].combine_chunks().take(pa.array(np.zeros(n, np.int32)))
         at = table.column_names.index(name) if name in table.column_names else table.num_columns
         table = (table.drop_columns(name) if at < table.num_columns else table).add_column(at, name, column)
     return table
 
 
-def _batches(rows: int, size: int) -> Iterator[slice]:
-    """Conditional draws share their proposals, so each batch gets fresh ones, as many as it has draws."""
-    for start in range(0, rows, size):
-        yield slice(start, min(rows, start + size))
+def _groups(first: int, rows: int, size: int) -> Iterator[tuple[int, slice]]:
+    """The groups of `size` rows that hold some of the rows wanted: number of each, and which of its rows they are."""
+    at, end = first, first + rows
+    while at < end:
+        group, start = divmod(at, size)
+        stop = min(size, start + end - at)
+        yield group, slice(start, stop)
+        at += stop - start
 
 
 def _check_given(engine: Engine, given: Mapping[str, Any], temperature: float) -> None:
@@ -99,21 +112,32 @@ def _check_known(engine: Engine, given: Mapping[str, Any], row: dict[str, Block]
     return any(name in given for name in known)
 
 
-def _free(
-    engine: Engine, row: dict[str, Block], size: int, seed: int, chunk: int, temperature: float
-) -> dict[str, Array]:
-    """Rows from the prior."""
-    rows = take(row, np.zeros(size, np.int64))
-    own = int(generator(seed, "sample", chunk).integers(2**62))
-    found = engine.backend.run("prior", engine.inputs(rows) | engine.prior_noise(own, 1, size, temperature))
-    z = {name.removeprefix("z."): value for name, value in found.items()}
-    values = draw_values(engine, decode(engine, z, rows), seed, "sample", chunk)
-    return {name: value[0] for name, value in values.items()}
+def _free(engine: Engine, row: Blocks, first: int, n: int, seed: int, temperature: float) -> Iterator[dict[str, Array]]:
+    """Rows from the prior, piece by piece: encoded values by block."""
+    condition = {spec.name: row[spec.name] for spec in engine.architecture.blocks if spec.role == "condition"}
+    uniform = {spec.name: Noise("uniform", spec.shape) for spec in model_specs(engine)}
+    spec = engine.architecture.noise_of_prior
+    for group, rows in _groups(first, n, GROUP):
+        streams = Streams(seed, "sample", group)
+        for piece in engine.chunks(rows.stop, 1):  # noise comes in order, so that of the rows before is drawn as well
+            size, before = piece.stop - piece.start, max(0, rows.start - piece.start)
+            drawn = {name: streams.draw(name, one, 1, size) for name, one in spec.items()}
+            chance = {name: streams.draw(f"x.{name}", one, 1, size)[:, before:] for name, one in uniform.items()}
+            if before >= size:
+                continue
+            here = take(condition, np.zeros(size - before, np.int64))
+            noise = {f"noise.{name}": value[:, before:] for name, value in tempered(spec, drawn, temperature).items()}
+            found = engine.backend.run("prior", engine.inputs(here) | noise)
+            z = {name.removeprefix("z."): value for name, value in found.items()}
+            values = draw_values(engine, decode(engine, z, here), lambda spec, _, chance=chance: chance[spec.name])
+            yield {name: value[0] for name, value in values.items()}
 
 
-def _conditional(engine: Engine, row: dict[str, Block], size: int, seed: int, chunk: int) -> dict[str, Array]:
-    """Rows from the posterior given the observed cells of one row."""
+def _conditional(engine: Engine, row: Blocks, first: int, n: int, seed: int) -> Iterator[dict[str, Array]]:
+    """Rows from the posterior given the observed cells of one row, piece by piece; each piece has fresh proposals."""
     blocks = [spec.name for spec in model_specs(engine)]
-    params = resampled(engine, row, blocks, samples=_PROPOSALS, draws=size, seed=seed, rows=np.array([chunk]))
-    values = draw_values(engine, params, seed, "sample", chunk)
-    return {name: np.broadcast_to(v, (size, *v.shape[1:]))[:, 0] for name, v in values.items()}
+    for group, rows in _groups(first, n, _PROPOSALS):
+        at = np.array([group])
+        params = resampled(engine, row, blocks, samples=_PROPOSALS, draws=_PROPOSALS, seed=seed, rows=at)
+        values = draw_values(engine, params, of_rows(seed, at, "sample"))
+        yield {name: value[rows, 0] for name, value in values.items()}

@@ -8,16 +8,16 @@ import numpy as np
 
 from vaekit.arrays import Array, Blocks
 from vaekit.errors import QueryError
-from vaekit.metrics.likelihood import log_mean_exp, normalized_weights
 from vaekit.queries.base import count, model_specs, positive, register, weigh
 from vaekit.queries.conformal import SAMPLES, SEED, comparable, p_values
+from vaekit.queries.tables import column
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from vaekit.runtime.engine import Engine
+    from vaekit.runtime import Engine, Weighed
 
-__all__ = ["bounds", "score"]
+__all__ = ["attributed", "bounds", "score"]
 
 
 @register
@@ -55,12 +55,12 @@ def score(
     blocks = engine.encode(engine.contract.table(table))
     bound, shares = bounds(engine, blocks, samples=samples, seed=seed, attribution=attribution)
     p_value = p_values(engine, "score", bound) if comparable(samples, seed) else np.full(len(bound), np.nan)
-    columns = {"score": bound, "p_value": pa.array(p_value, from_pandas=True)}
+    columns = {"score": column(bound), "p_value": column(p_value)}
     if attribution:
         if "latent" in shares:
             raise QueryError("a field named 'latent' would hide score.latent, the remainder; rename it to attribute")
-        columns |= {f"score.{name}": share for name, share in shares.items()}
-        columns["score.latent"] = bound - sum(shares.values(), np.zeros_like(bound))
+        columns |= {f"score.{name}": column(share) for name, share in shares.items()}
+        columns["score.latent"] = column(bound - sum(shares.values(), np.zeros_like(bound)))
     return pa.table(columns)
 
 
@@ -69,14 +69,19 @@ def bounds(
 ) -> tuple[Array, dict[str, Array]]:
     """The bound per row (B,), and with attribution the share of each field (B,), in contract order."""
     bound = np.empty(count(blocks))
-    specs = model_specs(engine)
     shares = {name: np.empty(len(bound)) for name in engine.contract.names("model")} if attribution else {}
     for part in weigh(engine, blocks, samples, seed):
-        bound[part.rows] = -log_mean_exp(part.log_weight)
+        bound[part.rows] = part.score
         if attribution:
-            weight = normalized_weights(part.log_weight)
-            for spec in specs:
-                block = -np.einsum("kb,kbf->fb", weight, part.log_px[spec.name])
-                for name, share in zip(spec.fields, block, strict=True):
-                    shares[name][part.rows] = share
+            for name, share in attributed(engine, part).items():
+                shares[name][part.rows] = share
     return bound, shares
+
+
+def attributed(engine: Engine, part: Weighed) -> dict[str, Array]:
+    """The share of each model field in the bound of the rows of a pass, ``-Σ_k ŵ_k log p(x_f | z_k)``, shape (B,)."""
+    shares: dict[str, Array] = {}
+    for spec in model_specs(engine):
+        block = -np.einsum("kb,kbf->fb", part.weight, part.log_px[spec.name])
+        shares |= dict(zip(spec.fields, block, strict=True))
+    return shares

@@ -10,7 +10,7 @@ import numpy as np
 
 from vaekit.arrays import Array, generator, take
 from vaekit.queries.base import count, query
-from vaekit.queries.decoding import decode, draw_values
+from vaekit.queries.decoding import decode, draw_values, of_rows
 from vaekit.queries.tables import gathered
 from vaekit.report.columns import look
 
@@ -161,6 +161,8 @@ def sampled_like(engine: Engine, table: pa.Table, rows: int, seed: int = 0) -> p
         own = int(generator(seed, "sampled like", chunk.start).integers(2**62))
         found = engine.backend.run("prior", engine.inputs(part) | engine.noise(own, 1, count(part)))
         z = {name.removeprefix("z."): value for name, value in found.items()}
-        values = draw_values(engine, decode(engine, z, part), seed, "sampled like", chunk.start)
+        values = draw_values(
+            engine, decode(engine, z, part), of_rows(seed, np.arange(chunk.start, chunk.stop), "sampled like")
+        )
         parts.append({name: value[0] for name, value in values.items()})
     return engine.contract.decode(gathered(engine, parts))

@@ -2,5 +2,6 @@
 
 from vaekit.runtime.backend import Backend, make_backend
 from vaekit.runtime.engine import Engine
+from vaekit.runtime.watching import Watcher, Watchers, Weighed
 
-__all__ = ["Backend", "Engine", "make_backend"]
+__all__ = ["Backend", "Engine", "Watcher", "Watchers", "Weighed", "make_backend"]

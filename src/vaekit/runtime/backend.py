@@ -12,6 +12,8 @@ from vaekit.errors import BundleError, ConfigError
 
 __all__ = ["Backend", "make_backend"]
 
+_RUNS = {"onnx": "onnx", "tflite": "litert"}  # what runs which kind of graphs
+
 
 class Backend(Protocol):
     """Runs graph primitives over named NumPy arrays."""
@@ -23,28 +25,38 @@ class Backend(Protocol):
         ...
 
 
-def make_backend(bundle: Bundle, name: str = "auto") -> Backend:
+def make_backend(bundle: Bundle, name: str = "auto", threads: int | None = None) -> Backend:
     """Choose the backend of a bundle.
 
     Args:
         bundle: The bundle.
-        name: ``onnx``, ``torch``, or ``auto``: onnxruntime where the bundle holds graphs, else torch.
+        name: ``onnx``, ``litert``, ``torch``, or ``auto``: what runs the graphs that the bundle holds, else torch.
+        threads: Processor threads of one run of a graph; the runtime's own choice if not given.
 
     Returns:
         The backend.
 
     Raises:
-        ConfigError: If the name is unknown.
+        ConfigError: If the name is unknown, or threads are asked for where they cannot be set.
         BundleError: If the bundle cannot run on that backend here.
     """
-    if name not in ("auto", "onnx", "torch"):
-        raise ConfigError(f"unknown backend {name!r}; expected auto, onnx or torch")
+    if name not in ("auto", "torch", *_RUNS.values()):
+        raise ConfigError(f"unknown backend {name!r}; expected auto, onnx, litert or torch")
+    runs = _RUNS[bundle.kind]
     if name == "auto":
-        name = "onnx" if bundle.graphs else "torch"
+        name = runs if bundle.graphs else "torch"
+    if name not in ("torch", runs) and bundle.graphs:
+        raise BundleError(f"the bundle holds graphs for {runs}, not for {name}; use backend={runs!r}")
+    if name == "litert":
+        from vaekit.runtime.litert_backend import LiteRTBackend
+
+        return LiteRTBackend(bundle, threads)
     if name == "onnx":
         from vaekit.runtime.onnx_backend import OnnxBackend
 
-        return OnnxBackend(bundle)
+        return OnnxBackend(bundle, threads)
+    if threads is not None:
+        raise ConfigError("threads are set for graphs only; torch has one number for the whole process")
     if importlib.util.find_spec("torch") is None:
         raise BundleError(
             "the torch backend needs torch, which is not installed; use backend='onnx' or install vaekit[train]"

@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vaekit.arrays import Array, Block, Blocks, Noise, draw, draw_rows, middle, tempered
+from vaekit.arrays import Array, Block, Blocks, Noise, draw, draw_rows, middle
 from vaekit.bundle import Architecture, Bundle
 from vaekit.fields.contract import Contract
 from vaekit.runtime.backend import Backend, make_backend
+from vaekit.runtime.watching import Watcher
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 __all__ = ["Engine"]
 
-_CELLS = 2**22  # most float32 values of the widest activation held at once, 16 MiB
+_CELLS = 2**19  # most float32 values of the widest activation held at once: 2 MiB stay in the caches
 
 
 @dataclass(frozen=True)
@@ -30,22 +31,27 @@ class Engine:
         architecture: Blocks, noise and latent groups.
         backend: Runs the primitives.
         calibration: Reference arrays, for example sorted scores of calibration rows.
+        watcher: Is shown every table that queries encode and every scoring pass, if there is one.
     """
 
     contract: Contract
     architecture: Architecture
     backend: Backend
     calibration: Mapping[str, Array]
+    watcher: Watcher | None = None
 
     @classmethod
-    def of(cls, bundle: Bundle, backend: str | Backend = "auto") -> Engine:
-        """The engine of a bundle on a named backend, or on one that is at hand."""
-        made = make_backend(bundle, backend) if isinstance(backend, str) else backend
+    def of(cls, bundle: Bundle, backend: str | Backend = "auto", threads: int | None = None) -> Engine:
+        """The engine of a bundle on a named backend, with so many threads, or on one that is at hand."""
+        made = make_backend(bundle, backend, threads) if isinstance(backend, str) else backend
         return cls(bundle.contract, bundle.architecture, made, bundle.calibration)
 
     def encode(self, table: pa.Table, partial: bool = False) -> dict[str, Block]:
         """Encoded blocks of a table; with `partial`, absent columns count as missing."""
-        return self.contract.encode(table, partial=partial)
+        blocks = self.contract.encode(table, partial=partial)
+        if self.watcher is not None:
+            self.watcher.encoded(blocks)
+        return blocks
 
     def inputs(self, blocks: Blocks) -> dict[str, Array]:
         """The arrays of blocks under the names that graphs take."""
@@ -61,20 +67,16 @@ class Engine:
         drawn = draw(self.architecture.noise, seed, samples, 1 if shared else rows)
         return {f"noise.{n}": np.broadcast_to(v, (samples, rows, *v.shape[2:])) for n, v in drawn.items()}
 
-    def prior_noise(self, seed: int, samples: int, rows: int, temperature: float = 1.0) -> dict[str, Array]:
-        """Noise for K draws from the prior for each of B rows."""
-        spec = self._prior_spec()
-        drawn = tempered(spec, draw(spec, seed, samples, rows), temperature)
-        return {f"noise.{name}": value for name, value in drawn.items()}
+    def still(self, rows: int, away: float = 0.0, prior: bool = False) -> dict[str, Array]:
+        """The middle of the noise for all rows, K = 1: the walk goes through the centre.
 
-    def middle(self, rows: int, prior: bool = False) -> dict[str, Array]:
-        """The middle of the noise, for one walk of inference, or for one draw from the prior, for each of B rows."""
-        spec = self._prior_spec() if prior else self.architecture.noise
-        return {f"noise.{name}": value for name, value in middle(spec, 1, rows).items()}
-
-    def _prior_spec(self) -> dict[str, Noise]:
-        found = self.architecture.prior_noise
-        return self.architecture.noise if found is None else found
+        Args:
+            rows: Rows B.
+            away: Added to every value; 1 is one standard deviation of normal noise.
+            prior: Noise of a draw from the prior, not of inference.
+        """
+        spec = self.architecture.noise_of_prior if prior else self.architecture.noise
+        return {f"noise.{name}": value + np.float32(away) for name, value in middle(spec, 1, rows).items()}
 
     def row_noise(self, seed: int, samples: int, rows: Array) -> dict[str, Array]:
         """Noise for K samples of each row, which belongs to the number of the row."""
@@ -85,8 +87,13 @@ class Engine:
         return found
 
     def chunks(self, rows: int, samples: int) -> Iterator[slice]:
-        """Slices of rows that keep the widest activation of K samples bounded."""
-        return _slices(rows, _CELLS // (samples * self._widest()))
+        """Slices of rows that keep the widest activation of K samples bounded.
+
+        They are powers of two long, so rows that are cut at multiples of a large one go through the graphs in the same
+        slices as all rows together.
+        """
+        most = max(1, _CELLS // (samples * self._widest()))
+        return _slices(rows, 1 << (most.bit_length() - 1))
 
     def pieces(self, samples: int) -> Iterator[slice]:
         """Slices of K samples that keep the widest activation bounded where one row is already too much."""

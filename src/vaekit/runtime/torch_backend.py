@@ -11,7 +11,7 @@ import torch
 from vaekit.arrays import Array
 from vaekit.bundle import Bundle
 from vaekit.errors import BundleError, ConfigError
-from vaekit.nn.build import ModelConfig, build
+from vaekit.nn.build import VERSION, ModelConfig, build
 from vaekit.nn.primitives import PRIMITIVES
 from vaekit.nn.vae import VAE
 
@@ -36,8 +36,17 @@ class TorchBackend:
         """Rebuild the module from a bundle's architecture and weights.
 
         Raises:
-            BundleError: If this release cannot build the architecture, or the weights do not fit it.
+            BundleError: If the bundle has no weights, they were trained with networks that compute something else than
+                those of this release, it cannot build the architecture, or the weights do not fit it.
         """
+        if not bundle.weights:
+            raise BundleError("the bundle was exported without weights, which torch needs; use backend='onnx'")
+        trained = bundle.architecture.version
+        if trained != VERSION:
+            raise BundleError(
+                f"the weights were trained with version {trained} of the networks, and this release has version "
+                f"{VERSION}, in which they would answer differently; use backend='onnx', or the release that fitted it"
+            )
         try:
             vae = build(bundle.architecture.blocks, msgspec.convert(bundle.architecture.config, ModelConfig))
         except (msgspec.ValidationError, ConfigError) as error:

@@ -7,11 +7,11 @@ of HTTP.
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
-__all__ = ["Ask", "Fault", "Seen", "Told"]
+__all__ = ["MAY", "Ask", "Fault", "Group", "Seen", "Told"]
+
+MAY = "may-ask"  # among the headers of an `Ask` whose body says the query: those that its caller may ask, if not all
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -43,9 +43,10 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Why a request has no answer.
 
     Args:
-        status: HTTP status: 400 the body cannot be read or an option is wrong, 404 no such model or query, 413 too
-            large, 415 unknown media type, 422 a row breaks the contract, 429 too many requests of this caller, 499
-            the caller has gone, 500 a defect, 503 overloaded, draining or not ready, 504 the deadline has passed.
+        status: HTTP status: 400 the body cannot be read or an option is wrong, 401 nobody knows who asks, 403 the
+            caller may not ask this, 404 no such model or query, 413 too large, 415 unknown media type, 422 a row
+            breaks the contract, 429 too many requests of this caller, 499 the caller has gone, 500 a defect, 503
+            overloaded, draining or not ready, 504 the deadline has passed.
         kind: The reason as one word, bounded in number, for metrics: a name of the exception tree, ``deadline``,
             ``queue_full``, ``not_ready``, ``draining``, ``worker_lost``, ``worker_stuck``, ``rate_limit``, …
         message: What was expected, what came, where, and what to do. It may quote a value of the caller's own rows, so
@@ -81,22 +82,46 @@ class Told(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     query: str = ""
 
 
+class Group(msgspec.Struct, frozen=True, kw_only=True):
+    """Requests of a batch that were put to a model together.
+
+    Args:
+        query: The query.
+        requests: How many.
+        rows: Their rows.
+        infer: Seconds spent on the query.
+        write: Seconds spent on writing answers.
+    """
+
+    query: str
+    requests: int
+    rows: int
+    infer: float
+    write: float
+
+
 class Seen(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a worker noticed while it answered one batch, for metrics, traces and the cost model.
 
     Args:
-        rows: Rows of the batch.
         parse: Seconds spent on reading bodies.
-        infer: Seconds spent on the query.
-        write: Seconds spent on writing answers.
-        signals: Statistics of the rows for metrics, by name: lists of numbers (``score``, ``kl``, ``reconstruction``:
-            one per row, nats) or counts by field (``missing``, ``unknown``, ``cells``).
-        samples: Masked descriptions of a few rows, never raw values.
+        groups: What was asked together.
     """
 
-    rows: int = 0
     parse: float = 0.0
-    infer: float = 0.0
-    write: float = 0.0
-    signals: dict[str, Any] = {}
-    samples: list[dict[str, str]] = []
+    groups: list[Group] = []
+
+    @property
+    def rows(self) -> int:
+        """Rows of the batch."""
+        return sum(group.rows for group in self.groups)
+
+    @property
+    def infer(self) -> float:
+        """Seconds spent on queries."""
+        return sum(group.infer for group in self.groups)
+
+    @property
+    def write(self) -> float:
+        """Seconds spent on writing answers."""
+        return sum(group.write for group in self.groups)

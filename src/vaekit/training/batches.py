@@ -113,7 +113,8 @@ def hide(blocks: Blocks, specs: Mapping[str, BlockSpec], share: float, rng: torc
 
 
 def _tensors(block: Block, device: torch.device) -> Block:
-    return Block(**{name: torch.from_numpy(np.ascontiguousarray(v)).to(device) for name, v in block.arrays().items()})
+    seen = replace(block, unknown=None).arrays()  # the networks do not look at it
+    return Block(**{name: torch.from_numpy(np.ascontiguousarray(value)).to(device) for name, value in seen.items()})
 
 
 def _select(block: Block, indices: Tensor | slice) -> Block:

@@ -13,7 +13,7 @@ import msgspec
 import pyarrow as pa
 import torch
 
-from vaekit.errors import ConfigError, TrainingError
+from vaekit.errors import ConfigError, TrainingError, differing
 from vaekit.fields.contract import Contract
 from vaekit.files import write_file
 from vaekit.nn.build import ModelConfig, build
@@ -213,19 +213,8 @@ def _prepare(
 
 def _agree(stored: dict[str, Any], asked: dict[str, Any]) -> None:
     """Refuse to resume with another configuration, contract or data, naming what differs."""
-    differences = []
-    for name in sorted(stored.keys() | asked.keys()):
-        old, new = stored.get(name), asked.get(name)
-        if isinstance(old, dict) and isinstance(new, dict):
-            differences += [
-                f"{name}.{k}: {old.get(k)} → {new.get(k)}"
-                for k in sorted(old.keys() | new.keys())
-                if old.get(k) != new.get(k)
-            ]
-        elif old != new:
-            differences.append(f"{name}: {old} → {new}")
-    if differences:
-        raise ConfigError("cannot resume, the run was started with other settings: " + "; ".join(differences))
+    if differences := differing(stored, asked):
+        raise ConfigError(f"cannot resume, the run was started with other settings: {differences}")
 
 
 def _history(out: Path | None, resume: bool) -> list[dict[str, Any]]:

@@ -10,6 +10,8 @@ from vaekit.fields.families.base import Family, Float, Params, double, sigmoid
 
 __all__ = ["Bernoulli", "Categorical", "Ordinal"]
 
+_CELLS = 2**16  # probabilities worked on at a time: 512 KiB stay in the cache
+
 
 class Bernoulli(Family):
     """Two outcomes: P(1) = sigmoid(logits)."""
@@ -56,15 +58,24 @@ class Categorical(Family):
     params = ("log_probs",)
 
     def ppf(self, params: Params, u: Array, spec: BlockSpec) -> Array:
-        """Number of codes whose cumulative probability is below u; segments by one cumulative sum."""
+        """Number of codes whose cumulative probability is below u."""
         levels, offsets, segment = _segments(spec)
-        probs = np.exp(double(params["log_probs"]))
-        total = np.add.reduceat(probs, offsets, axis=-1)
-        before = np.cumsum(total, axis=-1) - total
-        target = before + double(u) * total  # shape: (..., F)
-        below = np.cumsum(probs, axis=-1) < target[..., segment]
-        codes = np.add.reduceat(below, offsets, axis=-1, dtype=np.int64)
-        return np.asarray(np.minimum(codes, levels - 1))
+        lead = np.broadcast_shapes(np.shape(params["log_probs"])[:-1], np.shape(u)[:-1])
+        log_probs = np.broadcast_to(params["log_probs"], (*lead, segment.size)).reshape(-1, segment.size)
+        uniform = np.broadcast_to(double(u), (*lead, levels.size)).reshape(-1, levels.size)
+        codes = np.empty(uniform.shape, np.int64)
+        step = max(1, _CELLS // segment.size)
+        for start in range(0, len(codes), step):
+            rows = slice(start, start + step)
+            below = np.exp(np.ascontiguousarray(log_probs[rows].T)).astype(np.float64)  # one row per level
+            for level in range(1, len(below)):  # cumulative sums; cumsum along this axis takes six times as long
+                below[level] += below[level - 1]
+            ends = below[offsets + levels - 1]
+            starts = np.concatenate([np.zeros_like(ends[:1]), ends[:-1]])
+            target = starts + uniform[rows].T * (ends - starts)  # shape: (F, rows)
+            under = (below < target[segment]).view(np.uint8)
+            codes[rows] = np.add.reduceat(under, offsets, axis=0, dtype=np.int64).T
+        return np.minimum(codes, levels - 1).reshape(*lead, levels.size)
 
     def point(self, params: Params, spec: BlockSpec) -> Array:
         """The most probable code of each field, the first of equals."""

@@ -1,0 +1,1 @@
+"""Servers that answer the same question over HTTP: ours and rivals, each in an environment of its own."""

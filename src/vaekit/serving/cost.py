@@ -1,0 +1,69 @@
+"""What a batch costs: seconds ≈ a · rows + b, learnt from recent batches."""
+
+from __future__ import annotations
+
+import math
+
+__all__ = ["Cost"]
+
+_FORGET = 0.95  # weight of a batch against the next one
+
+
+class Cost:
+    """Running estimate of the seconds that a batch takes, by exponentially forgotten least squares.
+
+    Neither a nor b is ever negative. While all batches had one size, all of their cost is taken for cost of rows, which
+    keeps batches small until larger ones have shown better.
+
+    Example:
+        >>> cost = Cost()
+        >>> for rows in (1, 10, 100):
+        ...     cost.learn(rows, 0.002 + 0.001 * rows)
+        >>> round(cost.seconds(1000), 3), cost.rows(0.102)
+        (1.002, 100)
+    """
+
+    def __init__(self) -> None:
+        self.a = self.b = 0.0
+        self._weight = self._n = self._s = self._nn = self._ns = 0.0
+
+    @property
+    def known(self) -> bool:
+        """Whether a batch was seen."""
+        return self._weight > 0.0
+
+    def learn(self, rows: float, seconds: float) -> None:
+        """Take in one batch.
+
+        Args:
+            rows: Its rows, above 0.
+            seconds: What it took.
+        """
+        self._weight = _FORGET * self._weight + 1.0
+        self._n = _FORGET * self._n + rows
+        self._s = _FORGET * self._s + seconds
+        self._nn = _FORGET * self._nn + rows * rows
+        self._ns = _FORGET * self._ns + rows * seconds
+        mean, spent = self._n / self._weight, self._s / self._weight
+        variance = self._nn / self._weight - mean * mean
+        if variance <= 1e-6 * mean * mean:
+            self.a, self.b = spent / mean, 0.0
+            return
+        a = (self._ns / self._weight - mean * spent) / variance
+        if a <= 0.0:
+            self.a, self.b = 0.0, spent
+        elif (b := spent - a * mean) < 0.0:
+            self.a, self.b = self._ns / self._nn, 0.0
+        else:
+            self.a, self.b = a, b
+
+    def seconds(self, rows: float) -> float:
+        """What a batch of so many rows is expected to take; 0 while nothing is known."""
+        return self.a * rows + self.b
+
+    def rows(self, seconds: float) -> int | float:
+        """Most rows that are expected to fit into some seconds; infinite if nothing speaks against it."""
+        left = seconds - self.b
+        if left < 0.0:
+            return 0
+        return math.floor(left / self.a + 1e-9) if self.a > 0.0 else math.inf

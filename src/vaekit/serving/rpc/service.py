@@ -1,0 +1,141 @@
+"""The methods of the Open Inference Protocol, each a request to the front."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from vaekit.serving.asking import Fault, Told
+from vaekit.serving.front import Front, identity
+from vaekit.serving.inference import GRPC, SERVICE, model_metadata, server_metadata
+from vaekit.serving.request import Refused, Request
+from vaekit.serving.rpc.call import Call
+from vaekit.serving.rpc.messages import message
+from vaekit.serving.rpc.status import code_of, details_of, hints_of
+
+__all__ = ["Service"]
+
+_LOG = logging.getLogger(__name__)
+_OF_HTTP = ("content-type", "www-authenticate")  # headers that gRPC has no use for
+_Envelope, _Named = message("vaekit.Envelope"), message("inference.ModelReadyRequest")
+
+
+class Service:
+    """Answers the calls.
+
+    Args:
+        front: What every host calls.
+    """
+
+    def __init__(self, front: Front) -> None:
+        self.front = front
+        self.active = 0  # calls that are being answered
+
+    @property
+    def ready(self) -> bool:
+        """Whether questions are answered."""
+        try:
+            self.front.require_ready()
+        except Refused:
+            return False
+        return True
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        """The methods, with messages as bytes: they are read where a mistake in them can be told."""
+        methods = {
+            "ServerLive": self._server_live,
+            "ServerReady": self._server_ready,
+            "ServerMetadata": self._server_metadata,
+            "ModelReady": self._model_ready,
+            "ModelMetadata": self._model_metadata,
+            "ModelInfer": self._model_infer,
+        }
+        made = {name: grpc.unary_unary_rpc_method_handler(method) for name, method in methods.items()}
+        return grpc.method_handlers_generic_handler(SERVICE, made)
+
+    async def _server_live(self, body: bytes, context: Any) -> bytes:
+        return await self._answer(context, Call(context, "ServerLive", body, _told("ServerLiveResponse", live=True)))
+
+    async def _server_ready(self, body: bytes, context: Any) -> bytes:
+        told = _told("ServerReadyResponse", ready=self.ready)
+        return await self._answer(context, Call(context, "ServerReady", body, told))
+
+    async def _server_metadata(self, body: bytes, context: Any) -> bytes:
+        told = _told("ServerMetadataResponse", **(server_metadata() | {"extensions": ()}))
+        return await self._answer(context, Call(context, "ServerMetadata", body, told))
+
+    async def _model_ready(self, body: bytes, context: Any) -> bytes:
+        async def handle(request: Request) -> Told:
+            self.front.model(request)
+            return _encoded("ModelReadyResponse", ready=self.ready)
+
+        named = await _read(_Named, body, context)
+        call = Call(context, "ModelReady", body, handle, named.name, version=named.version)
+        return await self._answer(context, call)
+
+    async def _model_metadata(self, body: bytes, context: Any) -> bytes:
+        async def handle(request: Request) -> Told:
+            return _encoded("ModelMetadataResponse", **model_metadata(self.front.model(request)))
+
+        named = await _read(_Named, body, context)
+        call = Call(context, "ModelMetadata", body, handle, named.name, version=named.version)
+        return await self._answer(context, call)
+
+    async def _model_infer(self, body: bytes, context: Any) -> bytes:
+        """Ask a model. Of the message only the envelope is read here; the tensors are left to a worker."""
+
+        async def handle(request: Request) -> Told:
+            return await self.front.ask(request, named=False)
+
+        envelope = await _read(_Envelope, body, context)
+        name, version = envelope.model_name, envelope.model_version
+        call = Call(context, "ModelInfer", body, handle, name, "infer", version)
+        call.takes = call.gives = GRPC
+        return await self._answer(context, call)
+
+    async def _answer(self, context: Any, call: Call) -> bytes:
+        self.active += 1
+        try:
+            told = await self.front.handle(call)
+        except asyncio.CancelledError:
+            raise  # the caller has gone, or the server has to end; nobody reads an answer
+        except Exception:  # a defect of ours; gRPC would tell the caller what the exception says
+            _LOG.exception("request %s failed", call.id)
+            told = Told(fault=Fault(status=500, kind="defect", message="the service has a defect; see its log"))
+        finally:
+            self.active -= 1
+        words = {"x-request-id": call.id, **call.replies, **told.headers}
+        if call.answered is not None:
+            words |= identity(call.answered)
+        facts = [(name, value) for name, value in words.items() if name not in _OF_HTTP]
+        if told.fault is not None:
+            hints = hints_of(told.fault)
+            await context.abort(code_of(told.fault), details_of(told.fault), tuple([*facts, *hints]))
+        context.set_trailing_metadata(tuple(facts))
+        return told.body
+
+
+async def _read(kind: Any, body: bytes, context: Any) -> Any:
+    """A message, or the end of the call if it is none."""
+    try:
+        return kind.FromString(body)
+    except DecodeError:
+        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the message is not valid for this method")
+
+
+def _encoded(kind: str, **fields: Any) -> Told:
+    return Told(body=message(f"inference.{kind}")(**fields).SerializeToString())
+
+
+def _told(kind: str, **fields: Any) -> Callable[[Request], Awaitable[Told]]:
+    """A handler that answers with one message."""
+
+    async def handle(_: Request) -> Told:
+        return _encoded(kind, **fields)
+
+    return handle

@@ -16,6 +16,7 @@ from vaekit.nn.parts import named
 from vaekit.training import load_config, train
 from vaekit.training.loop import Loop
 from vaekit.training.losses import Ramp
+from vaekit.training.pruning import prune
 from vaekit.training.recipes import RECIPES
 
 BASE = {"epochs": 2, "width": 16, "depth": 2, "latent": 2, "batch_size": 32}
@@ -283,3 +284,9 @@ def test_every_recipe_names_its_source_and_known_parts():
         config = load_config(None, name)
         assert config.architecture(100, 5)
         assert named(config.training.objective)
+
+
+def test_pruning_refuses_models_whose_hidden_units_it_does_not_know(table, contract):
+    trained = run(table, contract, "vampprior")
+    with pytest.raises(ConfigError, match="this model has prior 'vamp'"):
+        prune(trained.vae, trained.contract.blocks(), trained.model, 0.5, None)

@@ -62,9 +62,10 @@ class Engine:
             for name in spec.inputs
         }
 
-    def noise(self, seed: int, samples: int, rows: int, shared: bool = False) -> dict[str, Array]:
+    def noise(self, seed: int, samples: int, rows: int, shared: bool = False, prior: bool = False) -> dict[str, Array]:
         """Noise for K samples of B rows; `shared` gives every row the same draw, whatever its neighbours."""
-        drawn = draw(self.architecture.noise, seed, samples, 1 if shared else rows)
+        spec = self.architecture.noise_of_prior if prior else self.architecture.noise
+        drawn = draw(spec, seed, samples, 1 if shared else rows)
         return {f"noise.{n}": np.broadcast_to(v, (samples, rows, *v.shape[2:])) for n, v in drawn.items()}
 
     def still(self, rows: int, away: float = 0.0, prior: bool = False) -> dict[str, Array]:

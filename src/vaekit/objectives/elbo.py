@@ -34,6 +34,8 @@ class ELBO(Objective):
         Kingma & Welling 2014, eq. 3. Higgins et al. 2017 (beta). Kingma et al. 2016, eq. 15 (free bits).
     """
 
+    weights = ("beta", "free_bits")
+
     def __init__(
         self,
         beta: float = 1.0,
@@ -49,7 +51,7 @@ class ELBO(Objective):
                 f"{samples}, {dict(groups or {})}"
             )
         self.beta, self.free_bits, self.samples = float(beta), float(free_bits), int(samples)
-        self.weights = ("beta", "free_bits", *self.factors)
+        self.weights = (*self.weights, *self.factors)
         self._judged = "bound" if beta > 0 else "reconstruction"
 
     @property

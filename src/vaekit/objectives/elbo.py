@@ -34,7 +34,7 @@ class ELBO(Objective):
         Kingma & Welling 2014, eq. 3. Higgins et al. 2017 (beta). Kingma et al. 2016, eq. 15 (free bits).
     """
 
-    weights = ("beta", "free_bits")
+    weights: tuple[str, ...] = ("beta", "free_bits")
 
     def __init__(
         self,

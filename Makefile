@@ -4,12 +4,14 @@
 #   TORCH        which torch to install
 #   TORCH_INDEX  a package index to take torch from, for example https://download.pytorch.org/whl/cpu
 #   JOBS         how many tests run at a time
+#   SECONDS      how long `make soak` runs
 #   LINE, ARGS   which line of the scoreboard `make bench` runs, and how
 
 PYTHON      ?= python3
 TORCH       ?= torch==2.13.0
 TORCH_INDEX ?=
 JOBS        ?= 2
+SECONDS     ?= 600
 LINE        ?=
 ARGS        ?=
 
@@ -26,7 +28,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo edge test lint types layers unit browser promtool notorch format proto bench clean .venv
+.PHONY: help demo edge test lint types layers unit browser promtool notorch conformance format proto bench soak clean .venv
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z.]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,7 +36,7 @@ help:  ## list the targets
 demo: $(DEMO)  ## fit a model on real flights, then ask it everything
 	$(BIN)/python examples/flights.py
 
-test: lint types layers notorch unit  ## everything that has to pass: lint, types, layers, proof without torch, tests
+test: lint types layers notorch conformance unit  ## everything that has to pass: lint, types, layers, proofs, tests
 
 lint: $(DEV)  ## ruff: style, imports, docstrings, annotations
 	$(BIN)/ruff check .
@@ -62,8 +64,11 @@ promtool:  ## metrics are tested by promtool and a Prometheus that scrapes them,
 notorch: $(DEV)  ## bundles made here answer alike where torch is not installed
 	tests/notorch/run.sh
 
+conformance: $(DEV)  ## clients of others work with the service, and schemathesis finds nothing
+	tests/conformance/run.sh
+
 edge: $(DEV)  ## bundles for LiteRT answer as torch does; installs its converter, 1 GB
-	$(INSTALL) -e '.[train,demo,dev,tflite]'
+	$(INSTALL) -e '.[train,demo,serve,trace,client,dev,tflite]'
 	$(BIN)/python -m pytest -n 0 -q tests/runtime/test_litert.py
 
 format: $(DEV)  ## rewrite the code in the style that lint checks
@@ -79,8 +84,11 @@ bench: $(if $(LINE),$(BENCH))  ## one line of the scoreboard: make bench LINE=A1
 	@test -n "$(LINE)" || { echo "error: name a line of the scoreboard: make bench LINE=A1" >&2; exit 2; }
 	$(BIN)/python -m benchmarks $(LINE) $(ARGS)
 
+soak: $(DEV)  ## mixed load on a real service for ten minutes: memory, failures, latency over time
+	$(BIN)/python -m benchmarks.soak --seconds $(SECONDS)
+
 clean:  ## remove the environments, caches and builds
-	rm -rf .venv .venv-notorch build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-notorch .venv-conformance build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv: $(DEMO)  ## the environment for use: training and the demo
@@ -98,9 +106,9 @@ $(DEMO): $(BASE)
 	@rm -f $(VENV)/.stamp-demo-* && touch $@
 
 $(DEV): $(DEMO)
-	$(INSTALL) -e '.[train,demo,dev]'
+	$(INSTALL) -e '.[train,demo,serve,trace,client,dev]'
 	@rm -f $(VENV)/.stamp-dev-* && touch $@
 
 $(BENCH): $(DEV)
-	$(INSTALL) -e '.[train,demo,dev,bench]'
+	$(INSTALL) -e '.[train,demo,serve,trace,client,dev,bench]'
 	@rm -f $(VENV)/.stamp-bench-* && touch $@

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -11,12 +10,12 @@ import pyarrow as pa
 from benchmarks.data import vectors
 from benchmarks.servers.contenders import JSON, Row, Server, Way
 from benchmarks.servers.model import PIXELS
+from benchmarks.servers.running import SOURCE
 from vaekit.client.wire import ARROW, arrow_stream
 
 __all__ = ["MODEL", "OTHERS", "OURS"]
 
 MODEL = "mnist"
-SOURCE = Path(__file__).resolve().parent.parent.parent / "src"
 _V1, _V2 = f"/v1/models/{MODEL}", f"/v2/models/{MODEL}/infer"
 _ARROW = {"content-type": ARROW}
 

@@ -16,9 +16,10 @@ import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-__all__ = ["RIVALS", "Process", "busy", "environment", "free_port", "post", "resident"]
+__all__ = ["SOURCE", "Process", "busy", "environment", "free_port", "post", "resident"]
 
-RIVALS = Path(__file__).resolve().parent.parent.parent / ".venv-rivals"
+ROOT = Path(__file__).resolve().parent.parent.parent
+RIVALS, SOURCE = ROOT / ".venv-rivals", ROOT / "src"
 START = 120.0  # seconds that a server has to give its first answer
 STOP = 10.0
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -53,8 +54,8 @@ def free_port() -> int:
         return port
 
 
-def post(url: str, body: bytes, headers: Mapping[str, str], timeout: float = 30.0) -> bytes:
-    """The body of the answer to a POST; an `urllib.error.HTTPError` if it is refused."""
+def post(url: str, body: bytes | None, headers: Mapping[str, str], timeout: float = 30.0) -> bytes:
+    """The body of the answer to a POST, or to a GET without a body; an `urllib.error.HTTPError` if it is refused."""
     request = urllib.request.Request(url, body, dict(headers))
     with urllib.request.urlopen(request, timeout=timeout) as answer:
         found: bytes = answer.read()
@@ -90,7 +91,9 @@ class Process:
         """Its process id, which is that of its group."""
         return self._process.pid
 
-    def wait(self, url: str, body: bytes, headers: Mapping[str, str], pause: float = 0.2) -> bytes:
+    def wait(
+        self, url: str, body: bytes | None = None, headers: Mapping[str, str] | None = None, pause: float = 0.2
+    ) -> bytes:
         """Wait for its first answer, asking again after each pause, in seconds.
 
         Raises:
@@ -100,7 +103,7 @@ class Process:
         why: object = "no answer"
         while time.monotonic() < until and self._process.poll() is None:
             try:
-                return post(url, body, headers)
+                return post(url, body, headers or {})
             except urllib.error.HTTPError as error:
                 why = f"{error} {error.read()[:500]!r}"
             except OSError as error:

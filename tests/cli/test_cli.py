@@ -15,7 +15,7 @@ from tests.notorch.alike import differences
 from vaekit.cli import main
 
 COMMANDS = ["inspect", "fit", "report", "score", "detect", "embed", "reconstruct", "denoise", "impute", "sample"]
-COMMANDS += ["interpolate", "traverse", "load"]
+COMMANDS += ["interpolate", "traverse", "load", "export"]
 
 
 @pytest.fixture

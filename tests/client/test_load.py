@@ -36,13 +36,14 @@ def test_rate_and_latency_of_a_service_of_known_speed():
 def test_failures_are_told_apart_and_are_not_answers():
     async def in_turn(request, writer):
         turn = len(server.requests) % 4
-        await (GOOD, fault(503, "queue_full"), reset, late(30, GOOD))[turn](request, writer)
+        await (GOOD, fault(503, "queue_full", retry_after=1), reset, late(30, GOOD))[turn](request, writer)
 
     with Crooked(in_turn) as server:
         found = run(server, timeout=0.3, clients=8)
     assert set(found.failed) == {"503 queue_full", "connection", "timeout"}
     failed = sum(found.failed.values())
     assert found.failed_rate == pytest.approx(failed / found.requests)
+    assert found.later == found.failed["503 queue_full"]
     assert found.requests_per_second == pytest.approx(found.requests - failed)
     assert found.max_ms < 300
 

@@ -37,7 +37,7 @@ def service(tmp_path_factory):
     """The service; it is stopped at the end."""
     log = tmp_path_factory.mktemp("service") / "log"
     bundles = [f"{name}={FIXTURES / name / 'bundle'}" for name in MODELS]
-    line = vae("serve", *bundles, "--port", 0, "--grpc-port", 0, "--set", "drain_delay=0")
+    line = vae("serve", *bundles, "--port", 0, "--grpc-port", 0, "--set", "drain_delay=0", "--set", "max_rows=100")
     with log.open("wb") as file:
         process = subprocess.Popen(line, env=ENVIRONMENT, stdout=file, stderr=subprocess.STDOUT)
     try:

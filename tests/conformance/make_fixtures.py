@@ -36,8 +36,8 @@ def main(folder: Path) -> None:
 def numbers() -> pa.Table:
     """Rows in which every field is one number."""
     rng = np.random.default_rng(0)
-    hidden = rng.normal(size=(400, 2))
-    values = hidden @ rng.normal(size=(2, 5)) + 0.3 * rng.normal(size=(400, 5))
+    hidden = rng.normal(size=(800, 2))
+    values = hidden @ rng.normal(size=(2, 5)) + 0.3 * rng.normal(size=(800, 5))
     return pa.table({f"x{at}": column for at, column in enumerate(values.T)})
 
 

@@ -22,7 +22,7 @@ if [ ! -e "$stamp" ]; then
 fi
 
 PYTHONPATH=$PWD/src:$PWD "$python" tests/conformance/make_fixtures.py "$work"
-cp tests/conformance/*.py "$work/"
+cp tests/conformance/*.py tests/conformance/*.toml "$work/"
 export VAEKIT_FIXTURES=$work VAEKIT_PYTHON=$python VAEKIT_SOURCE=$PWD/src
 cd "$work"
 # Each client in a process of its own: two of them describe the same protocol, and cannot be in one.

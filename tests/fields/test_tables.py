@@ -263,3 +263,19 @@ def test_codes_of_digits_stay_text_in_a_later_file(tmp_path):
     path.write_text("code,x\n010,1\n007,4\n")
     (block,) = (block for name, block in contract.encode(path).items() if "category" in name)
     assert block.values[:, 0].tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("text", ["05:17", "05:17:00", "05:17:00.250"])
+def test_times_of_the_day_are_read_from_text_to_any_fraction(tmp_path, text):
+    contract = Contract.infer(pa.table({"at": pa.array([1000 * n for n in range(50)], pa.time32("s")), "x": range(50)}))
+    (tmp_path / "rows.csv").write_text(f"at,x\n{text},1\n,2\n")
+    blocks = contract.encode(tmp_path / "rows.csv")
+    (name,) = (spec.name for spec in contract.blocks() if "at" in spec.fields)
+    assert np.asarray(blocks[name].observed)[:, 0].tolist() == [True, False]
+
+
+def test_a_wrong_time_of_the_day_is_named_with_its_row(tmp_path):
+    contract = Contract.infer(pa.table({"at": pa.array([1000 * n for n in range(50)], pa.time32("s")), "x": range(50)}))
+    (tmp_path / "rows.csv").write_text("at,x\n05:17:00,1\nnoon,2\n")
+    with pytest.raises(ContractError, match=r"field 'at', row 1\).*got 'noon'"):
+        contract.encode(tmp_path / "rows.csv")

@@ -1,5 +1,7 @@
 """Counters and histograms, as Prometheus reads them."""
 
+import asyncio
+
 import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
@@ -86,6 +88,27 @@ def test_tallies_of_workers_add_up():
     assert found["vaekit_row_nats_total", "flights", "positive", "score"] == 18.0
     assert found["vaekit_row_nats_total", "flights", "negative", "score"] == 3.0
     assert {labels[1] for labels in found if labels[0] == "vaekit_encoded_rows_total"} == {"flights", "other"}
+
+
+def test_others_have_a_turn_after_each_metric_of_a_scrape():
+    async def scrape():
+        turns, ended = 0, False
+
+        async def count():
+            nonlocal turns
+            while not ended:
+                turns += 1
+                await asyncio.sleep(0)
+
+        counting = asyncio.create_task(count())
+        text = await metrics.render()
+        ended = True
+        await counting
+        return turns, text.decode().count("# HELP")
+
+    metrics = Metrics()
+    turns, shown_metrics = asyncio.run(scrape())
+    assert turns >= shown_metrics > 25
 
 
 def test_two_servers_in_one_process_have_metrics_of_their_own():

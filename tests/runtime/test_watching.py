@@ -47,6 +47,12 @@ def test_queries_that_do_not_score_are_shown_too(zoo, seer):
     assert watcher.parts == []
 
 
+def test_what_samples_are_drawn_given_is_no_row_that_came_in(zoo, seer):
+    watcher, engine = seer
+    query(engine, "sample", 3, given={"origin": "JFK", "hour": 9.0, "dep_delay": 1.0})
+    assert watcher.blocks == []
+
+
 def test_parts_of_a_pass_agree_with_each_other(zoo, seer):
     watcher, engine = seer
     query(engine, "score", zoo["flights"].rows, samples=4, seed=3)

@@ -88,7 +88,7 @@ class Live:
     @property
     def grpc(self) -> str:
         """Address of its gRPC host."""
-        found = re.search(r"grpcs?://(\S+?)[,;]", self.log)
+        found = re.search(r'"grpcs?://([^"]+)"', self.log)
         assert found, self.log
         return found[1]
 

@@ -49,6 +49,7 @@ def answer(model: Hosted, *asks: Ask) -> list[Told]:
 async def running(*models: Kept, **options: Any):
     """A batcher with real workers."""
     settings = {"heartbeat_timeout": 30.0, "start_timeout": PATIENCE, "timeout": PATIENCE, "stuck_after": PATIENCE}
+    settings["latency_target"] = PATIENCE  # so that the speed of the machine does not tell how batches are cut
     batcher = Batcher(ServeConfig(bundles={one.name: str(one.bundle) for one in models}, **{**settings, **options}))
     await batcher.start()
     try:

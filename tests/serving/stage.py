@@ -97,7 +97,11 @@ class Stage:
         self.front = Front(
             self, self.ledger, self.arounds, timeout=self.settings.timeout, longest=self.settings.longest_timeout
         )
-        routes = [route for part in (V1(self.front), V2(self.front), System(self.front, None)) for route in part.routes]
+        routes = [
+            route
+            for part in (V1(self.front), V2(self.front), System(self.front, None, self.settings.max_rows))
+            for route in part.routes
+        ]
         self.http = HttpHost(Application(Routes(routes), self.front.handle, self.settings.max_body), self.settings)
         return await self.http.start()
 

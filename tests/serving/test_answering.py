@@ -1,5 +1,7 @@
 """Requests that are asked together are answered as each is alone, and one that fails costs nobody else."""
 
+import re
+
 import msgspec
 import pyarrow as pa
 import pytest
@@ -108,7 +110,7 @@ def test_a_defect_costs_one_caller_and_its_log_holds_no_value(flights, zoo, monk
 
     def faulty(engine, table, **options):
         if poison in table["distance"].to_pylist():
-            raise RuntimeError("a secret value")
+            raise RuntimeError(f"air_time is {table['air_time'].to_pylist()}")
         return score(engine, table, **options)
 
     monkeypatch.setitem(QUERIES, "score", faulty)
@@ -121,7 +123,7 @@ def test_a_defect_costs_one_caller_and_its_log_holds_no_value(flights, zoo, monk
     assert (told[7].fault.status, told[7].fault.kind) == (500, "defect")
     assert "RuntimeError" in caplog.text
     assert "faulty" in caplog.text
-    assert "secret" not in caplog.text + told[7].fault.message
+    assert "air_time is" not in re.sub("raise RuntimeError.*", "", caplog.text + told[7].fault.message)
 
 
 def test_a_writer_that_refuses_costs_its_caller(zoo):

@@ -251,6 +251,16 @@ def test_no_rows_give_an_empty_answer(flights, zoo):
         assert table_of(told).column_names == ["score", "p_value"]
 
 
+def test_a_type_that_nobody_knows_is_the_fault_of_its_caller(zoo):
+    """A time zone that is none: Arrow reads it, and fails when it looks for the zone."""
+    model, rows = hosted(zoo["weather"]), zoo["weather"].rows.slice(0, 3)
+    zone = rows["when"].cast(pa.timestamp("us")).cast(pa.int64()).cast(pa.timestamp("us", "Nowhere/Town"))
+    wrong = rows.set_column(rows.schema.get_field_index("when"), "when", zone)
+    found = fault(model, "score", written(wrong, STREAM), STREAM)
+    assert found.status == 422
+    assert "Nowhere/Town" in found.message
+
+
 def test_a_column_that_is_there_twice_is_refused(flights, zoo):
     table = zoo["flights"].rows.slice(0, 2)
     twice = pa.Table.from_arrays([*table.columns, table["hour"]], names=[*table.column_names, "hour"])

@@ -61,9 +61,11 @@ def test_wrong_options_are_refused(wrong):
         Log(**wrong)
 
 
-def test_nobody_waits_for_a_reader_that_has_stopped(monkeypatch):
+@pytest.mark.parametrize("blocking", [True, False])
+def test_nobody_waits_for_a_reader_that_has_stopped(monkeypatch, blocking):
     """A pipe that nobody reads: records are dropped and counted, and told when somebody reads again."""
     reading, writing = os.pipe()
+    os.set_blocking(writing, blocking)
     with os.fdopen(writing, "w") as pipe:
         monkeypatch.setattr(sys, "stderr", pipe)
         log = Log(records=500)
@@ -75,7 +77,7 @@ def test_nobody_waits_for_a_reader_that_has_stopped(monkeypatch):
         content = []
         reader = threading.Thread(target=lambda: content.append(_all(reading)))
         reader.start()
-        until(lambda: not log._records)
+        until(lambda: not log.waiting)
         log.event("after")
         log.close(timeout=20.0)
     reader.join()

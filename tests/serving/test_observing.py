@@ -12,7 +12,8 @@ import msgspec
 import pytest
 
 import vaekit as vk
-from tests.serving.threaded import running, until
+from tests.serving.receiver import receiving
+from tests.serving.threaded import Running, running, until
 from tests.support import lenient
 from vaekit.queries import QUERIES
 from vaekit.serving.keys import make_key
@@ -148,6 +149,16 @@ def test_callers_cannot_make_series(server):
     assert not any(re.fullmatch(r"[0-9a-f]{3,}x*", label) for label in labels - {"none"} if len(label) < 12)
 
 
+def test_what_is_no_request_is_counted_too(server):
+    before = server.metrics()
+    with socket.create_connection(("127.0.0.1", server.port())) as idle:
+        assert server.metrics()[("vaekit_http_connections",)] >= 2  # this one, and that of the scrape
+        idle.sendall(b"this is no HTTP\r\n\r\n")
+        assert b"400" in idle.recv(1000)
+    name = ("vaekit_http_refusals_total", "bad_request")
+    assert server.metrics()[name] == before.get(name, 0) + 1
+
+
 def test_a_request_has_a_line(server):
     status, headers, body = server.request("POST", "/v1/models/flights/score", {"rows": [ROW]}, {"x-request-id": "one"})
     line = server.line("one")
@@ -262,12 +273,44 @@ def test_a_worker_that_dies_is_counted_and_logged(server):
 
 
 def test_the_life_of_the_service_is_logged(bundle, tmp_path):
-    with running(tmp_path, bundles={"flights": str(bundle)}) as server:
+    address = "http://user:PASSWORD@127.0.0.1:9/jwks"
+    settings = {"log_level": "debug", "jwt_issuer": "http://127.0.0.1:9", "jwt_audience": ("a",), "jwt_keys": address}
+    with running(tmp_path, bundles={"flights": str(bundle)}, **settings) as server:
+        told = server.lines("settings")[0]["facts"]
+        assert {"log_level": "debug", "port": 0, "jwt_keys": "http://127.0.0.1:9/jwks"}.items() <= told.items()
+        assert not {"host", "stuck_after_query", "queries"} & set(told)
         model = server.lines("model")[0]["facts"]
         assert set(model["queries"]) <= set(QUERIES)
-    events = [line["event"] for line in server.lines() if line["event"] != "worker_stopped"]
-    born, end = ["listening", "worker_started", "worker_ready", "model"], ["ready", "draining", "stopped"]
+        server.request("GET", "/livez", headers={"x-request-id": "probe"})
+        assert server.line("probe")["level"] == "debug"
+    assert b"PASSWORD" not in server.log.read_bytes()
+    events = [line["event"] for line in server.lines() if line["event"] not in ("worker_stopped", "request")]
+    born, end = ["settings", "listening", "worker_started", "worker_ready", "model"], ["ready", "draining", "stopped"]
     assert events == [*born, "state_in_memory", *end]
+
+
+def test_flags_say_what_is_told(bundle, tmp_path):
+    """`vae serve` with all flags for logs and traces, as a process of its own."""
+    log = tmp_path / "log"
+    flags = {"--log-file": log, "--access-log": "failures", "--log-samples": 1, "--log-level": "info"}
+    with receiving() as receiver:
+        flags |= {"--trace-endpoint": receiver.url, "--port": 0, "--set": "drain_delay=0"}
+        command = [sys.executable, "-m", "vaekit.cli", "serve", f"flights={bundle}"]
+        command += [str(word) for flag in flags.items() for word in flag]
+        env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OTEL_BSP_SCHEDULE_DELAY": "50"}
+        process = subprocess.Popen(command, env=env, stderr=subprocess.PIPE)
+        try:
+            server = Running(None, log)
+            until(lambda: server.lines("ready") or process.poll() is not None)
+            server.ask("score", [ROW], x_request_id="good")
+            server.ask("score", [ROW | {"origin": "LHR"}], x_request_id="bad")
+            until(lambda: server.lines("sample") and len({span.trace for span in receiver.spans}) == 2)
+        finally:
+            process.terminate()
+            said = process.communicate(timeout=60)[1]
+    assert (process.returncode, said) == (0, b"")  # all is in the file
+    assert [line["request_id"] for line in server.lines("request")] == ["bad"]
+    assert server.lines("request")[0]["trace_id"] in {span.trace for span in receiver.spans}
 
 
 @pytest.mark.parametrize("access", ["failures", "none"])

@@ -136,7 +136,7 @@ def test_mean_and_median_of_rows_are_those_of_the_answers(loaded):
     prometheus, _, server = loaded
     score = server.ask("score", [ROW])[1]["rows"][0]["score"]  # every row was this one
     (median,) = (one for one in expressions() if "row_score_nats_bucket" in one)
-    edges = server.server.observing.metrics.spreads["score"].of("flights", edges=_edges(server)).edges
+    edges = server.server.observing.metrics.seen.spreads["score"].of("flights", edges=_edges(server)).edges
     place = bisect_left(edges, score)
     assert edges[place - 1] <= prometheus.ask(median)["flights",] <= edges[place]
     (mean,) = (one for one in expressions() if 'signal="reconstruction"' in one)
@@ -146,7 +146,7 @@ def test_mean_and_median_of_rows_are_those_of_the_answers(loaded):
 
 
 def _edges(server):
-    (found,) = server.server.observing.metrics.spreads["score"].found.values()
+    (found,) = server.server.observing.metrics.seen.spreads["score"].found.values()
     return found.edges
 
 

@@ -287,6 +287,17 @@ def test_messages_beyond_the_limit_are_refused_before_they_are_read():
     asyncio.run(story())
 
 
+def test_a_message_that_grows_when_it_is_unpacked_is_refused():
+    async def story():
+        async with Running(max_body=100_000) as running:
+            bomb = Infer(model_name="m", raw_input_contents=[bytes(50_000_000)])  # 50 kB on the way
+            error = await running.failure("ModelInfer", bomb, compression=grpc.Compression.Gzip)
+            assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+            assert not running.front.requests
+
+    asyncio.run(story())
+
+
 def test_health_metadata_and_readiness():
     async def story():
         async with Running() as running:

@@ -1,5 +1,6 @@
 """A service with keys, tokens, limits and TLS, asked over real sockets; and all that it wrote, searched for secrets."""
 
+import contextlib
 import shutil
 import time
 
@@ -10,6 +11,7 @@ import pytest
 from tests.serving.certificates import Authority
 from tests.serving.issuer import Issuer
 from tests.serving.live import PATIENCE, Live
+from tests.serving.receiver import receiving
 from tests.serving.test_keys import write
 from vaekit.bundle.manifest import manifest_bytes
 from vaekit.bundle.signature import new_signing_key, sign
@@ -51,6 +53,10 @@ class Secured:
         write(self.file, *self.entries)
         settings = ["--keys", self.file, "--tls-cert", cert, "--tls-key", tls_key, "--state", folder / "state"]
         tokens = ["--jwt-issuer", self.issuer.url, "--jwt-audience", "vaekit"]
+        self.closing = contextlib.ExitStack()
+        self.traces = self.closing.enter_context(receiving())
+        seen = [f"trace_endpoint={self.traces.url}", "log_level=debug", "log_samples=1.0"]
+        settings += [part for one in seen for part in ("--set", one)]
         more = ["--grpc-port", 0, "--set", "max_body=300000", "--set", "max_rows=50", "--set", "drain_delay=0"]
         self.folder = folder
         self.service = Live(f"flights={bundle}", *settings, *tokens, *more, authority=str(self.ca))
@@ -64,6 +70,7 @@ class Secured:
         self.http.close()
         self.service.__exit__()
         self.issuer.close()
+        self.closing.close()
 
     def ask(self, path, body=None, *, key=None, token=None, **headers):
         """Status and body of an answer; a body is sent with POST."""
@@ -218,7 +225,7 @@ def test_plain_text_and_strangers_certificates_are_refused(secured):
 
 
 def test_no_secret_and_no_cell_is_in_anything_that_the_service_wrote(secured):
-    """Answers and refusals with planted keys, tokens and cells: log, state and metrics hold none of them.
+    """Answers and refusals with planted keys, tokens and cells: log, state, metrics and traces hold none of them.
 
     The last test of this service: it is stopped.
     """
@@ -250,10 +257,11 @@ def test_no_secret_and_no_cell_is_in_anything_that_the_service_wrote(secured):
     start = time.monotonic()
     assert secured.service.stop() == 0
     assert time.monotonic() - start < 20  # open connections, with TLS too, do not hold it
-    written = {"log": secured.service.log.encode(), "metrics": metrics.encode()}
+    written = {"log": secured.service.log.encode(), "metrics": metrics.encode(), "traces": secured.traces.content}
     written |= {path.name: path.read_bytes() for path in (secured.folder / "state").rglob("*") if path.is_file()}
     assert len(written["log"]) > 200
-    assert len(written) > 2
+    assert all(b"flights" in written[name] for name in ("log", "metrics", "traces"))
+    assert len(written) > 3  # and the state
     secrets = [*secured.keys.values(), wrong, token, expired, token.split(".")[2], "SUBJECT-5512", "TENANT-6613"]
     secrets += [key.split("_", 2)[2] for key in secured.keys.values()] + [PLANTED, str(NUMBER), f"{NUMBER:g}"]
     for name, content in written.items():
@@ -293,4 +301,4 @@ def test_it_does_not_listen_to_other_machines_without_knowing_who_asks(zoo):
     assert "--insecure-public" in told
     with Live(bundle, "--host", "0.0.0.0", "--insecure-public") as service:
         assert httpx.get(f"http://127.0.0.1:{service.port}/v1/models", trust_env=False).status_code == 200
-    assert "warning" in service.log
+    assert '"event":"insecure"' in service.log

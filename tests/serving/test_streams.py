@@ -82,6 +82,18 @@ def test_a_fixed_cost_above_the_target_does_not_make_batches_of_one():
     assert (len(members), reason) == (100, "cost")  # rows cost as much as the batch itself
 
 
+def test_batches_grow_although_one_row_takes_longer_than_the_target():
+    """With nothing but batches of one known, larger ones are tried, and then known."""
+    queue, sizes = stream(200), []
+    queue.cost.learn(1, 0.1)
+    while queue.waiting:
+        members, _ = queue.cut(NOW, config(latency_target=0.05))
+        sizes.append(len(members))
+        queue.cost.learn(len(members), 0.1 + 0.0001 * len(members))
+    assert sizes[0] == 3
+    assert max(sizes) > 50
+
+
 def test_a_batch_is_small_enough_for_its_earliest_deadline():
     queue = stream(20, deadlines={2: NOW + 0.0105})
     line(queue, a=0.001, b=0.0)

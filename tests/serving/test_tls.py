@@ -3,6 +3,8 @@
 import asyncio
 import socket
 import ssl
+import subprocess
+import sys
 from pathlib import Path
 
 import grpc
@@ -113,6 +115,11 @@ def test_an_encrypted_key_is_refused_and_nobody_is_asked_for_a_password(authorit
     Path(key).write_bytes(pem)
     with pytest.raises(ConfigError, match="not encrypted"):
         server_context(Tls(cert=cert, key=key))
+    code = f"from vaekit.serving.tls import *; server_context(Tls(cert={cert!r}, key={key!r}))"
+    spawn = f"import pty; pty.spawn({[sys.executable, '-c', code]!r})"  # with a terminal at which one could ask
+    done = subprocess.run([sys.executable, "-c", spawn], stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
+    assert b"not encrypted" in done.stdout
+    assert b"pass phrase" not in done.stdout
 
 
 def test_grpc_takes_the_same_files(authority, monkeypatch):

@@ -126,6 +126,12 @@ def test_forged_tokens_are_refused(issuer):
     stranger.close()
 
 
+def test_a_token_of_another_algorithm_is_refused_before_its_key_is_looked_for(issuer):
+    with pytest.raises(BadToken, match="algorithm"):
+        read(Tokens(rules(issuer, algorithms=("RS256",))), issuer.token("first"))
+    assert not issuer.asked
+
+
 def test_no_word_of_a_token_is_in_the_refusal(issuer):
     tokens = Tokens(rules(issuer))
     with pytest.raises(BadToken) as caught:

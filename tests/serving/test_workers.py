@@ -1,6 +1,7 @@
 """Real worker processes that die, stop, hang or never start; the front notices, answers, and replaces them."""
 
 import asyncio
+import io
 import os
 import shutil
 import signal
@@ -10,16 +11,23 @@ import time
 from pathlib import Path
 
 import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import uvloop
 
 from tests.notorch.alike import differences
-from tests.serving.questions import PATIENCE, STREAM, ask, running, table_of, until, written
+from tests.serving.questions import PARQUET, PATIENCE, STREAM, ask, running, table_of, until, written
 from vaekit.bundle.manifest import MANIFEST, Manifest, encoded
 from vaekit.errors import BundleError, ServingError
 from vaekit.files import Entry, sha256
 from vaekit.serving.batcher import Batcher
 from vaekit.serving.config import ServeConfig
 from vaekit.serving.stored import Stored
+
+QUICK = {"queries": ("score",)}  # starts fastest
+LOOPS = {"asyncio": asyncio.run, "uvloop": uvloop.run}
 
 
 def scores(kept, start=0, rows=3):
@@ -48,9 +56,10 @@ def alive(pid):
         return False
 
 
-def test_a_killed_worker_is_replaced_and_its_requests_fail_at_once(zoo):
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_killed_worker_is_replaced_and_its_requests_fail_at_once(zoo, loop):
     async def story():
-        async with running(zoo["flights"]) as batcher:
+        async with running(zoo["flights"], **QUICK) as batcher:
             events = []
             batcher.watchers.append(events.append)
             victim = only(batcher)
@@ -75,12 +84,12 @@ def test_a_killed_worker_is_replaced_and_its_requests_fail_at_once(zoo):
             assert [one.kind for one in events] == ["lost", "started", "ready"]
             assert not alive(victim.pid)
 
-    asyncio.run(story())
+    LOOPS[loop](story())
 
 
 def test_a_stopped_worker_is_noticed_by_its_silence(zoo):
     async def story():
-        async with running(zoo["flights"], heartbeat_timeout=1.0) as batcher:
+        async with running(zoo["flights"], **QUICK, heartbeat_timeout=1.0) as batcher:
             events = []
             batcher.watchers.append(events.append)
             victim = only(batcher)
@@ -101,14 +110,14 @@ def test_a_long_computation_is_no_silence_but_has_an_end(zoo):
     """The worker beats while it computes; only after the time for a query is it taken for stuck."""
 
     async def story():
-        limits = {"heartbeat_timeout": 2.0, "stuck_after": PATIENCE, "stuck_after_query": {"impute": 4.0}}
+        limits = QUICK | {"heartbeat_timeout": 2.0, "stuck_after": PATIENCE, "stuck_after_query": {"score": 4.0}}
         async with running(zoo["flights"], **limits, max_samples=200_000) as batcher:
             events = []
             batcher.watchers.append(events.append)
             table = zoo["flights"].table.slice(0, 500)
             body = written(table, STREAM)
             start = time.monotonic()
-            told = await batcher.ask(ask("flights", "impute", body, STREAM, samples=200_000))
+            told = await batcher.ask(ask("flights", "score", body, STREAM, samples=200_000))
             assert (told.fault.status, told.fault.kind) == (503, "worker_stuck")
             assert time.monotonic() - start >= 4.0
             await until(lambda: batcher.ready)
@@ -120,7 +129,7 @@ def test_a_long_computation_is_no_silence_but_has_an_end(zoo):
 
 def test_other_workers_go_on_while_one_is_replaced(zoo):
     async def story():
-        async with running(zoo["flights"], workers=2) as batcher:
+        async with running(zoo["flights"], **QUICK, workers=2) as batcher:
             await until(lambda: len(batcher.workers) == 2)
             victim = next(iter(batcher.workers.values()))
             os.kill(victim.pid, signal.SIGKILL)
@@ -134,7 +143,7 @@ def test_other_workers_go_on_while_one_is_replaced(zoo):
 
 def test_a_crash_loop_is_slowed_down_and_ends_when_its_cause_does(zoo):
     async def story():
-        async with running(zoo["flights"]) as batcher:
+        async with running(zoo["flights"], **QUICK) as batcher:
             starts, deaths = [], []
             dying = True
 
@@ -169,7 +178,7 @@ def test_what_waits_is_told_when_no_worker_gets_ready(zoo):
     """The replacement cannot load its models: what the front holds was spoilt on purpose."""
 
     async def story():
-        async with running(zoo["flights"]) as batcher:
+        async with running(zoo["flights"], **QUICK) as batcher:
             pool, victim = batcher._pool, only(batcher)
             os.kill(victim.pid, signal.SIGSTOP)
             question, _ = scores(zoo["flights"])
@@ -195,7 +204,7 @@ def test_a_bundle_that_is_damaged_while_it_is_served_harms_nothing(zoo, tmp_path
     shutil.copytree(zoo["flights"].bundle, folder)
 
     async def story():
-        config = ServeConfig(bundles={"flights": str(folder)}, start_timeout=PATIENCE, heartbeat_timeout=30.0)
+        config = ServeConfig(bundles={"flights": str(folder)}, start_timeout=PATIENCE, heartbeat_timeout=30.0, **QUICK)
         batcher = Batcher(config)
         await batcher.start()
         try:
@@ -261,11 +270,11 @@ from tests.support import Zoo
 from pathlib import Path
 async def story():
     kept = Zoo(Path({str(zoo["flights"].folder.parent)!r}))["flights"]
-    async with running(kept, workers=2, max_samples=200_000) as batcher:
+    async with running(kept, queries=('score',), workers=2, max_samples=200_000) as batcher:
         while len(batcher.workers) < 2:
             await asyncio.sleep(0.01)
         body = written(kept.table.slice(0, 500), STREAM)
-        heavy = asyncio.create_task(batcher.ask(ask("flights", "impute", body, STREAM, samples=200_000)))
+        heavy = asyncio.create_task(batcher.ask(ask("flights", "score", body, STREAM, samples=200_000)))
         while not any(worker.batch for worker in batcher.workers.values()):
             await asyncio.sleep(0.01)
         print(*[worker.pid for worker in batcher.workers.values()], flush=True)
@@ -286,11 +295,29 @@ asyncio.run(story())
         time.sleep(0.05)
 
 
+def test_a_body_that_unfolds_beyond_all_memory_is_refused(zoo):
+    """A Parquet file of some kilobytes that holds ten gigabytes of text."""
+    text = pa.DictionaryArray.from_arrays(pa.array(np.zeros(10_000, np.int32)), pa.array(["x" * 1_000_000]))
+    sink = io.BytesIO()
+    pq.write_table(pa.table({"origin": text}), sink, store_schema=False)
+    assert len(sink.getvalue()) < 100_000
+
+    async def story():
+        async with running(zoo["flights"], **QUICK, max_memory=1 << 30) as batcher:
+            pid = only(batcher).pid
+            told = await batcher.ask(ask("flights", "score", sink.getvalue(), PARQUET))
+            assert (told.fault.status, told.fault.kind) == (413, "too_large")
+            await answered(batcher, zoo["flights"])
+            assert only(batcher).pid == pid
+
+    asyncio.run(story())
+
+
 def test_signals_to_the_group_leave_workers_to_the_front(zoo):
     """A terminal sends them to all processes; the front is to drain first."""
 
     async def story():
-        async with running(zoo["flights"]) as batcher:
+        async with running(zoo["flights"], **QUICK) as batcher:
             pid = only(batcher).pid
             for number in (signal.SIGINT, signal.SIGTERM):
                 os.kill(pid, number)

@@ -74,14 +74,11 @@ def export(
         raise ConfigError("int8 takes the ranges of activations from real rows: give DATA, rows like those of the fit")
     if name in ("float16", "int8") and weights:
         raise ConfigError(f"{name} is a form of the graphs; its weights would be those of the float32 bundle")
-    parts = None if data is None else parts_of(bundle, data)
-    if name == "pruned":
-        made = _pruned(bundle, parts, share)
-    elif name == "tflite":
-        made = with_graphs(bundle, *_rows(parts), kind="tflite")
-    else:
-        made = _exact(bundle, parts if name == "onnx" else None, graphs)
-        made = made if name == "onnx" else _compact(made, parts, name)
+    try:
+        made = _made(bundle, None if data is None else parts_of(bundle, data), name, share, graphs)
+    except ModuleNotFoundError as error:
+        extra = "tflite" if name == "tflite" else "train"
+        raise ConfigError(f"{name} needs {error.name}, which is not installed; install vaekit[{extra}]") from error
     made = made if graphs is None else _part(made, graphs)
     keep = name in ("onnx", "pruned") if weights is None else weights
     return made if keep else dataclasses.replace(made, weights={})
@@ -98,7 +95,6 @@ def with_graphs(bundle: Bundle, rows: pa.Table | None = None, told: str = "given
 
     Raises:
         BundleError: If a graph answers differently from torch.
-        ConfigError: If the converter to LiteRT is not installed.
     """
     from vaekit.runtime.torch_backend import TorchBackend
 
@@ -116,16 +112,24 @@ def with_graphs(bundle: Bundle, rows: pa.Table | None = None, told: str = "given
 
 
 def _exported(vae: Any, kind: str) -> dict[str, Any]:
-    if kind == "onnx":
-        from vaekit.bundle.export import export as to_onnx
-
-        return to_onnx(vae)
-    try:
+    if kind == "tflite":
         from vaekit.bundle.edge import convert
 
         return convert(vae)
-    except ModuleNotFoundError as error:
-        raise ConfigError(f"tflite needs {error.name}, which is not installed; install vaekit[tflite]") from error
+    from vaekit.bundle.export import export as to_onnx
+
+    return to_onnx(vae)
+
+
+def _made(bundle: Bundle, parts: Parts | None, name: str, share: float, graphs: Sequence[str] | None) -> Bundle:
+    """The bundle in a form, with all its graphs."""
+    if name == "pruned":
+        return _pruned(bundle, parts, share)
+    if name == "tflite":
+        return with_graphs(bundle, *_rows(parts), kind="tflite")
+    if name == "onnx":
+        return _exact(bundle, parts, graphs)
+    return _compact(_exact(bundle, None, graphs), parts, name)
 
 
 def _form(form: str) -> tuple[str, float]:
@@ -175,16 +179,13 @@ def _part(bundle: Bundle, graphs: Sequence[str]) -> Bundle:
 
 def _compact(base: Bundle, parts: Parts | None, form: str) -> Bundle:
     """Graphs in half precision or in eight bits."""
-    try:
-        from vaekit.bundle.compact import float16, int8
+    from vaekit.bundle.compact import float16, int8
 
-        if form == "float16" or parts is None:
-            graphs = {name: float16(content) for name, content in base.graphs.items()}
-        else:
-            asked = _asked(base, some_rows(parts.train, _RANGE_ROWS, 0))
-            graphs = {name: int8(content, asked[name]) for name, content in base.graphs.items()}
-    except ModuleNotFoundError as error:
-        raise ConfigError(f"{form} needs {error.name}, which is not installed; install vaekit[train]") from error
+    if form == "float16" or parts is None:
+        graphs = {name: float16(content) for name, content in base.graphs.items()}
+    else:
+        asked = _asked(base, some_rows(parts.train, _RANGE_ROWS, 0))
+        graphs = {name: int8(content, asked[name]) for name, content in base.graphs.items()}
     made = dataclasses.replace(base, graphs=graphs, evaluation={}, calibration={})
     return _measured(base, made, parts, form)
 

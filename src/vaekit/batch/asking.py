@@ -112,7 +112,7 @@ class Question:
         Raises:
             ContractError: If a row does not fit; its place in the table is named.
         """
-        found = self._ask(table, numbers.tolist() if self.placed else ())
+        found = self._ask(table, numbers)
         draws = found.num_rows // max(table.num_rows, 1)  # a query may answer with several rows for each
         columns = [column(np.tile(numbers, draws))] if self._numbered else []
         columns += [pa.chunked_array(table[name].chunks * draws, table[name].type) for name in self.keep]

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+from vaekit.errors import VaekitError
+
 __all__ = ["cores", "in_order"]
 
 Task = TypeVar("Task")
@@ -18,7 +20,8 @@ def in_order(work: Callable[[Task], Result], tasks: Iterable[Task], threads: int
     """The results of tasks in their order, while the next ones are worked on.
 
     Tasks are taken, and results are given, in the thread of the caller: so reading and writing need no locks, and go on
-    beside the work.
+    beside the work. If the tasks end with an error that is raised on purpose, it comes after the results of those
+    before.
 
     Args:
         work: Is called in one of the threads; it should spend its time where the interpreter lock is released.
@@ -30,16 +33,24 @@ def in_order(work: Callable[[Task], Result], tasks: Iterable[Task], threads: int
         [3, 2, 1]
     """
     waiting: deque[Future[Result]] = deque()
+    coming, failed = iter(tasks), None
     pool = ThreadPoolExecutor(threads, thread_name_prefix="batch")
     try:
-        for task in tasks:
-            waiting.append(pool.submit(work, task))
+        while failed is None:
+            try:
+                waiting.append(pool.submit(work, next(coming)))
+            except StopIteration:
+                break
+            except VaekitError as error:
+                failed = error
             if len(waiting) > threads:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+    if failed is not None:
+        raise failed
 
 
 def cores() -> int:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -18,7 +17,7 @@ from vaekit.batch.flow import cores, in_order
 from vaekit.batch.output import Folder
 from vaekit.batch.pace import LEAST, MOST, USUAL, best, measured
 from vaekit.batch.plan import Plan
-from vaekit.errors import ConfigError
+from vaekit.errors import ConfigError, VaekitError
 
 __all__ = ["PART_ROWS", "Progress", "Summary", "Task", "Work", "carried_out"]
 
@@ -43,8 +42,15 @@ class Task(NamedTuple):
 class Work(Protocol):
     """What a job does: tasks, and how one is answered."""
 
-    schema: pa.Schema
-    total: int | None
+    @property
+    def schema(self) -> pa.Schema:
+        """Schema of all answers."""
+        ...
+
+    @property
+    def total(self) -> int | None:
+        """Rows in all, if known."""
+        ...
 
     def tasks(self, first: int, rows: int, part: int) -> Iterator[Task]:
         """All tasks from a row on, of so many rows each; none goes beyond a multiple of `part` rows."""
@@ -184,8 +190,8 @@ def carried_out(
         return summary
 
 
-class _Stopped(Exception):
-    """Leaves a part that is being written, so that nothing of it stays."""
+class _Stopped(VaekitError):
+    """Ends the tasks of a run; a part that is not whole by then is left, so that nothing of it stays."""
 
 
 class _Run:
@@ -219,13 +225,13 @@ class _Run:
 
     def done(self, max_bad: float) -> Literal["done", "stopped", "too_many_bad_rows"]:
         """Write the parts that are missing."""
-        size = self.plan.part_rows
         try:
             with closing(self._answers()) as found:
-                for number, answers in groupby(found, lambda answer: answer.first // size):
+                for first in found:
                     if self._spoilt(max_bad):
                         break
-                    self.parts[number] = self.folder.write(number, answers, self.work.schema)
+                    number = first.first // self.plan.part_rows
+                    self.parts[number] = self.folder.write(number, self._part(first, found), self.work.schema)
         except _Stopped:
             return "stopped"
         return "too_many_bad_rows" if self._spoilt(max_bad) else "done"
@@ -247,31 +253,35 @@ class _Run:
             **plan,
         )
 
-    def _answers(self) -> Iterator[Answered]:
+    def _part(self, first: Answered, found: Iterator[Answered]) -> Iterator[Answered]:
+        """The answers of one part, of which the first has come."""
+        yield first
+        at, end = first.first + first.rows, (first.first // self.plan.part_rows + 1) * self.plan.part_rows
+        while at < end and (answer := next(found, None)) is not None:
+            yield answer
+            at += answer.rows
+
+    def _answers(self) -> Generator[Answered, None, None]:
         """Answers to the tasks of the parts that are missing, in order."""
         size = self.plan.part_rows
         first = next(number for number in range(len(self.parts) + 1) if number not in self.parts)
         found = 0
         for answer in in_order(self.work.answer, self._tasks(first * size), self.threads):
-            self._check()
             found += 1
             self.rows, self.quarantined = self.rows + answer.rows, self.quarantined + len(answer.faults)
             if self.told is not None:
                 seconds = time.perf_counter() - self.began
                 self.told(Progress(self.rows, self.before, self.work.total, self.quarantined, seconds))
             yield answer
-        if not found and not self.parts:
+        if not found and not self.parts:  # a folder without rows has columns all the same
             yield Answered(0, 0, self.work.schema.empty_table())
 
     def _tasks(self, first: int) -> Iterator[Task]:
         for task in self.work.tasks(first, self.plan.batch_rows, self.plan.part_rows):
-            self._check()
+            if self.stop is not None and self.stop.is_set():
+                raise _Stopped("the job was stopped; the same call goes on")
             if task.first // self.plan.part_rows not in self.parts:
                 yield task
-
-    def _check(self) -> None:
-        if self.stop is not None and self.stop.is_set():
-            raise _Stopped
 
     def _spoilt(self, max_bad: float) -> bool:
         """Whether more rows are bad than may be: of all, or of those so far where their number is not known."""
@@ -282,5 +292,6 @@ def _rows_of_call(work: Work, part_rows: int) -> int:
     """Rows of one call, measured where that pays."""
     if work.total is not None and work.total < SMALL:
         return USUAL
-    call = work.trial(min(MOST, max(part_rows, LEAST)))
-    return USUAL if call is None else best(list(measured(call))).rows
+    most = min(MOST, max(part_rows, LEAST))
+    call = work.trial(most)
+    return USUAL if call is None else best(list(measured(call, most))).rows

@@ -289,12 +289,12 @@ def _signals() -> Iterator[tuple[threading.Event, list[int]]]:
             signal.signal(known, handler)
 
     try:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            before[number] = signal.signal(number, handle)
+        for asked in (signal.SIGINT, signal.SIGTERM):
+            before[asked] = signal.signal(asked, handle)
         yield stop, caught
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for known, handler in before.items():
+            signal.signal(known, handler)
 
 
 def _costs(bundle: Bundle, price: float | None, as_json: bool, how: Mapping[str, Any]) -> None:
@@ -318,7 +318,7 @@ def _costs(bundle: Bundle, price: float | None, as_json: bool, how: Mapping[str,
     names = ("rows a call", "rows/s", "s per million", *(("per million",) if price is not None else ()), "peak MB", "")
     table = Table(*names, box=None, header_style="bold", pad_edge=False)
     for one in found:
-        cells = [one.batch_rows, round(one.rows_per_second), one.seconds_per_million]
+        cells: list[Any] = [one.batch_rows, round(one.rows_per_second), one.seconds_per_million]
         cells += [*([one.price_per_million] if price is not None else []), round(one.peak_mb)]
         table.add_row(*(cell(value) for value in cells), "best" if one is best else "")
     Console(highlight=False).print(table)

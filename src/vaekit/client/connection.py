@@ -7,12 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from typing import cast
+from typing import NamedTuple, cast
 from urllib.parse import SplitResult
 
 import httptools
 
-__all__ = ["Connection", "connect", "request_bytes"]
+__all__ = ["Answered", "Connection", "connect"]
+
+
+class Answered(NamedTuple):
+    """An answer: its status, its body, and whether it says when to come back (Retry-After)."""
+
+    status: int
+    body: bytes
+    later: bool
 
 
 class Connection(asyncio.Protocol):
@@ -20,12 +28,12 @@ class Connection(asyncio.Protocol):
 
     def __init__(self) -> None:
         self._transport: asyncio.WriteTransport | None = None
-        self._waiter: asyncio.Future[tuple[int, bytes]] | None = None
+        self._waiter: asyncio.Future[Answered] | None = None
         self._parser, self._body = httptools.HttpResponseParser(self), bytearray()
-        self.open = False
+        self._later = self.open = False
 
-    async def ask(self, request: bytes) -> tuple[int, bytes]:
-        """Send a request; returns status and body of the answer.
+    async def ask(self, request: bytes) -> Answered:
+        """Send a request and wait for its answer.
 
         Raises:
             ConnectionError: If the connection breaks before the answer is whole.
@@ -66,6 +74,12 @@ class Connection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         """An answer begins."""
         self._body.clear()
+        self._later = False
+
+    def on_header(self, name: bytes, _: bytes) -> None:
+        """A header of it."""
+        if name.lower() == b"retry-after":
+            self._later = True
 
     def on_body(self, data: bytes) -> None:
         """A part of its body."""
@@ -74,9 +88,9 @@ class Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         """The answer is whole."""
         self.open = self.open and self._parser.should_keep_alive()
-        self._end((self._parser.get_status_code(), bytes(self._body)))
+        self._end(Answered(self._parser.get_status_code(), bytes(self._body), self._later))
 
-    def _end(self, found: tuple[int, bytes] | ConnectionError) -> None:
+    def _end(self, found: Answered | ConnectionError) -> None:
         waiter, self._waiter = self._waiter, None
         if waiter is None or waiter.done():
             return
@@ -97,22 +111,3 @@ async def connect(url: SplitResult) -> Connection:
     port = url.port or (443 if secure else 80)
     _, connection = await loop.create_connection(Connection, url.hostname or "", port, ssl=secure)
     return connection
-
-
-def request_bytes(url: SplitResult, target: str, headers: dict[str, str], body: bytes) -> bytes:
-    r"""A whole POST message.
-
-    Args:
-        url: The address.
-        target: Path and parameters.
-        headers: Its headers, without host and length.
-        body: Its body.
-
-    Example:
-        >>> from urllib.parse import urlsplit
-        >>> request_bytes(urlsplit("http://h:1"), "/a", {"accept": "b"}, b"hi")
-        b'POST /a HTTP/1.1\r\nhost: h:1\r\naccept: b\r\ncontent-length: 2\r\n\r\nhi'
-    """
-    named = {"host": url.netloc.rpartition("@")[2], **headers, "content-length": str(len(body))}
-    lines = [f"POST {target} HTTP/1.1", *(f"{name}: {value}" for name, value in named.items())]
-    return "\r\n".join([*lines, "", ""]).encode() + body

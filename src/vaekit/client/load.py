@@ -12,11 +12,11 @@ from array import array
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import SplitResult, urlencode, urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
-from vaekit.client.wire import ARROW, JSON, authorization, row_question
+from vaekit.client.wire import ARROW, JSON, authorization, message, row_question
 from vaekit.client.words import ARGUMENTS
 from vaekit.errors import ConfigError, ServingError
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Measured", "Plan", "load"]
 
+Connect = Callable[[SplitResult], Awaitable["Connection"]]
 _BODIES = 512  # different requests that a run takes in turn
 _LONGEST = 3600.0
 _BREATH = 0.05  # seconds before a client whose connection failed makes another one
@@ -83,6 +84,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
         requests: Requests that were counted.
         failed: Those without a good answer, by reason.
         failed_rate: Their share.
+        later: Failures that said when to come back (Retry-After).
         requests_per_second: Good answers per second.
         rows_per_second: Rows that they were about.
         p50_ms: Milliseconds within which half of the good answers came; None if there was none.
@@ -96,6 +98,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     requests: int
     failed: dict[str, int]
     failed_rate: float
+    later: int
     requests_per_second: float
     rows_per_second: float
     p50_ms: float | None
@@ -120,7 +123,7 @@ def load(plan: Plan, data: Any) -> Measured:
         ServingError: If nobody listens there.
     """
     try:
-        from vaekit.client import connection  # noqa: F401
+        from vaekit.client.connection import connect
     except ImportError as error:
         raise ConfigError("a load run needs httptools; install it with: pip install 'vaekit[client]'") from error
     url = urlsplit(plan.url)
@@ -128,7 +131,7 @@ def load(plan: Plan, data: Any) -> Measured:
         raise ConfigError(f"url is the address of a service, for example http://127.0.0.1:8000, got {plan.url!r}")
     if not plan.remote:
         _require_loopback(url.hostname)
-    return asyncio.run(Run(plan, url, _requests(plan, url, data)).measure())
+    return asyncio.run(Run(plan, url, _requests(plan, url, data), connect).measure())
 
 
 class Run:
@@ -138,18 +141,17 @@ class Run:
         plan: What to do.
         url: The address, taken apart.
         requests: Whole messages, taken in turn.
+        connect: Opens a connection.
     """
 
-    def __init__(self, plan: Plan, url: SplitResult, requests: Sequence[bytes]) -> None:
-        self.plan, self.url, self.requests = plan, url, itertools.cycle(requests)
-        self.took, self.failed = array("d"), Counter[str]()
+    def __init__(self, plan: Plan, url: SplitResult, requests: Sequence[bytes], connect: Connect) -> None:
+        self.plan, self.url, self.requests, self.connect = plan, url, itertools.cycle(requests), connect
+        self.took, self.failed, self.later = array("d"), Counter[str](), 0
 
     async def measure(self) -> Measured:
         """Do it."""
-        from vaekit.client.connection import connect
-
         try:
-            (await connect(self.url)).close()
+            (await self.connect(self.url)).close()
         except OSError as error:
             raise ServingError(f"nobody answers at {self.plan.url}: {error}", kind="connection") from error
         self.clock = asyncio.get_running_loop().time
@@ -180,35 +182,34 @@ class Run:
         """One connection, and another one when it breaks, for requests one after the other."""
         connection: Connection | None = None
         while (when := await due()) is not None:
-            connection, why = await self._ask(connection, when)
+            connection, why, later = await self._ask(connection, when)
             if when < self.begin:
                 continue
             if why:
                 self.failed[why] += 1
+                self.later += later
             else:
                 self.took.append(self.clock() - when)
         if connection is not None:
             connection.close()
 
-    async def _ask(self, connection: Connection | None, due: float) -> tuple[Connection | None, str]:
-        """Make the next request; returns the connection to go on with and, if it failed, why."""
-        from vaekit.client.connection import connect
-
+    async def _ask(self, connection: Connection | None, due: float) -> tuple[Connection | None, str, bool]:
+        """Make the next request; returns the connection to go on with, why it failed, if so, and whether to retry."""
         if self.clock() >= due + self.plan.timeout:
-            return connection, "timeout"  # it waited for a connection as long as it may
+            return connection, "timeout", False  # it waited for a connection as long as it may
         try:
             async with asyncio.timeout_at(due + self.plan.timeout):
                 if connection is None or not connection.open:
-                    connection = await connect(self.url)
-                status, body = await connection.ask(next(self.requests))
+                    connection = await self.connect(self.url)
+                answer = await connection.ask(next(self.requests))
         except TimeoutError:
             if connection is not None:
                 connection.close()
-            return None, "timeout"
+            return None, "timeout", False
         except OSError:
             await asyncio.sleep(_BREATH)
-            return None, "connection"
-        return connection, "" if status == 200 else _reason(status, body)
+            return None, "connection", False
+        return connection, "" if answer.status == 200 else _reason(answer.status, answer.body), answer.later
 
     def _measured(self) -> Measured:
         plan, took, failed = self.plan, sorted(self.took), sum(self.failed.values())
@@ -219,6 +220,7 @@ class Run:
             requests=len(took) + failed,
             failed=dict(self.failed.most_common()),
             failed_rate=failed / max(len(took) + failed, 1),
+            later=self.later,
             requests_per_second=len(took) / plan.seconds,
             rows_per_second=len(took) * plan.rows / plan.seconds,
             **{f"{name}_ms": value and 1e3 * value for name, value in ranks.items()},
@@ -227,7 +229,6 @@ class Run:
 
 def _requests(plan: Plan, url: SplitResult, data: Any) -> list[bytes]:
     """Whole messages from the rows of some data."""
-    from vaekit.client.connection import request_bytes
     from vaekit.fields.tables import to_arrow
 
     table = to_arrow(data)
@@ -238,9 +239,7 @@ def _requests(plan: Plan, url: SplitResult, data: Any) -> list[bytes]:
     for index in range(min(_BODIES, table.num_rows // plan.rows)):
         rows = table.slice(index * plan.rows, plan.rows).combine_chunks()
         call = row_question(plan.model, plan.query, rows, plan.options, media)
-        target = url.path.rstrip("/") + call.path + (f"?{urlencode(call.params)}" if call.params else "")
-        headers = {**call.headers, **authorization(None), "x-request-timeout": f"{plan.timeout:g}"}
-        found.append(request_bytes(url, target, headers, call.body))
+        found.append(message(call, url, {**authorization(None), "x-request-timeout": f"{plan.timeout:g}"}))
     return found
 
 

@@ -25,6 +25,7 @@ __all__ = [
     "feedback",
     "json_rows",
     "located",
+    "message",
     "parameters",
     "plain_question",
     "read_json",
@@ -97,6 +98,24 @@ def parameters(options: Mapping[str, Any]) -> dict[str, str]:
         {'attribution': 'true', 'path': 'linear', 'alpha': '0.01'}
     """
     return {name: value if isinstance(value, str) else _encode(value).decode() for name, value in options.items()}
+
+
+def message(call: Call, url: urllib.parse.SplitResult, headers: Mapping[str, str]) -> bytes:
+    r"""A request as a whole HTTP/1.1 message.
+
+    Args:
+        call: The request.
+        url: Address of the service.
+        headers: Headers beside its own.
+
+    Example:
+        >>> message(Call("POST", "/a", {"b": "1"}, body=b"hi"), urllib.parse.urlsplit("http://h:1"), {"accept": "c"})
+        b'POST /a?b=1 HTTP/1.1\r\nhost: h:1\r\naccept: c\r\ncontent-length: 2\r\n\r\nhi'
+    """
+    target = url.path.rstrip("/") + call.path + (f"?{urllib.parse.urlencode(call.params)}" if call.params else "")
+    named = {"host": url.netloc.rpartition("@")[2], **call.headers, **headers, "content-length": str(len(call.body))}
+    lines = [f"{call.method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in named.items())]
+    return "\r\n".join([*lines, "", ""]).encode() + call.body
 
 
 def arrow_stream(table: pa.Table) -> bytes:

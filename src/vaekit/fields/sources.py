@@ -161,7 +161,7 @@ def _dataset(data: Any, path: Path = Path("dataset")) -> Source:
                     first -= here
                 else:
                     with _ParquetPart(fragment, data.schema) as part:
-                        yield from part.later(rows, first)
+                        yield from (_of_file(table, schema, fragment.path) for table in part.later(rows, first))
                     first = 0
 
     def spread(rows: int) -> pa.Table:
@@ -189,6 +189,16 @@ def _dataset(data: Any, path: Path = Path("dataset")) -> Source:
             spread=spread if parquet and rows else None,
             later=read if parquet else None,
         )
+
+
+def _of_file(table: pa.Table, schema: pa.Schema, path: str) -> pa.Table:
+    """Rows of one file of several with the columns that all have; if they cannot have them, the file is named."""
+    table = to_arrow(table)
+    try:
+        return table if table.schema == schema else conformed(table, schema)
+    except ContractError as error:
+        message = f"{path}: {error.message}"
+        raise ContractError(message, field=error.field, expected=error.expected, got=error.got) from error
 
 
 def _is_filtered(data: Any) -> bool:

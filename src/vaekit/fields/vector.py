@@ -140,6 +140,7 @@ class VectorCodec(Codec):
         affine = bool(field.scale)
         self._center = np.array(field.center) if affine else np.zeros(field.length)
         self._scale = np.array(field.scale) if affine else np.ones(field.length)
+        self._jacobian = -np.log(self._scale).astype(np.float32)
 
     def check(self, columns: Sequence[Column | None], rows: int) -> Float:
         """Elements as one matrix (B, D), NaN where missing; infinite values and wrong lengths are refused."""
@@ -155,14 +156,14 @@ class VectorCodec(Codec):
         matrix = self.check(columns, rows)
         values, constant = (np.empty((rows, 1, self._field.length), dtype=np.float32) for _ in range(2))
         observed = np.empty(values.shape, dtype=np.bool_)
-        jacobian = -np.log(self._scale)
         for start in range(0, rows, CHUNK):
             part = slice(start, start + CHUNK)
-            seen = ~np.isnan(matrix[part])
-            observed[part, 0] = seen
-            standard = np.clip((matrix[part] - self._center) / self._scale, -FARTHEST, FARTHEST)
-            values[part, 0] = np.where(seen, standard, 0.0)
-            constant[part, 0] = np.where(seen, jacobian, 0.0)
+            standard = (matrix[part] - self._center) / self._scale
+            np.clip(standard, -FARTHEST, FARTHEST, out=standard)
+            seen = np.equal(standard, standard, out=observed[part, 0])  # NaN, which is missing, equals nothing
+            values[part, 0], constant[part, 0] = standard, self._jacobian
+            if not seen.all():
+                values[part, 0][~seen] = constant[part, 0][~seen] = 0.0
         return Block(values, observed, constant=constant)
 
     def decode(self, values: NDArray[Any]) -> list[pa.Array]:
@@ -265,18 +266,21 @@ def element_matrix(field: Field, column: Column, length: int) -> Float:
         return np.full((len(column), length), np.nan)
     if not Vector.accepts(column.type):
         raise wrong_type(field, f"lists of {length} numbers ({field.type})", column.type)
-    matrix = np.full((len(column), length), np.nan)
-    start = 0
+    parts, start = [], 0
     for chunk in column.chunks:
-        valid = chunk.is_valid().to_numpy(zero_copy_only=False)
-        _check_lengths(field, chunk, length, start)
+        if not pa.types.is_fixed_size_list(chunk.type) or chunk.type.list_size != length:
+            _check_lengths(field, chunk, length, start)
         flat = chunk.flatten()
         if pa.types.is_boolean(flat.type):
             flat = flat.cast(pa.uint8())
-        part = matrix[start : start + len(chunk)]
-        part[slice(None) if valid.all() else valid] = flat.to_numpy(zero_copy_only=False).reshape(-1, length)
+        part = flat.to_numpy(zero_copy_only=False).reshape(-1, length)
+        if chunk.null_count:
+            whole = np.full((len(chunk), length), np.nan)
+            whole[chunk.is_valid().to_numpy(zero_copy_only=False)] = part
+            part = whole
+        parts.append(part)
         start += len(chunk)
-    return matrix
+    return np.concatenate(parts or [np.empty((0, length))], dtype=np.float64)
 
 
 def _check_lengths(field: Field, chunk: pa.Array, length: int, start: int) -> None:

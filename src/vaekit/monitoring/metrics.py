@@ -75,6 +75,46 @@ class Batches(NamedTuple):
     device: Count
 
 
+class Rows:
+    """The numbers that rows add to, as workers counted them."""
+
+    def __init__(self) -> None:
+        self.encoded = Counter(
+            "vaekit_encoded_rows", "Rows that models read, the base of missing and unknown", ("model",)
+        )
+        self.missing = Counter("vaekit_missing_cells", "Missing cells of rows that models read", ("model", "field"))
+        self.unknown = Counter(
+            "vaekit_unknown_categories",
+            "Values that are no known category and were read as missing",
+            ("model", "field"),
+        )
+        self.nats = Counter(
+            "vaekit_row_nats",
+            "Sums over rows that were scored; the mean is positive minus negative by the number of rows",
+            ("model", "signal", "sign"),
+        )
+        self.spreads = {
+            name: Histogram(f"vaekit_row_{name}_nats", text, ("model",), edges=()) for name, text in _SIGNALS.items()
+        }
+
+    def add(self, model: str, tally: Tally) -> None:
+        """Count rows of a model.
+
+        Args:
+            model: Label of the model.
+            tally: What a worker tells of them.
+        """
+        self.encoded.of(model).add(tally.rows)
+        for field, cells in tally.missing.items():
+            self.missing.of(model, field).add(cells)
+        for field, values in tally.unknown.items():
+            self.unknown.of(model, field).add(values)
+        for name, spread in tally.nats.items():
+            self.spreads[name].of(model, edges=spread.edges).merge(spread.counts, 0.0)
+            self.nats.of(model, name, "positive").add(spread.gained)
+            self.nats.of(model, name, "negative").add(spread.lost)
+
+
 class Metrics:
     """All metrics of one server: a collector for a registry of its own.
 
@@ -116,27 +156,11 @@ class Metrics:
             "vaekit_cold_start_duration_seconds", "Time from starting a worker until its models were warm", edges=STARTS
         )
         self.restarts = Counter("vaekit_worker_restarts", "Workers that were replaced, by reason", ("reason",))
-        self.encoded = Counter(
-            "vaekit_encoded_rows", "Rows that models read, the base of missing and unknown", ("model",)
-        )
-        self.missing = Counter("vaekit_missing_cells", "Missing cells of rows that models read", ("model", "field"))
-        self.unknown = Counter(
-            "vaekit_unknown_categories",
-            "Values that are no known category and were read as missing",
-            ("model", "field"),
-        )
-        self.nats = Counter(
-            "vaekit_row_nats",
-            "Sums over rows that were scored; the mean is positive minus negative by the number of rows",
-            ("model", "signal", "sign"),
-        )
-        self.spreads = {
-            name: Histogram(f"vaekit_row_{name}_nats", text, ("model",), edges=()) for name, text in _SIGNALS.items()
-        }
+        self.seen = Rows()
+        held = [*vars(self).values(), *vars(self.seen).values(), *self.seen.spreads.values()]
         self._families: list[Counter | Histogram | Gauge] = [
-            one for one in vars(self).values() if isinstance(one, Counter | Histogram)
+            one for one in held if isinstance(one, Counter | Histogram)
         ]
-        self._families += self.spreads.values()
         self.gauge(
             Gauge(
                 "vaekit_build_info",
@@ -198,16 +222,7 @@ class Metrics:
 
     def tallied(self, model: str, tally: Tally) -> None:
         """Count what a worker tells of the rows of a model."""
-        model, _ = self.labels(model, "")
-        self.encoded.of(model).add(tally.rows)
-        for field, cells in tally.missing.items():
-            self.missing.of(model, field).add(cells)
-        for field, values in tally.unknown.items():
-            self.unknown.of(model, field).add(values)
-        for name, spread in tally.nats.items():
-            self.spreads[name].of(model, edges=spread.edges).merge(spread.counts, 0.0)
-            self.nats.of(model, name, "positive").add(spread.gained)
-            self.nats.of(model, name, "negative").add(spread.lost)
+        self.seen.add(self.labels(model, "")[0], tally)
 
     def collect(self) -> Iterator[Metric]:
         """Every metric, as Prometheus knows it."""

@@ -52,13 +52,13 @@ class Signals:
         }
         scores = edges_of(engine.calibration.get("score"))
         self.edges = {"score": scores, "kl": DIVERGENCES, "reconstruction": scores}
-        self._blocks: list[Blocks] = []
+        self._masks: list[dict[str, tuple[Array, Array | None]]] = []
         self._passes: list[tuple[Array, Array, Array]] = []
         self._rows, self._since = 0, -math.inf
 
     def encoded(self, blocks: Blocks) -> None:
         """Remember what was encoded."""
-        self._blocks.append(blocks)
+        self._masks.append({name: (blocks[name].observed, blocks[name].unknown) for name in self._labels})
         self._rows += len(next(iter(blocks.values())))
 
     def weighed(self, blocks: Blocks, part: Weighed) -> None:
@@ -79,7 +79,7 @@ class Signals:
         """What was seen since the last call."""
         missing, unknown = self._gaps()
         tally = Tally(rows=self._rows, nats=self._nats(), missing=missing, unknown=unknown)
-        self._blocks, self._passes = [], []
+        self._masks, self._passes = [], []
         self._rows, self._since = 0, time.monotonic()
         return tally
 
@@ -89,14 +89,13 @@ class Signals:
         unknown: dict[str, int] = {}
         for name, labels in self._labels.items():
             gone, strange = np.zeros(len(labels)), np.zeros(len(labels), np.int64)
-            for block in (blocks[name] for blocks in self._blocks):
-                observed = block.observed
+            for observed, lost in (masks[name] for masks in self._masks):
                 if np.count_nonzero(observed) == observed.size:  # quickly told, and often so
                     continue
                 rows, event = len(observed), math.prod(observed.shape[2:])
                 gone += rows - np.add.reduce(observed.reshape(rows, len(labels), event), axis=(0, 2)) / event
-                if block.unknown is not None:
-                    strange += np.add.reduce(block.unknown, dtype=np.int64)
+                if lost is not None:
+                    strange += np.add.reduce(lost, dtype=np.int64)
             for label, cells, values in zip(labels, gone - strange, strange, strict=True):
                 if cells:
                     missing[label] = missing.get(label, 0.0) + float(cells)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,8 @@ __all__ = [
 Query = Callable[..., "pa.Table"]
 QUERIES: dict[str, Query] = {}
 
+_signature = functools.cache(inspect.signature)
+
 
 def register(function: Query) -> Query:
     """Make a function known to every host under its own name."""
@@ -58,7 +61,7 @@ def query(engine: Engine, name: str, *args: Any, **options: Any) -> pa.Table:
     """
     if name not in QUERIES:
         raise QueryError(f"unknown query {name!r}; this release answers: {', '.join(sorted(QUERIES))}")
-    signature = inspect.signature(QUERIES[name])
+    signature = _signature(QUERIES[name])
     try:
         signature.bind(engine, *args, **options)
     except TypeError as error:

@@ -86,12 +86,19 @@ def check_alpha(engine: Engine, name: str, alpha: float) -> None:
         )
     if alpha * (n + 1) < 1.0 - 1e-9:
         raise QueryError(
-            f"alpha={alpha} cannot be promised with {n} calibration rows: the smallest attainable is {_rounded_up(n)}; "
+            f"alpha={alpha} cannot be promised with {n} calibration rows: the smallest attainable is "
+            f"{attainable(engine, name):.15g}; "
             "ask for a larger alpha or fit with more rows"
         )
 
 
-def _rounded_up(n: int) -> str:
-    """``1 / (n + 1)`` to three digits, never below it, so that the number named can be asked for."""
-    scale = 10 ** (2 + math.ceil(math.log10(n + 1)))
-    return f"{-(-scale // (n + 1)) / scale:.15g}"
+def attainable(engine: Engine, name: str) -> float:
+    """The smallest false-alarm rate that the calibration rows support, rounded up to three digits; 1 without any.
+
+    Args:
+        engine: The model.
+        name: Name of the calibration scores.
+    """
+    n = len(engine.calibration.get(name, ()))
+    scale: int = 10 ** (2 + math.ceil(math.log10(n + 1)))
+    return -(-scale // (n + 1)) / scale

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vaekit.arrays import Array, Block, Blocks, Noise, Streams, take, tempered
+from vaekit.arrays import Array, Block, Blocks, BlockSpec, Noise, Streams, take, tempered
 from vaekit.errors import ConfigError
 from vaekit.queries.base import model_specs, observed_shares, register
 from vaekit.queries.decoding import decode, draw_values, of_rows
@@ -66,7 +67,7 @@ def sample(
         raise ConfigError(f"temperature must be a number above 0, got {temperature}")
     _check_given(engine, given, temperature)
     fixed = pa.table({name: engine.contract.column(name, [value]) for name, value in given.items()})
-    row = engine.encode(fixed, partial=True) if given else engine.contract.missing(1)
+    row = engine.contract.encode(fixed, partial=True) if given else engine.contract.missing(1)
     conditional = _check_known(engine, given, row)
     drawn = (
         _conditional(engine, row, first, n, seed) if conditional else _free(engine, row, first, n, seed, temperature)
@@ -129,8 +130,13 @@ def _free(engine: Engine, row: Blocks, first: int, n: int, seed: int, temperatur
             noise = {f"noise.{name}": value[:, before:] for name, value in tempered(spec, drawn, temperature).items()}
             found = engine.backend.run("prior", engine.inputs(here) | noise)
             z = {name.removeprefix("z."): value for name, value in found.items()}
-            values = draw_values(engine, decode(engine, z, here), lambda spec, _, chance=chance: chance[spec.name])
+            values = draw_values(engine, decode(engine, z, here), partial(_chance, chance))
             yield {name: value[0] for name, value in values.items()}
+
+
+def _chance(uniform: Mapping[str, Array], spec: BlockSpec, _: object) -> Array:
+    """The uniform noise of a block."""
+    return uniform[spec.name]
 
 
 def _conditional(engine: Engine, row: Blocks, first: int, n: int, seed: int) -> Iterator[dict[str, Array]]:

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from vaekit.arrays import Array
 from vaekit.errors import ContractError, QueryError
 from vaekit.queries.base import QUERIES, query
 
@@ -55,6 +56,7 @@ def stream(
         QueryError: If there is no such query, or it does not answer row by row.
         ContractError: If the rows do not fit the contract; the row is counted from `first`.
     """
+    _placed(name)
     source = engine.contract.source(data)
     ask, at = RowQuery(engine, name, source.schema, options), first
     for batch in source.batches(rows):
@@ -108,15 +110,11 @@ class RowQuery:
     """
 
     def __init__(self, engine: Engine, name: str, columns: pa.Schema, options: Mapping[str, Any]) -> None:
-        able = {known: set(inspect.signature(one).parameters) for known, one in QUERIES.items()}
-        if "table" not in able.get(name, {"table"}):
-            streamable = ", ".join(sorted(known for known, takes in able.items() if "table" in takes))
-            raise QueryError(f"query {name!r} does not answer row by row; those that do: {streamable}")
+        self.placed = _placed(name)
         self._engine, self._name, self._options = engine, name, dict(options)
         self.schema = answer_schema(engine, name, columns, options)
-        self.placed = "positions" in able[name]
 
-    def __call__(self, table: pa.Table, positions: Sequence[int]) -> pa.Table:
+    def __call__(self, table: pa.Table, positions: Sequence[int] | Array) -> pa.Table:
         """The answer to a table.
 
         Args:
@@ -126,3 +124,17 @@ class RowQuery:
         place = {"positions": positions} if self.placed else {}
         answer = query(self._engine, self._name, table, **self._options | place)
         return answer if answer.schema == self.schema else answer.cast(self.schema)
+
+
+def _placed(name: str) -> bool:
+    """Whether the answers of a query depend on the positions of rows.
+
+    Raises:
+        QueryError: If there is such a query, and it does not answer row by row.
+    """
+    able = {known: set(inspect.signature(one).parameters) for known, one in QUERIES.items()}
+    takes = able.get(name, {"table"})  # of an unknown one is told when it is asked
+    if "table" not in takes:
+        streamable = ", ".join(sorted(known for known, others in able.items() if "table" in others))
+        raise QueryError(f"query {name!r} does not answer row by row; those that do: {streamable}")
+    return "positions" in takes

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -39,6 +40,7 @@ class Engine:
     backend: Backend
     calibration: Mapping[str, Array]
     watcher: Watcher | None = None
+    _drawn: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
     def of(cls, bundle: Bundle, backend: str | Backend = "auto", threads: int | None = None) -> Engine:
@@ -64,9 +66,19 @@ class Engine:
 
     def noise(self, seed: int, samples: int, rows: int, shared: bool = False, prior: bool = False) -> dict[str, Array]:
         """Noise for K samples of B rows; `shared` gives every row the same draw, whatever its neighbours."""
-        spec = self.architecture.noise_of_prior if prior else self.architecture.noise
-        drawn = draw(spec, seed, samples, 1 if shared else rows)
+        spec = self._spec(prior)
+        drawn = self._shared_draw(seed, samples, prior) if shared else draw(spec, seed, samples, rows)
         return {f"noise.{n}": np.broadcast_to(v, (samples, rows, *v.shape[2:])) for n, v in drawn.items()}
+
+    def _spec(self, prior: bool) -> dict[str, Noise]:
+        return self.architecture.noise_of_prior if prior else self.architecture.noise
+
+    def _shared_draw(self, seed: int, samples: int, prior: bool) -> dict[str, Array]:
+        """One draw for all rows; the last one is kept, since a service asks for it with every batch."""
+        if self._drawn.get("key") != (seed, samples, prior):
+            self._drawn.update(key=(seed, samples, prior), draw=draw(self._spec(prior), seed, samples, 1))
+        found: dict[str, Array] = self._drawn["draw"]
+        return found
 
     def still(self, rows: int, away: float = 0.0, prior: bool = False) -> dict[str, Array]:
         """The middle of the noise for all rows, K = 1: the walk goes through the centre.
@@ -76,8 +88,7 @@ class Engine:
             away: Added to every value; 1 is one standard deviation of normal noise.
             prior: Noise of a draw from the prior, not of inference.
         """
-        spec = self.architecture.noise_of_prior if prior else self.architecture.noise
-        return {f"noise.{name}": value + np.float32(away) for name, value in middle(spec, 1, rows).items()}
+        return {f"noise.{name}": value + np.float32(away) for name, value in middle(self._spec(prior), 1, rows).items()}
 
     def row_noise(self, seed: int, samples: int, rows: Array) -> dict[str, Array]:
         """Noise for K samples of each row, which belongs to the number of the row."""
@@ -93,13 +104,14 @@ class Engine:
         They are powers of two long, so rows that are cut at multiples of a large one go through the graphs in the same
         slices as all rows together.
         """
-        most = max(1, _CELLS // (samples * self._widest()))
+        most = max(1, _CELLS // (samples * self._widest))
         return _slices(rows, 1 << (most.bit_length() - 1))
 
     def pieces(self, samples: int) -> Iterator[slice]:
         """Slices of K samples that keep the widest activation bounded where one row is already too much."""
-        return _slices(samples, _CELLS // self._widest())
+        return _slices(samples, _CELLS // self._widest)
 
+    @cached_property
     def _widest(self) -> int:
         hidden = int(self.architecture.config.get("width", 256))
         return max([hidden, *(max(spec.width, sum(spec.levels)) for spec in self.architecture.blocks)])

@@ -12,7 +12,7 @@ import numpy as np
 
 from vaekit.arrays import Array
 from vaekit.bundle import Bundle
-from vaekit.errors import BundleError
+from vaekit.errors import BundleError, GraphError
 
 __all__ = ["LiteRTBackend", "tiled"]
 
@@ -63,9 +63,7 @@ class LiteRTBackend:
 
             if primitive not in self._bundle.graphs:
                 held = ", ".join(sorted(self._bundle.graphs))
-                raise BundleError(
-                    f"this bundle has no graph {primitive!r}; it holds: {held}. Export it with that graph"
-                )
+                raise GraphError(f"this bundle has no graph {primitive!r}; it holds: {held}. Export it with that graph")
             content = self._bundle.graphs[primitive]
             self._runners[primitive] = Interpreter(
                 model_content=content, num_threads=self._threads

@@ -24,6 +24,7 @@ from vaekit.serving.hosted import Hosted
 from vaekit.serving.noticing import Noticing
 from vaekit.serving.options import takes
 from vaekit.serving.refusals import Refusal, fault_of
+from vaekit.serving.rows import TableRows
 
 __all__ = ["Answering"]
 
@@ -142,7 +143,7 @@ class Answering:
         except Exception as error:  # one request is to blame, which must not cost the others
             self.noticing.asked(group[0].hosted.name, group[0].parsed.query, ())
             if len(group) == 1:
-                told[group[0].at] = Told(fault=_fault(error), query=group[0].parsed.query)
+                told[group[0].at] = Told(fault=_asking(error, group[0]), query=group[0].parsed.query)
                 return 0.0
             half = len(group) // 2
             return self._answer(group[:half], told) + self._answer(group[half:], told)
@@ -245,10 +246,23 @@ def _text(call: Mapping[str, Any]) -> Hashable:
     return tuple(sorted((name, repr(value)) for name, value in call.items()))
 
 
+def _asking(error: Exception, request: Request) -> Fault:
+    """The fault for what happened while one request was asked."""
+    if isinstance(request.parsed.rows, TableRows) and isinstance(error, pa.ArrowException | UnicodeError):
+        line = (
+            str(error).strip().split("\n", 1)[0]
+        )  # of columns whose types came with them, such as an unknown time zone
+        return Fault(status=422, kind="ContractError", message=f"the rows cannot be read: {line}")
+    return _fault(error)
+
+
 def _fault(error: Exception) -> Fault:
     """The fault for an exception; of one that nobody expected, the log is told where it came from, and no value."""
     if isinstance(error, VaekitError):
         return fault_of(error)
+    if isinstance(error, MemoryError):
+        message = "answering this needs more memory than a worker may use; ask about fewer rows at a time"
+        return Fault(status=413, kind="too_large", message=message)
     where = "".join(traceback.format_tb(error.__traceback__))
     _LOG.error("a request met a defect: %s\n%s", type(error).__name__, where)
     return Fault(status=500, kind="defect", message="the service has a defect, which its log describes")

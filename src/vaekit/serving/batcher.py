@@ -233,7 +233,7 @@ class Batcher:
                 self._left(one)
             self._clock = stream.served
             expected = stream.cost.seconds(sum(one.rows for one in members))
-            stream.served += expected or self.config.latency_target
+            stream.served += expected
             self._batches += 1
             worker = self._free.pop()
             worker.batch = Batch(self._batches, stream, members, reason, now, expected)
@@ -258,6 +258,7 @@ class Batcher:
                 batch.stream.learn(one.ask, told.rows)
             if not one.future.done():
                 one.future.set_result(msgspec.structs.replace(told, body=bytes(body)) if body else told)
+        batch.stream.served += seconds - batch.expected
         batch.stream.cost.learn(max(1, done.seen.rows), seconds)
         self.running -= len(batch.members)
         self._settle()

@@ -40,6 +40,7 @@ class ServeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         max_rows: Most rows of one request and of its answer.
         max_samples: Most importance samples that a request may ask for.
         max_pixels: Most pixels of an uploaded image.
+        max_memory: Most bytes of memory that a worker may use; a request that needs more is refused.
         log_samples: Share of the rows that are described in the log without their values.
         timeout: Seconds after which a request without a deadline of its own is given up.
         stuck_after: Seconds after which a worker that is busy with one batch is taken for stuck.
@@ -70,6 +71,7 @@ class ServeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     max_rows: int = 10_000
     max_samples: int = 1024
     max_pixels: int = 16 * _MIB
+    max_memory: int = 4096 * _MIB
     log_samples: float = 0.0
     timeout: float = 30.0
     stuck_after: float = 30.0
@@ -90,7 +92,7 @@ class ServeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             raise ConfigError(f"backend is one of {', '.join(_BACKENDS)}, got {self.backend!r}")
         for name in ("workers", "max_batch_rows", "max_batch_bytes", "max_queue", "max_queue_bytes", "max_rows"):
             self._at_least(name, 1)
-        for name in ("max_samples", "max_pixels"):
+        for name in ("max_samples", "max_pixels", "max_memory"):
             self._at_least(name, 1)
         self._at_least("threads", 0)
         times = ("latency_target", "max_wait", "timeout", "stuck_after", "heartbeat_timeout", "start_timeout")

@@ -6,14 +6,17 @@ import math
 
 __all__ = ["Cost"]
 
-_FORGET = 0.95  # weight of a batch against the next one
+_FORGET = 0.9  # weight of a batch against the next one
+_LEAST = 1e-6  # seconds; no batch is faster
+_ROWS = 0.25  # share of the cost that grows with rows, while nothing is known of it
 
 
 class Cost:
-    """Running estimate of the seconds that a batch takes, by exponentially forgotten least squares.
+    """Running estimate of the seconds that a batch takes, by exponentially forgotten weighted least squares.
 
-    Neither a nor b is ever negative. While all batches had one size, all of their cost is taken for cost of rows, which
-    keeps batches small until larger ones have shown better.
+    A batch weighs one over its seconds, so that one which was held up for once counts little. Neither a nor b is ever
+    negative. While all batches had one size, a quarter of their cost is taken for cost of rows: larger batches are
+    tried, but not much larger ones.
 
     Example:
         >>> cost = Cost()
@@ -27,11 +30,6 @@ class Cost:
         self.a = self.b = 0.0
         self._weight = self._n = self._s = self._nn = self._ns = 0.0
 
-    @property
-    def known(self) -> bool:
-        """Whether a batch was seen."""
-        return self._weight > 0.0
-
     def learn(self, rows: float, seconds: float) -> None:
         """Take in one batch.
 
@@ -39,15 +37,17 @@ class Cost:
             rows: Its rows, above 0.
             seconds: What it took.
         """
-        self._weight = _FORGET * self._weight + 1.0
-        self._n = _FORGET * self._n + rows
-        self._s = _FORGET * self._s + seconds
-        self._nn = _FORGET * self._nn + rows * rows
-        self._ns = _FORGET * self._ns + rows * seconds
+        seconds = max(seconds, _LEAST)
+        weight = 1.0 / seconds
+        self._weight = _FORGET * self._weight + weight
+        self._n = _FORGET * self._n + weight * rows
+        self._s = _FORGET * self._s + 1.0
+        self._nn = _FORGET * self._nn + weight * rows * rows
+        self._ns = _FORGET * self._ns + rows
         mean, spent = self._n / self._weight, self._s / self._weight
         variance = self._nn / self._weight - mean * mean
         if variance <= 1e-6 * mean * mean:
-            self.a, self.b = spent / mean, 0.0
+            self.a, self.b = _ROWS * spent / mean, (1.0 - _ROWS) * spent
             return
         a = (self._ns / self._weight - mean * spent) / variance
         if a <= 0.0:

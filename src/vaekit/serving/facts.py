@@ -35,7 +35,8 @@ class FieldFacts(ColumnFacts, frozen=True, kw_only=True, omit_defaults=True):
         role: ``model`` or ``condition``.
         missing: Whether a value may be null.
         levels: Values that a category can take, where others are refused and there are few.
-        doc: What is worth knowing about the fitted field, such as its range.
+        doc: What is worth knowing about the fitted field, such as the range of the rows that it was fitted to.
+        range: What a value can be beside its type, in the words of JSON Schema; of a list, each of its elements.
     """
 
     kind: str
@@ -43,6 +44,7 @@ class FieldFacts(ColumnFacts, frozen=True, kw_only=True, omit_defaults=True):
     missing: bool = True
     levels: tuple[Any, ...] = ()
     doc: str = ""
+    range: dict[str, Any] = {}
 
 
 class OptionFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -55,6 +57,7 @@ class OptionFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         required: Whether it must be given.
         default: What it is if it is not given.
         doc: What it means.
+        range: What a value can be beside its type, in the words of JSON Schema.
     """
 
     name: str
@@ -63,6 +66,7 @@ class OptionFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     required: bool = False
     default: Any = None
     doc: str = ""
+    range: dict[str, Any] = {}
 
 
 class QueryFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

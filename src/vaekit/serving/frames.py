@@ -60,7 +60,7 @@ class FrontLine(asyncio.BufferedProtocol):
     """The front's end of the line, on an event loop.
 
     Args:
-        heard: Called with each message and its bodies, which are views into a buffer of their own.
+        heard: Called with each message and its bodies, which are views that are good during the call.
         lost: Called once when the worker's end is closed.
     """
 
@@ -109,7 +109,7 @@ class FrontLine(asyncio.BufferedProtocol):
             if end > self._filled:
                 break
             at = start + _PREFIX.size + head
-            self._heard(*_unpacked(view[start + _PREFIX.size : at], memoryview(bytes(view[at:end]))))
+            self._heard(*_unpacked(view[start + _PREFIX.size : at], view[at:end]))
             start = end
         self._keep(start)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Mapping
 from functools import cached_property
 from typing import Any
@@ -20,6 +19,7 @@ from vaekit.serving.facts import ColumnFacts, Facts, FieldFacts, QueryFacts
 from vaekit.serving.formats.json import RowDecoder
 from vaekit.serving.messages import Limits, Packed
 from vaekit.serving.options import described, first_line
+from vaekit.serving.ranges import field_range, ranged
 from vaekit.serving.refusals import Refusal
 
 __all__ = ["Hosted"]
@@ -63,7 +63,6 @@ class Hosted:
         used = [field for role in ("model", "condition") for field in self.engine.contract.fields if field.role == role]
         self.cells = {field.name: Cells(field) for field in used}
         self.rows = RowDecoder(self.cells)
-        self.warmed: dict[str, float] = {}
         found = {name: self._facts(name) for name in QUERIES if not queries or name in queries}
         answered = {name: facts for name, facts in found.items() if facts is not None}
         if not answered:
@@ -100,7 +99,6 @@ class Hosted:
 
     def _facts(self, name: str) -> QueryFacts | None:
         """What is known of a query, which is asked once so that its graphs are warm; None if it cannot be answered."""
-        start = time.perf_counter()
         arguments, options = described(QUERIES[name])
         rows = arguments[:1] and arguments[0].name == "table"
         try:
@@ -109,7 +107,9 @@ class Hosted:
             return None
         except (QueryError, ConfigError):  # this question; others may be answered
             answer = None
-        self.warmed[name] = time.perf_counter() - start
+        arguments, options = (
+            tuple(ranged(name, one, self.engine, self.limits) for one in some) for some in (arguments, options)
+        )
         return QueryFacts(
             name=name,
             doc=first_line(QUERIES[name]),
@@ -157,4 +157,5 @@ class Hosted:
             role=cells.field.role,
             levels=levels if strict else (),
             doc=cells.field.detail,
+            range=field_range(cells),
         )

@@ -7,6 +7,7 @@ counted; nothing ever waits for it. No record holds a raw value, or a message th
 from __future__ import annotations
 
 import os
+import select
 import sys
 import threading
 import time
@@ -172,6 +173,11 @@ class Log:
         """Records that were dropped since the buffer was full or the log could not be written."""
         return self._dropped
 
+    @property
+    def waiting(self) -> int:
+        """Records that are not written yet."""
+        return len(self._records)
+
     def event(self, event: str, level: str = "info", **facts: Any) -> None:
         """Write that something happened.
 
@@ -183,8 +189,15 @@ class Log:
         if LEVELS.index(level) >= self._least:
             self.put(Event, level, event, facts)
 
-    def wants(self, status: int) -> bool:
-        """Whether requests that end with an HTTP status are to be written."""
+    def wants(self, status: int, probe: bool = False) -> bool:
+        """Whether a request is to be written.
+
+        Args:
+            status: The HTTP status that it ends with.
+            probe: Machines ask it again and again, to see whether the service is well: written at level ``debug`` only.
+        """
+        if probe and self._least > 0:
+            return False
         return self.access == "all" or (self.access == "failures" and status >= 400)
 
     def put(self, kind: type[_Line], *fields: Any) -> None:
@@ -247,13 +260,16 @@ class _Sink:
 
     def write(self, content: bytes) -> bool:
         """Write it all; False if that is not possible."""
+        view = memoryview(content)
         try:
             if self._path is not None and self._moved(self._path):
                 os.close(self._file)
                 self._file = self._opened(self._path)
-            view = memoryview(content)
             while view:
                 view = view[os.write(self._file, view) :]
+        except BlockingIOError:  # a standard error that does not wait: this thread may
+            select.select([], [self._file], [])
+            return self.write(bytes(view))
         except (OSError, ConfigError):  # the disk is full, or nobody reads standard error any more
             return False
         return True

@@ -49,6 +49,7 @@ class Load(msgspec.Struct, frozen=True, kw_only=True, tag="load"):
     backend: str
     threads: int
     queries: tuple[str, ...]
+    memory: int
     limits: Limits
     log_samples: float = 0.0
 

@@ -22,6 +22,9 @@ from vaekit.serving.traces import Traces, trace_of
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
+    from vaekit.serving.feedback.ledger import Ledger
+    from vaekit.serving.http.host import HttpHost
+
 __all__ = ["Observing"]
 
 _GONE = Told(fault=Fault(status=499, kind="gone", message="the caller has gone"))
@@ -104,6 +107,25 @@ class Observing:
         name = "vaekit_worker_cpu_seconds"
         gauge(Gauge(name, cpu, lambda: {n: one.cpu for n, one in _workers(batcher)}, ("worker",), growing=True))
 
+    def attach_host(self, host: HttpHost) -> None:
+        """Watch the connections of the HTTP host."""
+        gauge = self.metrics.gauge
+        gauge(Gauge("vaekit_http_connections", "Connections that are open", lambda: {(): len(host.state.connections)}))
+        gauge(
+            Gauge(
+                "vaekit_http_refusals",
+                "Connections and heads that were refused before they were requests, by reason",
+                lambda: {(kind,): float(count) for kind, count in host.refusals.items()},
+                ("reason",),
+                growing=True,
+            )
+        )
+
+    def attach_ledger(self, ledger: Ledger) -> None:
+        """Watch what is remembered of answers."""
+        text = "Answers that could not be remembered, and cannot get feedback"
+        self.metrics.gauge(_total("vaekit_ledger_lost_answers", text, lambda: ledger.lost))
+
     async def scrape(self, accept: str = "") -> tuple[bytes, str]:
         """All metrics, and their media type."""
         return await self.metrics.render(), CONTENT_TYPE
@@ -143,7 +165,7 @@ class Observing:
             self.metrics.feedback.of(kind.model).add()
         if state.span is not None and self.traces is not None:
             self.traces.end(state.span, now, status, reason, _outcome(request, kind, told, status))
-        if self.log.wants(status) and not kind.probe:
+        if self.log.wants(status, kind.probe):
             self._log(request, kind, told, state, status, seconds)
 
     def _kind(self, request: Request, query: str) -> _Kind:
@@ -161,7 +183,7 @@ class Observing:
         answered, fault = request.answered, told.fault
         self.log.put(
             RequestLine,
-            "info" if status < 400 else "warning" if status < 500 else "error",
+            "debug" if kind.probe else "info" if status < 400 else "warning" if status < 500 else "error",
             "request",
             request.id,
             "" if state.span is None else trace_of(state.span),

@@ -88,6 +88,8 @@ def _value(option: OptionFacts, value: Any, text: bool) -> Any:
     try:
         if text and option.type == "object":
             value = msgspec.json.decode(value)
+        if option.type == "integer" and isinstance(value, float) and value.is_integer():
+            value = int(value)  # JSON has one kind of numbers
         value = msgspec.convert(value, kind | None if option.null else kind, strict=not text)
     except (msgspec.MsgspecError, RecursionError) as error:
         expected = f"{option.type}{' or null' if option.null else ''}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Sequence
 
@@ -16,6 +17,7 @@ from vaekit.serving.stored import Stored
 
 __all__ = ["Pool"]
 
+_LOG = logging.getLogger(__name__)
 _STEADY = 10.0  # seconds after which the death of a worker is no part of a crash loop
 _FIRST, _LONGEST = 0.5, 15.0  # seconds of back-off in a crash loop
 _TRIES = 3  # so often a worker may die at the start of the service
@@ -69,6 +71,8 @@ class Pool:
         self._first = asyncio.get_running_loop().create_future()
         self._tasks = [asyncio.create_task(self._keep()) for _ in range(self.config.workers)]
         self._tasks.append(asyncio.create_task(self._watch()))
+        for task in self._tasks:
+            task.add_done_callback(_told)
         await asyncio.shield(self._first)
 
     async def stop(self) -> None:
@@ -91,8 +95,8 @@ class Pool:
                 self._failed(str(error))
             else:
                 self._ready(worker)
-                await worker.gone
-                await worker.reaped()
+                await worker.gone.wait()
+                await worker.stop()
                 self._all.discard(worker)
             failures = 0 if time.monotonic() - begin > _STEADY else failures + 1
             if failures > 1:
@@ -117,7 +121,7 @@ class Pool:
         except (BundleError, ServingError) as error:
             spent = time.monotonic() - begin
             self._tell(WorkerEvent(kind="failed", worker=worker.number, message=str(error), seconds=spent))
-            await worker.reaped()
+            await worker.stop()
             self._all.discard(worker)
             raise
         self._took = time.monotonic() - begin
@@ -159,3 +163,9 @@ class Pool:
                     worker.kill("worker_lost", f"the worker was silent for {silent:.1f} s")
                 elif worker.batch is not None and busy > self.config.stuck(worker.batch.stream.query):
                     worker.kill("worker_stuck", f"a batch ran for {busy:.1f} s")
+
+
+def _told(task: asyncio.Task[None]) -> None:
+    """Log the defect that ended a task which never ends."""
+    if not task.cancelled() and task.exception() is not None:
+        _LOG.error("workers are not looked after any more", exc_info=task.exception())

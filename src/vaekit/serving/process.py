@@ -48,7 +48,7 @@ class Worker:
         self._done, self._lost, self._noted = done, lost, noted
         self._loop = asyncio.get_running_loop()
         self._hello: asyncio.Future[Hello] = self._loop.create_future()
-        self.gone: asyncio.Future[None] = self._loop.create_future()
+        self.gone = asyncio.Event()
         self._line = FrontLine(self._heard, self._closed)
         self._process: asyncio.subprocess.Process | None = None
 
@@ -79,6 +79,7 @@ class Worker:
             backend=config.backend,
             threads=config.threads_each,
             queries=config.queries,
+            memory=config.max_memory,
             limits=limits,
             log_samples=config.log_samples,
         )
@@ -115,7 +116,7 @@ class Worker:
             kind: Kind of the fault of what it was busy with.
             why: The reason.
         """
-        if self.gone.done():
+        if self.gone.is_set():
             return
         self.blame = (kind, why)
         if self._process is not None and self._process.returncode is None:
@@ -123,20 +124,20 @@ class Worker:
         self._line.close()
 
     async def stop(self, patience: float = 2.0) -> None:
-        """Close the line, upon which an idle process ends; kill it if it does not."""
-        self.blame = ("draining", "the service is shutting down")
-        self._line.close()
+        """Close the line, upon which the process ends, and wait for that; kill it if it does not.
+
+        Args:
+            patience: Seconds that it has.
+        """
+        if not self.gone.is_set():
+            self.blame = ("draining", "the service is shutting down")
+            self._line.close()
         if self._process is None:
             return
         try:
             await asyncio.wait_for(self._process.wait(), patience)
         except TimeoutError:
             self._process.kill()
-            await self._process.wait()
-
-    async def reaped(self) -> None:
-        """Wait until the process has ended."""
-        if self._process is not None:
             await self._process.wait()
 
     def _heard(self, message: Any, bodies: list[memoryview]) -> None:
@@ -156,6 +157,6 @@ class Worker:
     def _closed(self) -> None:
         if not self._hello.done():
             self._hello.set_exception(ServingError("the worker died while it loaded its models"))
-        if not self.gone.done():
-            self.gone.set_result(None)
+        if not self.gone.is_set():
+            self.gone.set()
             self._lost(self)

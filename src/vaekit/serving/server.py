@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import resource
 import signal
 import sys
@@ -80,6 +81,7 @@ class Server:
         self.observing.attach(self.batcher)
         state = None if settings.state is None else Path(settings.state)
         self.ledger = Ledger(state, settings.feedback_days, settings.feedback_answers)
+        self.observing.attach_ledger(self.ledger)
         self.front = Front(
             self.batcher,
             self.ledger,
@@ -88,11 +90,13 @@ class Server:
             timeout=settings.timeout,
             longest=settings.longest_timeout,
         )
-        routes = [route for part in (V1, V2) for route in part(self.front).routes]
+        parts = (V1(self.front), V2(self.front), System(self.front, self.observing.scrape, settings.max_rows))
         app = Application(
-            Routes([*routes, *System(self.front, self.observing.scrape).routes]), self.front.handle, settings.max_body
+            Routes(route for part in parts for route in part.routes), self.front.handle, settings.max_body
         )
-        self.hosts: list[Host] = [HttpHost(app, settings), *(make(self.front) for make in hosts)]
+        http = HttpHost(app, settings)
+        self.observing.attach_host(http)
+        self.hosts: list[Host] = [http, *(make(self.front) for make in hosts)]
         if settings.grpc_port is not None:
             self.hosts.append(_grpc_host(self.front, settings))
         self._told = 0  # signals so far
@@ -120,6 +124,7 @@ class Server:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 loop.add_signal_handler(number, self.stop)
+        self.log.event("settings", **_changed(self.settings))
         addresses = [await host.start() for host in self.hosts]
         self._tell("listening", f"listening on {', '.join(addresses)}; models are being loaded", addresses=addresses)
         starting = asyncio.create_task(self.batcher.start())
@@ -243,6 +248,17 @@ def _allow_connections(most: int) -> None:
         )
     if soft != resource.RLIM_INFINITY and soft < need:
         resource.setrlimit(resource.RLIMIT_NOFILE, (need, hard))
+
+
+def _changed(settings: Settings) -> dict[str, Any]:
+    """The settings that are not as they come, without what may be a password in an address."""
+    found = {}
+    for field in msgspec.structs.fields(settings):
+        name, value = field.name, getattr(settings, field.name)
+        made = field.default_factory is not msgspec.NODEFAULT
+        if value != (field.default_factory() if made else field.default):
+            found[name] = re.sub(r"(?<=://)[^/@]*@", "", value) if isinstance(value, str) else value
+    return found
 
 
 def _grpc_host(front: Front, settings: Settings) -> Host:

@@ -55,7 +55,6 @@ def server_context(tls: Tls) -> ssl.SSLContext:
                 log.warning("%s was read again", tls.cert)
             except ConfigError as error:
                 log.error("%s; the certificate that was read before stays in use", error)
-        context.sni_callback = renew
         connection.context = context
 
     context.sni_callback = renew  # called for every connection, whether or not it names a server

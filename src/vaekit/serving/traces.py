@@ -7,7 +7,6 @@ variables.
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import time
@@ -23,8 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["Traces", "trace_of"]
 
 _VARIABLES = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+_PATH = "/v1/traces"
 _FAILED = 500  # statuses from here on are the service's fault
-_log = logging.getLogger(__name__)
 
 Attributes = Mapping[str, str | int | float | bool]
 
@@ -51,7 +50,7 @@ class Traces:
 
         name = os.environ.get("OTEL_SERVICE_NAME", "vaekit")
         resource = Resource.create({"service.name": name, "service.version": __version__})
-        exporter = OTLPSpanExporter(f"{endpoint.rstrip('/')}/v1/traces" if endpoint else None)
+        exporter = OTLPSpanExporter(f"{endpoint.rstrip('/').removesuffix(_PATH)}{_PATH}" if endpoint else None)
         self._exporter = _Counting(exporter)
         self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(self._exporter))  # type: ignore[arg-type]

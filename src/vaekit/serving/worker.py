@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 import sys
@@ -45,6 +46,7 @@ def main(descriptor: int) -> None:
 
 def _serve(line: WorkerLine) -> None:
     load, contents = line.receive()
+    resource.setrlimit(resource.RLIMIT_DATA, (load.memory, load.memory))
     from vaekit.serving.answering import Answering
     from vaekit.serving.hosted import Hosted
     from vaekit.serving.noticing import Noticing

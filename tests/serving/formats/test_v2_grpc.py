@@ -34,7 +34,7 @@ ASK = Ask(id="r", model="flights", query="infer", takes=GRPC, gives=GRPC)
 def hosted(zoo):
     stored = read_bundle("flights", zoo["flights"].bundle, "onnx")
     limits = Limits(max_rows=1000, max_batch_rows=1000, max_samples=100, max_pixels=1)
-    return Hosted(stored.packed, dict(zip(stored.packed.files, stored.files, strict=True)), "onnx", (), limits)
+    return Hosted(stored.packed, dict(zip(stored.packed.files, stored.files, strict=True)), limits)
 
 
 def request_of(rows=1, typed=True, **changes):

@@ -32,17 +32,17 @@ class Feedback(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """
 
     request_id: Annotated[str, Meta(min_length=1, max_length=128)]
-    row: Annotated[int, Meta(ge=0, lt=2**31)] | None = None
+    row: Annotated[float, Meta(ge=0, lt=2**31, multiple_of=1)] | None = None
     outcome: Value | None = None
     label: Value | None = None
-    kpi: Annotated[dict[Name, float], Meta(max_length=32)] = {}
+    kpi: Annotated[dict[Name, float], Meta(min_length=1, max_length=32)] | None = None
     note: Annotated[str, Meta(max_length=1000)] = ""
 
     def remarks(self) -> list[Remark]:
         """One for each thing that is said."""
-        said: list[tuple[str, str, Any]] = [("kpi", name, value) for name, value in self.kpi.items()]
+        said: list[tuple[str, str, Any]] = [("kpi", name, value) for name, value in (self.kpi or {}).items()]
         said += [(kind, "", value) for kind in ("outcome", "label") if (value := getattr(self, kind)) is not None]
-        row = -1 if self.row is None else self.row
+        row = -1 if self.row is None else int(self.row)
         return [
             Remark(
                 request=self.request_id,
@@ -92,7 +92,7 @@ async def take(ledger: Ledger, body: bytes) -> dict[str, Any]:
                 f"answer, and answers are remembered for {ledger.days:g} days and the last {ledger.most:,} requests",
             )
         if feedback.row is not None and feedback.row >= answered.rows:
-            raise refused(422, "feedback", f"row {feedback.row} is not one of the {answered.rows} that were answered")
+            raise refused(422, "feedback", f"row {feedback.row:g} is not one of the {answered.rows} that were answered")
         await asyncio.wrap_future(ledger.remark(remarks))
     except sqlite3.Error as error:
         raise refused(503, "state", f"feedback cannot be kept now ({error}); try again", retry_after=5.0) from error

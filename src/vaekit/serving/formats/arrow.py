@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from vaekit.serving.formats.base import Answer, Parsed, reader, writer
-from vaekit.serving.formats.tables import table_rows
-from vaekit.serving.refusals import Refusal
+from vaekit.serving.formats.tables import table_rows, unreadable
 
 if TYPE_CHECKING:
     from vaekit.serving.asking import Ask
@@ -40,13 +39,9 @@ def _read(opened: Any, body: Buffer, ask: Ask, hosted: Hosted) -> Parsed:
         table = opened(pa.py_buffer(body)).read_all()
         table.validate(full=True)  # offsets that lead out of their buffers are found here, not by a crash
     except (pa.ArrowException, OSError, ValueError) as error:
-        what = "stream" if opened is pa.ipc.open_stream else "file"
-        raise Refusal(400, "bad_body", f"the body is not an Arrow {what}: {_line(error)}") from error
+        what = "an Arrow stream" if opened is pa.ipc.open_stream else "an Arrow file"
+        raise unreadable(error, what) from error
     return Parsed(ask.query, table_rows(table, hosted))
-
-
-def _line(error: Exception) -> str:
-    return str(error).strip().split("\n", 1)[0]
 
 
 @writer(STREAM)

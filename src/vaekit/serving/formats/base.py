@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from vaekit.serving.cells import plain_values
+from vaekit.serving.refusals import Refusal
 
 if TYPE_CHECKING:
     from vaekit.serving.asking import Ask
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from vaekit.serving.hosted import Hosted
     from vaekit.serving.rows import Rows
 
-__all__ = ["READERS", "WRITERS", "Answer", "Parsed", "Reader", "Writer", "reader", "writer"]
+__all__ = ["READERS", "WRITERS", "Answer", "Parsed", "Reader", "Whole", "Writer", "check_text", "reader", "writer"]
 
 
 @dataclass(frozen=True)
@@ -106,3 +107,15 @@ def writer(*media: str) -> Callable[[Writer], Writer]:
         return function
 
     return register
+
+
+def check_text(body: Buffer) -> None:
+    """Refuse a body that is no UTF-8, even where its text is passed over.
+
+    Raises:
+        Refusal: It is not.
+    """
+    try:
+        str(body, "utf-8")
+    except UnicodeDecodeError as error:
+        raise Refusal(400, "bad_body", f"the body is not UTF-8: byte {error.start} cannot be read") from error

@@ -8,8 +8,8 @@ import pyarrow as pa
 
 from vaekit.fields.arrow_types import is_list
 from vaekit.fields.text_files import read_text
-from vaekit.serving.formats.base import Answer, Parsed, reader, writer
-from vaekit.serving.formats.tables import table_rows
+from vaekit.serving.formats.base import Answer, Parsed, check_text, reader, writer
+from vaekit.serving.formats.tables import table_rows, unreadable
 from vaekit.serving.refusals import Refusal
 
 if TYPE_CHECKING:
@@ -27,12 +27,12 @@ def read_csv(body: Buffer, ask: Ask, hosted: Hosted) -> Parsed:
     """Rows as CSV; columns are read in the types of their fields."""
     if lists := [name for name, cells in hosted.cells.items() if cells.list]:
         raise Refusal(415, "media_type", f"CSV cannot hold lists such as {lists[0]!r}; send JSON, Arrow or Parquet")
+    check_text(body)
     types = {name: cells.field.type for name, cells in hosted.cells.items()}
     try:
         table = read_text(pa.py_buffer(body), ",", types)
     except (pa.ArrowException, UnicodeDecodeError) as error:
-        line = str(error).strip().split("\n", 1)[0]
-        raise Refusal(400, "bad_body", f"the body is not CSV: {line}") from error
+        raise unreadable(error, "CSV") from error
     return Parsed(ask.query, table_rows(table, hosted))
 
 

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import UNSET
 
 from vaekit.errors import ContractError
-from vaekit.serving.formats.base import Answer, Parsed, reader, writer
+from vaekit.serving.formats.base import Answer, Parsed, check_text, reader, writer
 from vaekit.serving.refusals import Refusal
 from vaekit.serving.rows import CellRows
 
@@ -96,7 +96,7 @@ class RowDecoder:
 def read_json(body: Buffer, ask: Ask, hosted: Hosted) -> Parsed:
     """``{"rows": [{...}, ...], "options": {...}}``, or ``{"columns": {name: [...]}}``, or the arguments of a query."""
     facts = hosted.query(ask.query)
-    _check_text(body)
+    check_text(body)
     if facts.rows:
         found = hosted.rows.decode(body, facts.absent)
         if found is not None:
@@ -209,14 +209,6 @@ def _complete(name: str, column: Sequence[Any], absent: bool) -> Sequence[Any]:
     if gone and not absent:
         raise ContractError("value is not there; give null if it is not known", field=name, row=gone[0])
     return [None if value is UNSET else value for value in column] if gone else column
-
-
-def _check_text(body: Buffer) -> None:
-    """Refuse a body that is no UTF-8, even where its text is passed over."""
-    try:
-        str(body, "utf-8")
-    except UnicodeDecodeError as error:
-        raise Refusal(400, "bad_body", f"the body is not UTF-8: byte {error.start} cannot be read") from error
 
 
 def _refuse_repeated(body: Buffer) -> None:

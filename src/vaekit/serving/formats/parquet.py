@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from vaekit.serving.formats.base import Parsed, reader
-from vaekit.serving.formats.tables import table_rows
+from vaekit.serving.formats.tables import table_rows, unreadable
 from vaekit.serving.refusals import Refusal
 
 if TYPE_CHECKING:
@@ -38,6 +38,5 @@ def read_parquet(body: Buffer, ask: Ask, hosted: Hosted) -> Parsed:
         table = file.read(columns=[name for name in hosted.cells if name in there])
         table.validate(full=True)
     except (pa.ArrowException, OSError, ValueError) as error:
-        line = str(error).strip().split("\n", 1)[0]
-        raise Refusal(400, "bad_body", f"the body is not a Parquet file: {line}") from error
+        raise unreadable(error, "a Parquet file") from error
     return Parsed(ask.query, table_rows(table, hosted))

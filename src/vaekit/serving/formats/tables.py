@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from vaekit.serving.hosted import Hosted
 
-__all__ = ["table_rows"]
+__all__ = ["table_rows", "unreadable"]
 
 
 def table_rows(table: pa.Table, hosted: Hosted) -> TableRows:
@@ -26,3 +26,16 @@ def table_rows(table: pa.Table, hosted: Hosted) -> TableRows:
         raise Refusal(400, "bad_body", f"the column {twice[0]!r} is there twice")
     found = table.select([name for name in hosted.cells if name in there]).replace_schema_metadata(None)
     return TableRows(found)
+
+
+def unreadable(error: Exception, what: str) -> Exception:
+    """What a body that could not be read is refused with.
+
+    Args:
+        error: What its reader said.
+        what: What it should have been.
+    """
+    if isinstance(error, MemoryError):  # Arrow's own are its exceptions as well
+        return error
+    line = str(error).strip().split("\n", 1)[0]
+    return Refusal(400, "bad_body", f"the body is not {what}: {line}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections import Counter
 from email.utils import formatdate
 from functools import partial
 from typing import Any, cast
@@ -37,6 +38,7 @@ class HttpHost:
         self.settings = settings
         self.draining = False
         self.state = ServerState()
+        self.refusals = Counter[str]()  # what was refused before it was a request, by kind
         self.connections = cast("set[Connection]", self.state.connections)
         self._config = uvicorn.Config(
             app,
@@ -58,6 +60,7 @@ class HttpHost:
             body_timeout=settings.body_timeout,
             idle_timeout=settings.idle_timeout,
             write_timeout=settings.write_timeout,
+            refused=lambda kind: self.refusals.update((kind,)),
         )
         self._server: asyncio.Server | None = None
         self._ticking: asyncio.TimerHandle | None = None

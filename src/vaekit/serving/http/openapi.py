@@ -49,13 +49,14 @@ _COMMON: list[Schema] = [
         "name": "X-Request-Timeout",
         "in": "header",
         "description": "Seconds until the answer is of no use, such as 1.5 or 250ms.",
-        "schema": {"type": "string", "pattern": "^0*[1-9][0-9]{0,3}(ms|s)?$"},
+        "schema": {"type": "string", "pattern": "^(?![0.]+(ms|s)?$)[0-9]{1,9}(\\.[0-9]{1,9})? ?(ms|s)?$"},
     },
     {
         "name": "X-Request-Id",
         "in": "header",
-        "description": "An id for logs and feedback: at most 128 visible ASCII characters.",
-        "schema": {"type": "string", "pattern": "^[!-~]{1,128}$"},
+        "description": "An id for logs and feedback; one of more than 128 or of other than visible ASCII characters "
+        "is replaced.",
+        "schema": {"type": "string"},
     },
 ]
 _ERROR: Schema = {
@@ -111,11 +112,12 @@ _TENSORS: Schema = {
 _IDENTITY = [name for name in _HEADERS if name.startswith("X-Vaekit")]
 
 
-def document(models: Iterable[Facts], metrics: bool) -> Schema:
+def document(models: Iterable[Facts], most: int, metrics: bool) -> Schema:
     """The document.
 
     Args:
         models: The models that its reader may know of.
+        most: Most rows of a request.
         metrics: Whether there is ``/metrics``.
 
     Returns:
@@ -124,6 +126,9 @@ def document(models: Iterable[Facts], metrics: bool) -> Schema:
     models = list(models)
     schemas: dict[str, Schema] = {"Error": _ERROR, "PlainError": _PLAIN_ERROR}
     _, feedback = msgspec.json.schema_components([Feedback], ref_template="#/components/schemas/{name}")
+    feedback["Feedback"]["anyOf"] = [
+        {"required": [name], "properties": {name: {"not": {"type": "null"}}}} for name in ("outcome", "label", "kpi")
+    ]
     schemas |= feedback
     paths = _system(metrics) | _feedback()
     if models:
@@ -132,7 +137,7 @@ def document(models: Iterable[Facts], metrics: bool) -> Schema:
         for query in facts.queries.values():
             name = f"{facts.name}.{query.name}"
             schemas[f"{name}.row"] = row_schema(facts, query)
-            paths[f"/v1/models/{facts.name}/{query.name}"] = {"post": _question(facts, query, name)}
+            paths[f"/v1/models/{facts.name}/{query.name}"] = {"post": _question(facts, query, name, most)}
     return {
         "openapi": "3.1.0",
         "info": {"title": "vaekit", "version": __version__, "description": "Ask models of tables about rows."},
@@ -141,11 +146,12 @@ def document(models: Iterable[Facts], metrics: bool) -> Schema:
     }
 
 
-def _question(facts: Facts, query: QueryFacts, name: str) -> Schema:
+def _question(facts: Facts, query: QueryFacts, name: str, most: int) -> Schema:
     row = {"$ref": f"#/components/schemas/{name}.row"}
-    takes: Schema = {JSON: {"schema": question_schema(facts, query, row)}}
+    takes: Schema = {JSON: {"schema": question_schema(facts, query, row, most)}}
     if query.rows:
-        takes |= {kind: {} for kind in (ARROW, ARROW_FILE, PARQUET, CSV, FORM)}
+        takes |= {kind: {} for kind in (ARROW, ARROW_FILE, PARQUET, FORM)}
+        takes |= {CSV: {}} if not any(field.width for field in facts.fields) else {}
     gives: Schema = {JSON: {"schema": answer_schema(query)}, ARROW: {}, CSV: {}}
     options = [
         {
@@ -153,9 +159,9 @@ def _question(facts: Facts, query: QueryFacts, name: str) -> Schema:
             "in": "query",
             "description": f"The same as in options. {option.doc}",
             **(
-                {"content": {JSON: {"schema": {"type": "object"}}}}
+                {"content": {JSON: {"schema": option_schema(option, facts, row, most)}}}
                 if option.type == "object"
-                else {"schema": {**option_schema(option, row), "type": option.type}}
+                else {"schema": {**option_schema(option, facts, row, most), "type": option.type}}
             ),
         }
         for option in query.options

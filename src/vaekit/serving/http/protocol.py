@@ -35,6 +35,7 @@ class Limits:
         body_timeout: Seconds for a body.
         idle_timeout: Seconds for which a connection is kept between requests.
         write_timeout: Seconds that a caller has to take an answer in.
+        refused: Told the kind of fault of what is refused before it is a request.
     """
 
     connections: int
@@ -43,6 +44,7 @@ class Limits:
     body_timeout: float
     idle_timeout: float
     write_timeout: float
+    refused: Callable[[str], None]
 
 
 class _Stop(Exception):
@@ -120,6 +122,7 @@ class Connection(HttpToolsProtocol):
 
     def _refuse(self, fault: Fault) -> None:
         """Answer instead of the application, and close."""
+        self.limits.refused(fault.kind)
         if not (self._answering() and self.cycle.response_started):
             self.transport.write(refusal(fault))
         self.until = time.monotonic() + self.limits.write_timeout

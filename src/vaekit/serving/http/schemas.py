@@ -10,8 +10,6 @@ from vaekit.serving.facts import ColumnFacts, Facts, FieldFacts, OptionFacts, Qu
 __all__ = ["answer_schema", "option_schema", "question_schema", "row_schema"]
 
 Schema = dict[str, Any]
-_INTEGERS = {f"int{bits}": (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) for bits in (8, 16, 32, 64)}
-_INTEGERS |= {f"uint{bits}": (0, 2**bits - 1) for bits in (8, 16, 32, 64)}
 
 
 def row_schema(facts: Facts, query: QueryFacts) -> Schema:
@@ -19,35 +17,39 @@ def row_schema(facts: Facts, query: QueryFacts) -> Schema:
     return _table({field.name: _field(field) for field in facts.fields}, facts, query)
 
 
-def question_schema(facts: Facts, query: QueryFacts, row: Schema) -> Schema:
+def question_schema(facts: Facts, query: QueryFacts, row: Schema, most: int) -> Schema:
     """The JSON body of a question.
 
     Args:
         facts: The model.
         query: The query.
         row: Schema of a row, or a reference to it.
+        most: Most rows of a request.
     """
-    options = {
-        "type": "object",
-        "properties": {option.name: option_schema(option, row) for option in query.options},
-        "additionalProperties": False,
-    }
+    options = _closed(
+        {one.name: option_schema(one, facts, row, most) for one in query.options}, _required(query.options)
+    )
+    needed = ["options"] if "required" in options else []
     if not query.rows:
-        arguments = {argument.name: option_schema(argument, row) for argument in query.arguments}
-        required = [argument.name for argument in query.arguments if argument.required]
-        return _closed({**arguments, "options": options}, required)
-    rows = _closed({"rows": {"type": "array", "items": row}, "options": options}, ["rows"])
-    columns = {field.name: {"type": "array", "items": _field(field)} for field in facts.fields}
-    table = _table(columns, facts, query)
-    return {"oneOf": [rows, _closed({"columns": table, "options": options}, ["columns"])]}
+        arguments = {one.name: option_schema(one, facts, row, most) for one in query.arguments}
+        return _closed({**arguments, "options": options}, [*_required(query.arguments), *needed])
+    rows = {"type": "array", "items": row, "maxItems": most}
+    columns = {field.name: {"type": "array", "items": _field(field), "maxItems": most} for field in facts.fields}
+    table = _table(columns, facts, query) | {"additionalProperties": {"type": "array", "maxItems": most}}
+    shapes = {"rows": rows, "columns": table}
+    return {"oneOf": [_closed({name: shape, "options": options}, [name, *needed]) for name, shape in shapes.items()]}
 
 
-def option_schema(option: OptionFacts, row: Schema) -> Schema:
+def option_schema(option: OptionFacts, facts: Facts, row: Schema, most: int) -> Schema:
     """One option, or one argument, of a query."""
     if option.type == "rows":
-        schema: Schema = {"type": "array", "items": row}
+        schema: Schema = {"type": "array", "items": row, "maxItems": most}
     else:
-        schema = {"type": [option.type, "null"] if option.null else option.type}
+        schema = {"type": [option.type, "null"] if option.null else option.type, **option.range}
+    if option.type == "object":
+        schema |= {"properties": {field.name: _given(field) for field in facts.fields}, "additionalProperties": False}
+    if option.null and "enum" in schema:
+        schema["enum"] = [*schema["enum"], None]
     if option.doc:
         schema["description"] = option.doc
     if not option.required and option.default is not None:
@@ -57,23 +59,26 @@ def option_schema(option: OptionFacts, row: Schema) -> Schema:
 
 def answer_schema(query: QueryFacts) -> Schema:
     """The JSON answer to a query as rows; options can add columns to it."""
-    columns = {column.name: _nullable(column) for column in query.columns}
-    row = {"type": "object", "properties": columns}
-    return {
-        "type": "object",
-        "properties": {"rows": {"type": "array", "items": row}},
-        "required": ["rows"],
-    }
+    columns = {column.name: _value(column, {}) for column in query.columns}
+    rows = {"type": "array", "items": {"type": "object", "properties": columns}}
+    return {"type": "object", "properties": {"rows": rows}, "required": ["rows"]}
+
+
+def _required(options: tuple[OptionFacts, ...]) -> list[str]:
+    return [option.name for option in options if option.required]
 
 
 def _table(properties: Schema, facts: Facts, query: QueryFacts) -> Schema:
-    """Columns by name, of which some have to be there."""
+    """Columns by name, of which some have to be there, and one at least."""
     required = [field.name for field in facts.fields if not (query.absent and field.role == "model")]
-    return {"type": "object", "properties": properties} | ({"required": required} if required else {})
+    schema: Schema = {"type": "object", "properties": properties}
+    if required:
+        return schema | {"required": required}
+    return schema | {"anyOf": [{"required": [field.name]} for field in facts.fields]}
 
 
 def _field(field: FieldFacts) -> Schema:
-    schema = _nullable(field)
+    schema = _value(field, field.range)
     if field.levels and not field.width:
         schema = {"enum": [*field.levels, None]}
     if field.doc:
@@ -81,11 +86,24 @@ def _field(field: FieldFacts) -> Schema:
     return schema
 
 
-def _nullable(column: ColumnFacts) -> Schema:
+def _given(field: FieldFacts) -> Schema:
+    """A value that is given; only of a condition it may be missing."""
+    schema = _field(field)
+    if field.role == "condition":
+        return schema
+    for at in (schema, schema.get("items", {})):
+        if "enum" in at:
+            at["enum"] = [value for value in at["enum"] if value is not None]
+        if "type" in at:
+            at["type"] = at["type"][0]
+    return schema
+
+
+def _value(column: ColumnFacts, extent: Mapping[str, Any]) -> Schema:
     """A value of a column, which may be null; of a list, each element may be."""
-    item: Schema = {"type": [column.json, "null"]}
-    if column.item in _INTEGERS:
-        item["minimum"], item["maximum"] = _INTEGERS[column.item]
+    item: Schema = {"type": [column.json, "null"], **extent}
+    if "enum" in item:
+        item["enum"] = [*item["enum"], None]
     if column.item.startswith("timestamp"):
         item["format"] = "date-time"
     elif column.item.startswith("date"):
@@ -95,10 +113,6 @@ def _nullable(column: ColumnFacts) -> Schema:
     return {"type": ["array", "null"], "items": item, "minItems": column.width, "maxItems": column.width}
 
 
-def _closed(properties: Mapping[str, Schema], required: list[str]) -> Schema:
-    return {
-        "type": "object",
-        "properties": dict(properties),
-        "required": required,
-        "additionalProperties": False,
-    }
+def _closed(properties: Schema, required: list[str]) -> Schema:
+    schema: Schema = {"type": "object", "properties": properties, "additionalProperties": False}
+    return schema | ({"required": required} if required else {})

@@ -25,10 +25,11 @@ class System:
     Args:
         front: What answers.
         metrics: Renders metrics; None: there are none.
+        most: Most rows of a request.
     """
 
-    def __init__(self, front: Front, metrics: Metrics | None) -> None:
-        self.front, self.metrics = front, metrics
+    def __init__(self, front: Front, metrics: Metrics | None, most: int) -> None:
+        self.front, self.metrics, self.most = front, metrics, most
         self.routes = (
             Route("/", {"GET": self.index}),
             Route("/openapi.json", {"GET": self.openapi}),
@@ -47,7 +48,7 @@ class System:
 
     async def openapi(self, request: HttpRequest) -> Told:
         """What can be asked, for programs."""
-        return as_json(document(self.front.models(request), metrics=self.metrics is not None))
+        return as_json(document(self.front.models(request), self.most, metrics=self.metrics is not None))
 
     async def startup(self, request: HttpRequest) -> Told:
         """Whether the models were loaded once."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -102,8 +101,6 @@ class Service:
         self.active += 1
         try:
             told = await self.front.handle(call)
-        except asyncio.CancelledError:
-            raise  # the caller has gone, or the server has to end; nobody reads an answer
         except Exception:  # a defect of ours; gRPC would tell the caller what the exception says
             _LOG.exception("request %s failed", call.id)
             told = Told(fault=Fault(status=500, kind="defect", message="the service has a defect; see its log"))

@@ -15,6 +15,7 @@ LINES = {
     "BALANCE": "benchmarks.lines.balance",
     "COLUMNS": "benchmarks.lines.columns",
     "COMPACT": "benchmarks.lines.compact",
+    "KILL": "benchmarks.lines.killing",
     "NATS": "benchmarks.lines.nats",
     "OBSERVE": "benchmarks.lines.observing",
     "OVERLOAD": "benchmarks.lines.overload",

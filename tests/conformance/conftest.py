@@ -14,7 +14,6 @@ import pytest
 
 FIXTURES = Path(os.environ["VAEKIT_FIXTURES"])
 SECONDS = 120  # that a busy machine may take
-ADDRESSES = r'"addresses":\["(http://[^"]+)","grpc://([^"]+)".*"event":"ready"'  # once it is ready
 MODELS = ("flights", "digits", "numbers")
 
 
@@ -44,7 +43,8 @@ def service(tmp_path_factory):
     try:
         until, found = time.monotonic() + SECONDS, None
         while not found:
-            found = re.search(ADDRESSES, log.read_text(), re.S)
+            listening = r'"addresses":\["(http://[^"]+)","grpc://([^"]+)".*"event":"ready"'
+            found = re.search(listening, log.read_text(), re.S)
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < until, log.read_text()
             time.sleep(0.05)

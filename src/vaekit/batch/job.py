@@ -228,10 +228,10 @@ class _Run:
         try:
             with closing(self._answers()) as found:
                 for first in found:
-                    if self._spoilt(max_bad):
-                        break
                     number = first.first // self.plan.part_rows
                     self.parts[number] = self.folder.write(number, self._part(first, found), self.work.schema)
+                    if self._spoilt(max_bad):
+                        break  # with this part, so that its rows in quarantine can be looked at
         except _Stopped:
             return "stopped"
         return "too_many_bad_rows" if self._spoilt(max_bad) else "done"
@@ -285,7 +285,8 @@ class _Run:
 
     def _spoilt(self, max_bad: float) -> bool:
         """Whether more rows are bad than may be: of all, or of those so far where their number is not known."""
-        return self.quarantined > max_bad * (self.work.total or self.rows)
+        bad = sum(part.quarantined for part in self.parts.values())
+        return bad > max_bad * (self.work.total or sum(part.rows for part in self.parts.values()))
 
 
 def _rows_of_call(work: Work, part_rows: int) -> int:

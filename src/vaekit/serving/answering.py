@@ -23,13 +23,13 @@ from vaekit.serving.frames import Buffer
 from vaekit.serving.hosted import Hosted
 from vaekit.serving.noticing import Noticing
 from vaekit.serving.options import takes
+from vaekit.serving.ranges import POSITIONS
 from vaekit.serving.refusals import Refusal, fault_of
 from vaekit.serving.rows import TableRows
 
 __all__ = ["Answering"]
 
 _LOG = logging.getLogger(__name__)
-_POSITIONS = 2**53  # beyond them, numbers in JSON are no longer exact
 _SCHEMAS = 256  # most schemas of answers that are remembered
 
 
@@ -127,7 +127,7 @@ class Answering:
             raise Refusal(400, "bad_body", f"{facts.name} is asked with {need}, which {ask.takes} did not bring")
         call = call_of(parsed, ask, facts, hosted)
         first = call.pop("first", 0)  # of no query: rows of several requests are asked about together
-        if not 0 <= first < _POSITIONS:
+        if not 0 <= first < POSITIONS:
             raise Refusal(400, "bad_option", f"option 'first': expected a whole number below 2**53, got {first}")
         if parsed.rows is not None and not parsed.rows.columns:
             there = ", ".join(hosted.cells)
@@ -254,11 +254,9 @@ def _text(call: Mapping[str, Any]) -> Hashable:
 
 
 def _asking(error: Exception, request: Request) -> Fault:
-    """The fault for what happened while one request was asked."""
+    """The fault for what happened while one request was asked; columns may bring types such as unknown time zones."""
     if isinstance(request.parsed.rows, TableRows) and isinstance(error, pa.ArrowException | UnicodeError):
-        line = (
-            str(error).strip().split("\n", 1)[0]
-        )  # of columns whose types came with them, such as an unknown time zone
+        line = str(error).strip().split("\n", 1)[0]
         return Fault(status=422, kind="ContractError", message=f"the rows cannot be read: {line}")
     return _fault(error)
 

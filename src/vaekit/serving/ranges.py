@@ -67,6 +67,8 @@ def ranged(query: str, option: OptionFacts, engine: Engine, limits: Limits) -> O
 def field_range(cells: Cells) -> dict[str, Any]:
     """What a value of a field can be; of a list, each of its elements."""
     item, field = cells.item, cells.field
+    if field.kind == "category":  # its levels say
+        return {}
     if cells.json == "number":
         most = min(_FINITE, float(np.finfo(item.to_pandas_dtype()).max)) if pa.types.is_floating(item) else _FINITE
         found: dict[str, Any] = {"exclusiveMinimum": -most, "exclusiveMaximum": most}

@@ -28,7 +28,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo edge test lint types layers unit browser promtool notorch conformance format proto bench soak clean .venv
+.PHONY: help demo edge spark ray test lint types layers unit browser promtool notorch conformance format proto bench soak clean .venv
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z.]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,6 +70,12 @@ conformance: $(DEV)  ## clients of others work with the service, and schemathesi
 edge: $(DEV)  ## bundles for LiteRT answer as torch does; installs its converter, 1 GB
 	$(INSTALL) -e '.[train,demo,serve,trace,client,dev,tflite]'
 	$(BIN)/python -m pytest -n 0 -q tests/runtime/test_litert.py
+
+spark: $(DEV)  ## Spark, started here for real, answers as one process does (needs Java; 500 MB of packages)
+	tests/engines/run.sh spark
+
+ray: $(DEV)  ## Ray Data, started here for real, answers as one process does
+	tests/engines/run.sh ray
 
 format: $(DEV)  ## rewrite the code in the style that lint checks
 	$(BIN)/ruff check --fix .

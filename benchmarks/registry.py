@@ -14,16 +14,19 @@ LINES = {
     "A6": "benchmarks.lines.imputation",
     "BALANCE": "benchmarks.lines.balance",
     "COLUMNS": "benchmarks.lines.columns",
-    "OBSERVE": "benchmarks.lines.observing",
+    "COMPACT": "benchmarks.lines.compact",
+    "KILL": "benchmarks.lines.killing",
     "NATS": "benchmarks.lines.nats",
+    "OBSERVE": "benchmarks.lines.observing",
     "OVERLOAD": "benchmarks.lines.overload",
     "P1": "benchmarks.lines.throughput",
+    "P3": "benchmarks.lines.scoring",
     "P4": "benchmarks.lines.serving",
-    "TABLES": "benchmarks.lines.tables",
-    "COMPACT": "benchmarks.lines.compact",
     "P5": "benchmarks.lines.start",
+    "P6": "benchmarks.lines.sampling",
     "P7": "benchmarks.lines.growth",
     "P9": "benchmarks.lines.sizes",
+    "TABLES": "benchmarks.lines.tables",
 }
 
 

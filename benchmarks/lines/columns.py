@@ -64,7 +64,7 @@ def measure(asked: dict[str, Any]) -> dict[str, Any]:
     """
     from benchmarks.data import matrix, table_of, vectors
     from benchmarks.rivals.ours import OurLoop
-    from benchmarks.tools.timing import clock_of, interleaved
+    from benchmarks.tools.timing import clock_of, interleaved, timed
     from vaekit import fit, load
 
     rows, seed, clock = asked["rows"], asked["seed"], clock_of(1)
@@ -77,18 +77,13 @@ def measure(asked: dict[str, Any]) -> dict[str, Any]:
         onnx = {name: load(model.save(Path(folder) / str(i)), "onnx") for i, (name, model) in enumerate(torch.items())}
     steps = 50
 
-    def timed(job: Any) -> float:
-        began = clock()
-        job()
-        return clock() - began
-
     jobs = {
         "training step": {n: partial(loop.steps, steps) for n, loop in loops.items()},
-        "encode": {n: partial(timed, partial(m.contract.encode, tables[n])) for n, m in torch.items()},
-        "score, onnxruntime": {n: partial(timed, partial(m.score, tables[n])) for n, m in onnx.items()},
-        "score, torch": {n: partial(timed, partial(m.score, tables[n])) for n, m in torch.items()},
-        "sample, onnxruntime": {n: partial(timed, partial(m.sample, rows)) for n, m in onnx.items()},
-        "sample, torch": {n: partial(timed, partial(m.sample, rows)) for n, m in torch.items()},
+        "encode": {n: partial(timed, partial(m.contract.encode, tables[n]), clock) for n, m in torch.items()},
+        "score, onnxruntime": {n: partial(timed, partial(m.score, tables[n]), clock) for n, m in onnx.items()},
+        "score, torch": {n: partial(timed, partial(m.score, tables[n]), clock) for n, m in torch.items()},
+        "sample, onnxruntime": {n: partial(timed, partial(m.sample, rows), clock) for n, m in onnx.items()},
+        "sample, torch": {n: partial(timed, partial(m.sample, rows), clock) for n, m in torch.items()},
     }
     return {
         "seconds": {job: interleaved(runs, asked["rounds"], asked["budget"] / len(jobs)) for job, runs in jobs.items()},

@@ -13,10 +13,10 @@ from benchmarks.tools.footprint import footprint
 
 GOAL = (
     "from 10⁴ to 10⁷ rows memory stays flat (10⁷ within 10 % of 10⁶), the processor time per row too (within 25 %), "
-    "in Contract.infer, Contract.fit and score"
+    "in Contract.infer, Contract.fit, score and vae batch score"
 )
 
-JOBS = ("infer", "fit", "score")
+JOBS = ("infer", "fit", "score", "batch")
 ALONE, WHOLE = "reading alone", "whole table in memory"
 PER_FILE, PER_GROUP = 1_000_000, 250_000
 FLAT, LINEAR = 1.10, 1.25
@@ -63,7 +63,7 @@ def run(settings: Settings) -> Outcome:
             "12 columns: heavy tails, rounded prices, whole numbers, counts, many zeros, booleans, six and a thousand "
             "levels, 3 % missing cells; files of a million rows, row groups of a quarter of it",
             "rows per processor second on one core; MB is the most resident memory of the process, Python and "
-            "libraries included; score has 8 samples, reads Parquet and writes Parquet",
+            "libraries included; score has 8 samples, reads Parquet and writes Parquet; batch is the same as a job",
             "'reading alone' decodes the same batches and drops them; 'whole table in memory' reads the folder as one "
             "table and fits to that",
         ],
@@ -145,6 +145,10 @@ def measure(asked: dict[str, Any]) -> dict[str, Any]:
         from vaekit.fields.sources import batches
 
         return {"rows": sum(table.num_rows for table in batches(data))}
+    if job == "batch":
+        from vaekit import batch
+
+        return {"rows": batch.run(folder / "bundle", "score", data, folder / f"batch {asked['rows']}").rows}
     from vaekit import load
     from vaekit.fields.writing import write_batches
 

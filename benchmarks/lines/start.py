@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -86,7 +87,8 @@ def run(settings: Settings) -> Outcome:
 def launched(command: Sequence[str], watch: bool = False) -> dict[str, float]:
     """What a command took that was started from a small process; with its memory sampled if it is watched."""
     line = [sys.executable, "-I", launch.__file__, *(["--watch"] if watch else []), *command]
-    done = subprocess.run(line, capture_output=True, text=True, check=True)
+    own = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE")}
+    done = subprocess.run(line, env=own, capture_output=True, text=True, check=True)
     found: dict[str, float] = json.loads(done.stdout)
     if found["code"]:
         raise RuntimeError(f"{' '.join(command)}: {done.stderr[-2000:]}")

@@ -6,7 +6,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 
-__all__ = ["Clock", "clock_of", "interleaved", "medians", "ratio"]
+__all__ = ["Clock", "clock_of", "interleaved", "medians", "ratio", "timed"]
 
 Clock = Callable[[], float]
 
@@ -18,6 +18,13 @@ def clock_of(cores: int) -> Clock:
     others take the core away. More cores: wall time, because waiting for each other is part of the cost.
     """
     return time.process_time if cores == 1 else time.perf_counter
+
+
+def timed(job: Callable[[], object], clock: Clock) -> float:
+    """Seconds that a job takes."""
+    began = clock()
+    job()
+    return clock() - began
 
 
 def interleaved(contenders: Mapping[str, Callable[[], float]], rounds: int, budget: float) -> dict[str, list[float]]:

@@ -216,13 +216,13 @@ class Streams:
     """
 
     def __init__(self, seed: int, *stream: str | int) -> None:
-        self._key = (seed, *stream)
+        self._seed, self._stream = seed, stream
         self._made: dict[str, np.random.Generator] = {}
 
     def draw(self, name: str, noise: Noise, *lead: int) -> Array:
         """The next piece of one stream, shape (*lead, *noise.shape)."""
         if name not in self._made:
-            self._made[name] = generator(*self._key, name)
+            self._made[name] = generator(self._seed, *self._stream, name)
         return _sample(self._made[name], noise, (*lead, *noise.shape))
 
 

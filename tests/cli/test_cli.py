@@ -15,7 +15,7 @@ from tests.notorch.alike import differences
 from vaekit.cli import main
 
 COMMANDS = ["inspect", "fit", "report", "score", "detect", "embed", "reconstruct", "denoise", "impute", "sample"]
-COMMANDS += ["interpolate", "traverse", "load", "export"]
+COMMANDS += ["interpolate", "traverse", "batch", "export", "load", "serve", "sign", "verify", "keys"]
 
 
 @pytest.fixture
@@ -609,9 +609,9 @@ def test_a_folder_in_batches_gives_the_file_that_its_rows_give_at_once(vae, work
 
 
 def test_a_long_pass_says_on_stderr_how_far_it_is(vae, work, batched, monkeypatch):
-    import vaekit.cli.output
+    import vaekit.cli.progress
 
-    monkeypatch.setattr(vaekit.cli.output, "EVERY", 0.0)
+    monkeypatch.setattr(vaekit.cli.progress, "EVERY", 0.0)
     told = vae("embed", work.run, batched, "--out", batched.parent / "e.parquet")
     lines = told.err.splitlines()
     assert len(lines) == 10

@@ -14,6 +14,7 @@ import vaekit as vk
 from tests.client.crooked import Crooked, fault, late, told
 from tests.notorch.alike import arguments, differences
 from tests.serving.live import ROOT, Live
+from tests.support import MODELS as SPECS
 from vaekit.client import request_ids
 from vaekit.client.load import Plan, load
 
@@ -76,7 +77,7 @@ def test_a_service_answers_as_the_model_does(live, zoo, name, query):
     kept = zoo[name]
     options = dict(ASKED[query])
     if query == "sample":
-        options["given"] = kept.spec.given
+        options["given"] = SPECS[name].given
     args, named = arguments(query, 20, kept.rows.slice(0, 20))
     with vk.Client(live.url, name) as client:
         found = getattr(client, query)(*args, **named, **options)
@@ -92,6 +93,16 @@ def test_a_table_in_parts_is_answered_as_the_whole(live, zoo, query):
     assert [rows for _, rows in request_ids(found)] == [20, 20, 10]
     expected = getattr(zoo["flights"].onnx, query)(some, **ASKED[query])
     assert differences(found.replace_schema_metadata(None), expected) == []
+
+
+def test_an_imputed_table_keeps_columns_that_the_model_does_not_read(live, zoo):
+    some = zoo["flights"].rows.slice(0, 5)
+    some = some.add_column(0, "id", pa.array([f"n{i}" for i in range(5)])).append_column("note", pa.nulls(5))
+    with vk.Client(live.url, "flights", rows=2) as client:
+        for options in ({}, {"draws": 2}, {"interval": 0.9}):
+            found, expected = client.impute(some, **options), zoo["flights"].onnx.impute(some, **options)
+            assert found["id"].to_pylist() == expected["id"].to_pylist()
+            assert found.column_names == expected.column_names
 
 
 def test_asyncio_asks_at_once(live, zoo):

@@ -43,7 +43,8 @@ def service(tmp_path_factory):
     try:
         until, found = time.monotonic() + SECONDS, None
         while not found:
-            found = re.search(r'"event":"ready".*"addresses":\["(http://[^"]+)","grpc://([^"]+)"', log.read_text())
+            listening = r'"addresses":\["(http://[^"]+)","grpc://([^"]+)".*"event":"ready"'
+            found = re.search(listening, log.read_text(), re.S)
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < until, log.read_text()
             time.sleep(0.05)

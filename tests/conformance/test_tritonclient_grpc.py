@@ -162,7 +162,8 @@ def test_a_deadline_that_has_passed_is_told(client):
     long = {"query": "impute", "draws": 100, "samples": 1000}
     with pytest.raises(InferenceServerException) as caught:
         client.infer("flights", inputs(client, "flights"), parameters=long, client_timeout=0.005)
-    assert caught.value.status() == "StatusCode.DEADLINE_EXCEEDED"
+    # once the service knows what the question costs, it says at once that this deadline cannot be met
+    assert caught.value.status() in ("StatusCode.DEADLINE_EXCEEDED", "StatusCode.RESOURCE_EXHAUSTED")
 
 
 def test_many_at_a_time_get_their_own_rows(client):

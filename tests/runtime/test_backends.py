@@ -142,7 +142,7 @@ def test_auto_takes_the_graphs_where_there_are_some(zoo):
 
 def test_a_backend_that_cannot_be_had_is_refused(zoo, monkeypatch):
     bundle = zoo["bits"].torch.bundle
-    with pytest.raises(ConfigError, match="unknown backend 'tensorflow'; expected auto, onnx or torch"):
+    with pytest.raises(ConfigError, match="unknown backend 'tensorflow'; expected auto, onnx, litert or torch"):
         make_backend(bundle, "tensorflow")
     with pytest.raises(BundleError, match="no exported graphs"):
         make_backend(bundle, "onnx")

@@ -380,7 +380,7 @@ def test_facts_tell_what_a_model_reads_and_answers(zoo):
     assert {one.name for one in flights.queries["sample"].arguments} == {"n"}
     assert not flights.queries["sample"].rows
     options = {one.name: one for one in flights.queries["impute"].options}
-    assert set(options) == {"draws", "interval", "samples", "seed"}
+    assert set(options) == {"draws", "first", "interval", "samples", "seed"}
     assert (options["interval"].type, options["interval"].null, options["interval"].default) == ("number", True, None)
     assert options["samples"].doc.startswith("Importance samples")
     assert flights.queries["impute"].absent

@@ -308,6 +308,20 @@ def test_numbers_in_urls_are_numbers(flights, text):
     assert "alpha" in found.message
 
 
+def test_a_part_of_a_table_is_answered_as_in_its_place(flights, zoo):
+    rows, model = zoo["flights"].rows.slice(0, 9), zoo["flights"].onnx
+    whole = model.denoise(rows, samples=8)
+    asks = [
+        ask("flights", "denoise", written(rows.slice(first, 3), JSON, samples=8, first=first)) for first in (0, 3, 6)
+    ]
+    parts = pa.concat_tables([table_of(told) for told in answer(flights, *asks)])
+    assert differences(parts, whole) == []
+    assert differences(parts, model.denoise(rows.slice(0, 3), samples=8)) != []
+    for first in (-1, 2**53):
+        found = fault(flights, "denoise", written(rows, JSON, first=first))
+        assert (found.status, "'first'" in found.message) == (400, True)
+
+
 def test_an_option_is_given_once(flights, zoo):
     body = written(zoo["flights"].rows.slice(0, 1), JSON, seed=1)
     assert "give it once" in fault(flights, "score", body, seed=1).message

@@ -28,7 +28,7 @@ ROW = {
     "evening": True,
     "hour": 9.0,
 }
-PLANTED = 31337.25
+PLANTED = 313373133731.25
 
 
 @pytest.fixture(scope="module")
@@ -209,7 +209,7 @@ def test_probes_and_scrapes_are_counted_and_not_logged(server):
 
 def test_rows_are_described_without_their_values(server):
     """What is planted in answered rows is nowhere in the log, though every row is described there."""
-    row = ROW | {"dep_delay": PLANTED, "carrier": "PLANTED", "origin": "EWR", "distance": 77777}
+    row = ROW | {"dep_delay": PLANTED, "carrier": "PLANTED", "origin": "EWR", "distance": 1977777779}
     assert server.ask("score", [ROW, row], x_request_id="sampled")[0] == 200
     found = until(lambda: [one for one in server.lines("sample") if one["request_id"] == "sampled"])
     assert [one["sample"]["row"] for one in found] == [0, 1]
@@ -220,7 +220,7 @@ def test_rows_are_described_without_their_values(server):
     assert told["score"] > found[0]["sample"]["score"]
     assert "dep_delay" in told["strangest"]
     log = server.log.read_bytes()
-    assert not any(value in log for value in (b"31337", b"PLANTED", b"77777", b"EWR", b"JFK"))
+    assert not any(value in log for value in (b"3133731337", b"PLANTED", b"1977777779", b"EWR", b"JFK"))
 
 
 def test_rows_of_requests_that_were_asked_together_are_told_apart(server):

@@ -301,4 +301,5 @@ def test_it_does_not_listen_to_other_machines_without_knowing_who_asks(zoo):
     assert "--insecure-public" in told
     with Live(bundle, "--host", "0.0.0.0", "--insecure-public") as service:
         assert httpx.get(f"http://127.0.0.1:{service.port}/v1/models", trust_env=False).status_code == 200
+        assert service.stop() == 0  # which also writes what is left of the log
     assert '"event":"insecure"' in service.log

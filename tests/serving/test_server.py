@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from tests.serving.live import PATIENCE, ROOT, Live
+from vaekit.serving.settings import Settings
 
 BODY = {"n": 2, "options": {"given": {"origin": "JFK", "hour": 9}}}
 SAMPLE = "/v1/models/flights/sample"
@@ -215,3 +216,11 @@ def test_without_a_folder_it_says_that_feedback_will_be_lost(bundle):
     with sampling(bundle) as live:
         live.wait(lambda: '"event":"ready"' in live.log)
         assert "state_in_memory" in live.log
+
+
+# ----------------------------------------------------------------------------------------------------------------- docs
+
+
+def test_every_setting_is_in_the_docs():
+    page = (ROOT / "docs" / "service.md").read_text()
+    assert [name for name in Settings.__struct_fields__ if f"`{name}`" not in page] == []

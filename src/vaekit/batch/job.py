@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
@@ -42,8 +42,15 @@ class Task(NamedTuple):
 class Work(Protocol):
     """What a job does: tasks, and how one is answered."""
 
-    schema: pa.Schema
-    total: int | None
+    @property
+    def schema(self) -> pa.Schema:
+        """Schema of all answers."""
+        ...
+
+    @property
+    def total(self) -> int | None:
+        """Rows in all, if known."""
+        ...
 
     def tasks(self, first: int, rows: int, part: int) -> Iterator[Task]:
         """All tasks from a row on, of so many rows each; none goes beyond a multiple of `part` rows."""
@@ -221,10 +228,10 @@ class _Run:
         try:
             with closing(self._answers()) as found:
                 for first in found:
-                    if self._spoilt(max_bad):
-                        break
                     number = first.first // self.plan.part_rows
                     self.parts[number] = self.folder.write(number, self._part(first, found), self.work.schema)
+                    if self._spoilt(max_bad):
+                        break  # with this part, so that its rows in quarantine can be looked at
         except _Stopped:
             return "stopped"
         return "too_many_bad_rows" if self._spoilt(max_bad) else "done"
@@ -254,7 +261,7 @@ class _Run:
             yield answer
             at += answer.rows
 
-    def _answers(self) -> Iterator[Answered]:
+    def _answers(self) -> Generator[Answered, None, None]:
         """Answers to the tasks of the parts that are missing, in order."""
         size = self.plan.part_rows
         first = next(number for number in range(len(self.parts) + 1) if number not in self.parts)
@@ -278,7 +285,8 @@ class _Run:
 
     def _spoilt(self, max_bad: float) -> bool:
         """Whether more rows are bad than may be: of all, or of those so far where their number is not known."""
-        return self.quarantined > max_bad * (self.work.total or self.rows)
+        bad = sum(part.quarantined for part in self.parts.values())
+        return bad > max_bad * (self.work.total or sum(part.rows for part in self.parts.values()))
 
 
 def _rows_of_call(work: Work, part_rows: int) -> int:

@@ -194,7 +194,8 @@ def _written(target: Path, answers: Iterable[Answered], schema: pa.Schema, fault
 def _group_rows(table: pa.Table) -> int:
     """Rows of a row group, told by the width of the first rows."""
     some = table.slice(0, 256)
-    return max(1, min(GROUP_ROWS, GROUP_BYTES * max(some.num_rows, 1) // max(some.nbytes, 1)))
+    fitting: int = GROUP_BYTES * max(some.num_rows, 1) // max(some.nbytes, 1)
+    return max(1, min(GROUP_ROWS, fitting))
 
 
 def _repeating(schema: pa.Schema) -> list[str]:

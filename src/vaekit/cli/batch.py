@@ -43,6 +43,7 @@ OUT gets part-00000.parquet, … with the number of each row; any reader of Parq
 Rows that break the contract go to OUT/_quarantine/part-00000.jsonl, with the reason and all their cells.
 However a job ends, the same command goes on where it was; OUT/_SUCCESS says that it is done.
 
+Next: read OUT as one table, and look at OUT/_quarantine if rows went there.
 Exit codes: 0 done, 1 more bad rows than --max-bad allows, 2 wrong use or bad input, 130 or 143 stopped by a signal.
 """
 
@@ -289,12 +290,12 @@ def _signals() -> Iterator[tuple[threading.Event, list[int]]]:
             signal.signal(known, handler)
 
     try:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            before[number] = signal.signal(number, handle)
+        for asked in (signal.SIGINT, signal.SIGTERM):
+            before[asked] = signal.signal(asked, handle)
         yield stop, caught
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for known, handler in before.items():
+            signal.signal(known, handler)
 
 
 def _costs(bundle: Bundle, price: float | None, as_json: bool, how: Mapping[str, Any]) -> None:
@@ -318,7 +319,7 @@ def _costs(bundle: Bundle, price: float | None, as_json: bool, how: Mapping[str,
     names = ("rows a call", "rows/s", "s per million", *(("per million",) if price is not None else ()), "peak MB", "")
     table = Table(*names, box=None, header_style="bold", pad_edge=False)
     for one in found:
-        cells = [one.batch_rows, round(one.rows_per_second), one.seconds_per_million]
+        cells: list[Any] = [one.batch_rows, round(one.rows_per_second), one.seconds_per_million]
         cells += [*([one.price_per_million] if price is not None else []), round(one.peak_mb)]
         table.add_row(*(cell(value) for value in cells), "best" if one is best else "")
     Console(highlight=False).print(table)

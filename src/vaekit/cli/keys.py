@@ -14,7 +14,15 @@ from vaekit.errors import ConfigError
 
 __all__ = ["keys"]
 
-keys = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", help="Keys: of callers, and to sign bundles with.")
+HELP = """Keys: of callers, and to sign bundles with.
+
+  [bold]vae keys new --id ci --models flights --queries score,detect >> keys.toml[/bold]
+  [bold]vae keys check keys.toml[/bold]
+
+Next: [bold]vae serve run --keys keys.toml[/bold]
+"""
+
+keys = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", help=HELP)
 
 
 @keys.command()

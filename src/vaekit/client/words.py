@@ -192,6 +192,8 @@ class Words(ABC, Generic[Table, Models, Ready, Said]):
             answer = read_table(reply)
         except ContractError as error:
             raise error.after(first) from error
+        if name == "impute":
+            answer = _completed(rows, answer)
         return with_request_ids(answer, [(reply.headers.get("x-request-id", ""), rows.num_rows)])
 
     def _plain(self, model: str, name: str, args: Sequence[Any], options: Mapping[str, Any]) -> Doing[pa.Table]:
@@ -283,6 +285,19 @@ class Words(ABC, Generic[Table, Models, Ready, Said]):
     @abstractmethod
     def _run_all(self, parts: Sequence[Doing[pa.Table]], join: Join) -> Table:
         """Do the steps of all parts, some of them at a time, and join their answers in order."""
+
+
+def _completed(asked: pa.Table, answer: pa.Table) -> pa.Table:
+    """An imputed table as a model gives it: with the columns that it does not read, which the service leaves out."""
+    import pyarrow as pa
+
+    times = answer.num_rows // max(asked.num_rows, 1)  # once per draw
+    there, types = set(answer.column_names), {field.name: field.type for field in asked.schema}
+    found = {
+        name: answer[name] if name in there else pa.chunked_array(asked[name].chunks * times, types[name])
+        for name in asked.column_names
+    }
+    return pa.table(found | {name: answer[name] for name in answer.column_names if name not in found})
 
 
 def _only(parts: Sequence[pa.Table]) -> pa.Table:

@@ -100,5 +100,5 @@ def attainable(engine: Engine, name: str) -> float:
         name: Name of the calibration scores.
     """
     n = len(engine.calibration.get(name, ()))
-    scale = 10 ** (2 + math.ceil(math.log10(n + 1)))
+    scale: int = 10 ** (2 + math.ceil(math.log10(n + 1)))
     return -(-scale // (n + 1)) / scale

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vaekit.arrays import Array, Block, Blocks, Noise, Streams, take
+from vaekit.arrays import Array, Block, Blocks, BlockSpec, Noise, Streams, take
 from vaekit.errors import ConfigError
 from vaekit.queries.base import model_specs, observed_shares, register
 from vaekit.queries.decoding import decode, draw_values, of_rows
@@ -128,8 +129,13 @@ def _free(engine: Engine, row: Blocks, first: int, n: int, seed: int, temperatur
             scaled = {name: value[:, before:] * np.float32(temperature) for name, value in noise.items()}
             found = engine.backend.run("prior", engine.inputs(here) | scaled)
             z = {name.removeprefix("z."): value for name, value in found.items()}
-            values = draw_values(engine, decode(engine, z, here), lambda spec, _, chance=chance: chance[spec.name])
+            values = draw_values(engine, decode(engine, z, here), partial(_chance, chance))
             yield {name: value[0] for name, value in values.items()}
+
+
+def _chance(uniform: Mapping[str, Array], spec: BlockSpec, _: object) -> Array:
+    """The uniform noise of a block."""
+    return uniform[spec.name]
 
 
 def _conditional(engine: Engine, row: Blocks, first: int, n: int, seed: int) -> Iterator[dict[str, Array]]:

@@ -23,6 +23,7 @@ from vaekit.serving.frames import Buffer
 from vaekit.serving.hosted import Hosted
 from vaekit.serving.noticing import Noticing
 from vaekit.serving.options import takes
+from vaekit.serving.ranges import POSITIONS
 from vaekit.serving.refusals import Refusal, fault_of
 from vaekit.serving.rows import TableRows
 
@@ -44,6 +45,7 @@ class Request:
         facts: What is known of the query.
         call: What the query is called with, beside the rows.
         rows: Rows that are asked about.
+        first: Position of the first of them.
     """
 
     at: int
@@ -53,6 +55,7 @@ class Request:
     facts: QueryFacts
     call: dict[str, Any]
     rows: int
+    first: int = 0
 
     @property
     def key(self) -> Hashable:
@@ -123,6 +126,9 @@ class Answering:
             need = "rows" if facts.rows else ", ".join(one.name for one in facts.arguments)
             raise Refusal(400, "bad_body", f"{facts.name} is asked with {need}, which {ask.takes} did not bring")
         call = call_of(parsed, ask, facts, hosted)
+        first = call.pop("first", 0)  # of no query: rows of several requests are asked about together
+        if not 0 <= first < POSITIONS:
+            raise Refusal(400, "bad_option", f"option 'first': expected a whole number below 2**53, got {first}")
         if parsed.rows is not None and not parsed.rows.columns:
             there = ", ".join(hosted.cells)
             raise Refusal(422, "ContractError", f"no column of the request is a field of the model; it has: {there}")
@@ -134,7 +140,7 @@ class Answering:
                 f"a request and its answer have at most {hosted.limits.max_rows} rows, this has "
                 f"{answer_rows(rows, call, facts)}; ask about fewer at a time, or answer whole files with 'vae batch'",
             )
-        return Request(at, ask, hosted, parsed, facts, call, rows)
+        return Request(at, ask, hosted, parsed, facts, call, rows, first)
 
     def _answer(self, group: Sequence[Request], told: dict[int, Told]) -> float:
         """Ask about a group at once; if that fails, about each half. Returns the seconds that writing took."""
@@ -169,7 +175,8 @@ class Answering:
         hosted, name = first.hosted, first.parsed.query
         rows = [one.parsed.rows for one in group if one.parsed.rows is not None]
         table = type(rows[0]).merged(rows)
-        positions = [at for one in group for at in range(one.rows)] if takes(QUERIES[name], "positions") else None
+        placed = takes(QUERIES[name], "positions")
+        positions = [one.first + at for one in group for at in range(one.rows)] if placed else None
         step, parts = hosted.limits.max_batch_rows, []
         for start in range(0, max(1, table.num_rows), step):
             place = {} if positions is None else {"positions": positions[start : start + step]}

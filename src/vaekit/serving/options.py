@@ -19,7 +19,12 @@ __all__ = ["checked", "described", "first_line", "takes"]
 
 _TYPES: dict[str, Any] = {"integer": int, "number": float, "boolean": bool, "string": str, "object": dict[str, Any]}
 _WORDS = {"int": "integer", "float": "number", "bool": "boolean", "str": "string", "Mapping[str, Any]": "object"}
-_HIDDEN = ("positions",)  # the service places rows itself
+_FIRST = OptionFacts(
+    name="first",
+    type="integer",
+    default=0,
+    doc="Position of the first row, where the rows are a part of a larger table: noise belongs to positions.",
+)
 _ITEM = re.compile(r"^ {8}(?P<name>\w+): (?P<doc>.*(?:\n {12}.*)*)", re.MULTILINE)
 
 
@@ -36,7 +41,8 @@ def described(query: Query) -> tuple[tuple[OptionFacts, ...], tuple[OptionFacts,
     arguments: list[OptionFacts] = []
     options: list[OptionFacts] = []
     for name, parameter in list(inspect.signature(query).parameters.items())[1:]:
-        if name in _HIDDEN:
+        if name == "positions":  # the service counts rows itself, from where the caller says
+            options.append(_FIRST)
             continue
         kind, null = _kind(parameter)
         required = parameter.default is inspect.Parameter.empty

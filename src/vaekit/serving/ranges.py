@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from vaekit.serving.cells import Cells
     from vaekit.serving.messages import Limits
 
-__all__ = ["field_range", "ranged"]
+__all__ = ["POSITIONS", "field_range", "ranged"]
+
+POSITIONS = 2**53  # whole numbers below are exact in every JSON parser
 
 _FINITE = 1e100  # numbers beyond are taken for infinite
 _SHARE = {"exclusiveMinimum": 0, "exclusiveMaximum": 1}
@@ -53,6 +55,7 @@ def ranged(query: str, option: OptionFacts, engine: Engine, limits: Limits) -> O
         "steps": {"minimum": 2 if query == "interpolate" else 1, "maximum": limits.max_rows},
         "dim": {"minimum": 0, "maximum": sum(engine.architecture.groups.values()) - 1},
         "n": {"minimum": 0, "maximum": limits.max_rows},
+        "first": {"minimum": 0, "maximum": POSITIONS - 1},
         "path": {"enum": ["linear", "spherical"]},
         "interval": _SHARE,
         "temperature": _ABOVE,
@@ -64,6 +67,8 @@ def ranged(query: str, option: OptionFacts, engine: Engine, limits: Limits) -> O
 def field_range(cells: Cells) -> dict[str, Any]:
     """What a value of a field can be; of a list, each of its elements."""
     item, field = cells.item, cells.field
+    if field.kind == "category":  # its levels say
+        return {}
     if cells.json == "number":
         most = min(_FINITE, float(np.finfo(item.to_pandas_dtype()).max)) if pa.types.is_floating(item) else _FINITE
         found: dict[str, Any] = {"exclusiveMinimum": -most, "exclusiveMaximum": most}

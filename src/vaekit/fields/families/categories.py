@@ -75,7 +75,8 @@ class Categorical(Family):
             target = starts + uniform[rows].T * (ends - starts)  # shape: (F, rows)
             under = (below < target[segment]).view(np.uint8)
             codes[rows] = np.add.reduceat(under, offsets, axis=0, dtype=np.int64).T
-        return np.minimum(codes, levels - 1).reshape(*lead, levels.size)
+        drawn: Array = np.minimum(codes, levels - 1).reshape(*lead, levels.size)
+        return drawn
 
     def point(self, params: Params, spec: BlockSpec) -> Array:
         """The most probable code of each field, the first of equals."""

@@ -16,6 +16,7 @@ from vaekit.serving.facts import Facts
 from vaekit.serving.front import identity
 from vaekit.serving.http.headers import request_id
 from vaekit.serving.http.media import JSON
+from vaekit.serving.http.protocol import WHOLE
 from vaekit.serving.http.replies import fault_body, fault_headers
 from vaekit.serving.http.routes import Found, Route, Routes
 from vaekit.serving.request import Handler, Refused, Request, refused
@@ -127,9 +128,21 @@ class Application:
         except Exception:  # a defect of ours, of which the caller learns nothing but that it is ours
             _LOG.exception("request %s failed", request.id)
             told = Told(fault=Fault(status=500, kind="defect", message="the service has a defect; see its log"))
-        await self._send(request, found.route.plain, told, send)
+        status, headers, body = self._response(request, found.route.plain, told)
+        whole = scope.get("extensions", {}).get(WHOLE)
+        if (
+            whole is not None
+            and not request.unread
+            and whole(status, headers, b"" if request.method == "HEAD" else body)
+        ):
+            return
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body, "more_body": request.unread})
+        if request.unread:
+            await self._linger(request, send)
 
-    async def _send(self, request: HttpRequest, plain: bool, told: Told, send: Send) -> None:
+    def _response(self, request: HttpRequest, plain: bool, told: Told) -> tuple[int, Headers, bytes]:
+        """Status, headers and body."""
         status, body, more = 200, told.body, told.headers
         if told.fault is not None:
             status, body = told.fault.status, fault_body(told.fault, request.id, plain)
@@ -140,10 +153,7 @@ class Application:
         headers += [(name.encode(), value.encode("latin-1")) for name, value in (request.replies | more).items()]
         if request.unread:
             headers.append((b"connection", b"close"))
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body, "more_body": request.unread})
-        if request.unread:
-            await self._linger(request, send)
+        return status, headers, body
 
     def _identity(self, facts: Facts) -> Headers:
         """Headers that say which model answered, encoded once."""

@@ -15,13 +15,16 @@ from typing import Any
 
 from uvicorn._types import ASGI3Application
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from vaekit.serving.asking import Fault
 from vaekit.serving.http.replies import refusal
 
-__all__ = ["Connection", "Limits"]
+__all__ = ["WHOLE", "Connection", "Limits"]
+
+WHOLE = "vaekit.whole"  # an ASGI extension: writes a whole response; (status, headers, body) to whether it was written
+Headers = list[tuple[bytes, bytes]]
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,8 @@ class Connection(HttpToolsProtocol):
         self.head = 0  # bytes of it so far
         self.refused: Fault | None = None  # why the parser was stopped
         self.task: asyncio.Task[None] | None = None  # which answers
+        self.running: RequestResponseCycle | None = None  # what it answers
+        self.extensions: dict[str, Any] = {WHOLE: self._answer}
 
     # ----------------------------------------------------------------------------------------------------------- limits
 
@@ -146,6 +151,7 @@ class Connection(HttpToolsProtocol):
         """End the work for a caller who has gone."""
         gone = self._answering()
         self.pipeline.clear()
+        self.extensions = {}
         super().connection_lost(exc)
         if gone and self.task is not None:
             self.task.cancel()
@@ -170,6 +176,7 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Begin a request."""
         super().on_message_begin()
+        self.scope["extensions"] = self.extensions
         self.in_head, self.head = True, 0
         self._phase()
 
@@ -201,7 +208,29 @@ class Connection(HttpToolsProtocol):
         super().on_response_complete()
         self._phase()
 
+    def _answer(self, status: int, headers: Headers, body: bytes) -> bool:
+        """Write a whole response at once, which costs a tenth of what two ASGI messages do.
+
+        Returns:
+            Whether it was written: not where the caller has gone, or does not take in what was sent before.
+        """
+        cycle = self.running
+        if cycle is None or cycle.disconnected or self.flow.write_paused:
+            return False
+        pieces = [STATUS_LINE[status]]
+        for name, value in (*cycle.default_headers, *headers):
+            pieces += (name, b": ", value, b"\r\n")
+        pieces += (b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n", body)
+        self.transport.write(b"".join(pieces))
+        cycle.response_started = cycle.response_complete = True
+        cycle.message_event.set()
+        if not cycle.keep_alive:
+            self.transport.close()
+        cycle.on_response()
+        return True
+
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self.running = cycle
         self.task = self.loop.create_task(cycle.run_asgi(app))
         self.tasks.add(self.task)
         self.task.add_done_callback(self.tasks.discard)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Self
 
@@ -48,13 +49,26 @@ class TableRows(Rows):
     @property
     def key(self) -> Hashable:
         """Names and types of the columns."""
-        names_and_types: Hashable = self.table.schema
-        return names_and_types
+        return _Schema(self.table.schema, tuple(self.columns))
 
     @classmethod
     def merged(cls, parts: Sequence[Self]) -> pa.Table:
         """The tables, one after the other, each column in one piece."""
         return pa.concat_tables([part.table for part in parts]).combine_chunks()
+
+
+@dataclass(frozen=True, eq=False)
+class _Schema:
+    """A schema that is quickly found among others: Arrow's own hash looks at every type."""
+
+    schema: pa.Schema
+    names: tuple[str, ...]
+
+    def __hash__(self) -> int:
+        return hash(self.names)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Schema) and bool(self.schema.equals(other.schema))
 
 
 class CellRows(Rows):

@@ -47,11 +47,10 @@ def _read(opened: Any, body: Buffer, ask: Ask, hosted: Hosted) -> Parsed:
 @writer(STREAM)
 def write_stream(answer: Answer, parsed: Parsed, ask: Ask, hosted: Hosted) -> tuple[bytes, dict[str, str]]:
     """The answer as an Arrow stream."""
+    batch = answer.whole.batch
+    if batch is not None:
+        return b"".join((answer.whole.head, batch.slice(answer.start, answer.rows).serialize(), _END)), _HEADERS
     table = answer.table
-    batches = table.to_batches()
-    if len(batches) == 1 and not any(pa.types.is_dictionary(kind) for kind in table.schema.types):
-        pieces = (table.schema.serialize(), batches[0].serialize(), _END)
-        return b"".join(pieces), _HEADERS
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as stream:
         stream.write_table(table)

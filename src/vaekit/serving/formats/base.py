@@ -52,6 +52,19 @@ class Whole:
     table: pa.Table
 
     @cached_property
+    def batch(self) -> pa.RecordBatch | None:
+        """The whole in one piece, with its columns as Arrow can send them alone; None if they cannot be."""
+        if not self.table.num_rows or any(pa.types.is_dictionary(kind) for kind in self.table.schema.types):
+            return None
+        return self.table.combine_chunks().to_batches()[0]
+
+    @cached_property
+    def head(self) -> bytes:
+        """The schema as the head of an Arrow stream."""
+        head: bytes = self.table.schema.serialize().to_pybytes()
+        return head
+
+    @cached_property
     def columns(self) -> dict[str, list[Any]]:
         """Plain values by column, made once for the group."""
         return {name: plain_values(self.table.column(name)) for name in self.table.column_names}

@@ -22,6 +22,8 @@ def table_rows(table: pa.Table, hosted: Hosted) -> TableRows:
         Refusal: A column is there twice.
     """
     there = table.column_names
+    if there == list(hosted.cells) and table.schema.metadata is None:
+        return TableRows(table)
     if twice := [name for name in hosted.cells if there.count(name) > 1]:
         raise Refusal(400, "bad_body", f"the column {twice[0]!r} is there twice")
     found = table.select([name for name in hosted.cells if name in there]).replace_schema_metadata(None)

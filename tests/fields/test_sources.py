@@ -95,6 +95,26 @@ def test_batches_are_the_rows_in_order_and_of_the_size_asked(name, tmp_path):
     assert source.rows in (None, N)
 
 
+@pytest.mark.parametrize("name", SOURCES)
+@pytest.mark.parametrize("first", [0, 137, 400, N - 1, N])
+def test_batches_may_begin_at_any_row_and_end_at_multiples(name, first, tmp_path):
+    source = open_source(SOURCES[name](tmp_path))
+    whole = None if name in READ_ONCE else pa.concat_tables(source.batches())
+    found = list(source.batches(90, first=first, cut=200))
+    sizes = [min(90, 200 - at % 200, N - first - at) for at in _starts(N - first)]
+    assert [table.num_rows for table in found] == sizes
+    if whole is not None and first < N:
+        assert pa.concat_tables(found).to_pylist() == whole.slice(first).to_pylist()
+
+
+def _starts(rows):
+    """Where batches of 90 rows begin, which end at multiples of 200 as well."""
+    at = 0
+    while at < rows:
+        yield at
+        at += min(90, 200 - at % 200)
+
+
 @pytest.mark.parametrize("name", ["parquet", "hive partitions", "parquet folder", "csv", "csv.gz", "arrow"])
 def test_a_file_has_the_same_columns_in_batches_and_as_a_whole(name, tmp_path):
     path = SOURCES[name](tmp_path)

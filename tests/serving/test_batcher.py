@@ -309,6 +309,18 @@ def test_stopping_tells_everybody(zoo):
     asyncio.run(story())
 
 
+def test_text_that_no_message_can_hold_is_refused(zoo):
+    """It must not get as far as a batch, which would fail with all its members."""
+
+    async def story():
+        async with running(zoo["flights"], **QUICK) as batcher:
+            told = await batcher.ask(small(zoo["flights"], seed="\ud800"))
+            assert (told.fault.status, told.fault.kind) == (400, "bad_body")
+            assert (await batcher.ask(small(zoo["flights"]))).fault is None
+
+    asyncio.run(story())
+
+
 def test_an_observer_that_fails_costs_nobody(zoo):
     async def story():
         async with running(zoo["flights"], **QUICK) as batcher:

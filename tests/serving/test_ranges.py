@@ -49,7 +49,7 @@ def test_options_take_what_is_within_their_ranges_and_nothing_else(hosted):
     for name, facts in hosted.facts.queries.items():
         for option in (*facts.arguments, *facts.options):
             extent = {key: value for key, value in option.range.items() if key != "required"}
-            if not extent or option.name == "first":  # the service places rows itself
+            if not extent or option.name == "first":  # which the service counts from, and no query knows
                 continue
             inside, outside = edges(extent, option.type == "integer")
             for value in inside:

@@ -158,6 +158,10 @@ class Batcher:
             there = ", ".join(model.queries)
             message = f"model {ask.model!r} has no query {ask.query!r}; it answers: {there}"
             return Fault(status=404, kind="no_such_query", message=message)
+        try:
+            msgspec.msgpack.encode((ask.id, ask.takes, ask.gives, ask.options, ask.headers))
+        except UnicodeEncodeError:
+            return Fault(status=400, kind="bad_body", message="an option or a header is not Unicode")
         if until <= now:
             return Fault(status=504, kind="deadline", message="the deadline had passed when the request came")
         wait = self.expected_wait(now)

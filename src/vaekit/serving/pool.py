@@ -118,6 +118,8 @@ class Pool:
         self._tell(WorkerEvent(kind="started", worker=worker.number))
         try:
             hello = await worker.start(self.config, self.bundles)
+            if worker.gone.is_set():
+                raise ServingError("the worker died as soon as it was ready")
         except (BundleError, ServingError) as error:
             spent = time.monotonic() - begin
             self._tell(WorkerEvent(kind="failed", worker=worker.number, message=str(error), seconds=spent))

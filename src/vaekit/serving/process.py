@@ -87,6 +87,7 @@ class Worker:
         try:
             return await asyncio.wait_for(asyncio.shield(self._hello), config.start_timeout)
         except TimeoutError:
+            self._hello.cancel()
             self.kill("failed", f"the worker was not ready within {config.start_timeout:g} s")
             raise ServingError(self.blame[1]) from None
 

@@ -49,9 +49,8 @@ def write_stream(answer: Answer, parsed: Parsed, ask: Ask, hosted: Hosted) -> tu
     """The answer as an Arrow stream."""
     table = answer.table
     batches = table.to_batches()
-    if len(batches) == 1 and not any(pa.types.is_dictionary(kind) for kind in table.schema.types):
-        pieces = (table.schema.serialize(), batches[0].serialize(), _END)
-        return b"".join(pieces), _HEADERS
+    if len(batches) == 1 and (schema := answer.whole.schema) is not None:
+        return b"".join((schema, batches[0].serialize(), _END)), _HEADERS
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as stream:
         stream.write_table(table)

@@ -6,10 +6,11 @@ A reader turns a body into a `Parsed`; it may refuse the body with a `Refusal`. 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pyarrow as pa
 
 from vaekit.serving.cells import plain_values
@@ -24,8 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["READERS", "WRITERS", "Answer", "Parsed", "Reader", "Whole", "Writer", "check_text", "reader", "writer"]
 
 
-@dataclass(frozen=True)
-class Parsed:
+class Parsed(msgspec.Struct, frozen=True):
     """One request as its reader understood it.
 
     Args:
@@ -39,9 +39,9 @@ class Parsed:
 
     query: str
     rows: Rows | None = None
-    arguments: Mapping[str, Any] = field(default_factory=dict)
-    options: Mapping[str, Any] = field(default_factory=dict)
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    arguments: Mapping[str, Any] = {}
+    options: Mapping[str, Any] = {}
+    extra: Mapping[str, Any] = {}
     taken: frozenset[str] = frozenset()
 
 
@@ -56,9 +56,14 @@ class Whole:
         """Plain values by column, made once for the group."""
         return {name: plain_values(self.table.column(name)) for name in self.table.column_names}
 
+    @cached_property
+    def schema(self) -> bytes | None:
+        """The schema as a stream begins with it, made once for the group; None if dictionaries have to follow."""
+        dictionaries = any(pa.types.is_dictionary(kind) for kind in self.table.schema.types)
+        return None if dictionaries else self.table.schema.serialize().to_pybytes()
 
-@dataclass(frozen=True)
-class Answer:
+
+class Answer(msgspec.Struct, frozen=True):
     """The answer to one request: some rows of that to its group.
 
     Args:

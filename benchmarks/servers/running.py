@@ -13,7 +13,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 __all__ = ["SOURCE", "Process", "busy", "environment", "free_port", "post", "resident"]
@@ -63,7 +63,7 @@ def post(url: str, body: bytes | None, headers: Mapping[str, str], timeout: floa
 
 
 class Process:
-    """A server on one core, in a process group of its own.
+    """A server on one core.
 
     Args:
         command: What starts it.
@@ -88,7 +88,7 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """Its process id, which is that of its group."""
+        """Its process id."""
         return self._process.pid
 
     def wait(
@@ -112,29 +112,35 @@ class Process:
         raise RuntimeError(f"the server did not answer ({why}): {self.log.read_text(errors='replace')[-2000:]}")
 
     def stop(self) -> None:
-        """Stop it and whatever it started."""
-        for how in (signal.SIGTERM, signal.SIGKILL):
+        """Stop it and whatever it started, also in sessions of their own."""
+        family = [*_family(self.pid)]
+        self._process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(STOP)
+        for pid in family:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.pid, how)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(STOP)
+                os.kill(pid, signal.SIGKILL)
         self._process.wait()
 
 
-def busy(group: int) -> float:
-    """Processor seconds that all processes of a group have used so far."""
-    return sum(int(stat[11]) + int(stat[12]) for stat in _members(group)) / os.sysconf("SC_CLK_TCK")
+def busy(root: int) -> float:
+    """Processor seconds that a process and all that it started, directly or not, have used so far."""
+    return sum(int(stat[11]) + int(stat[12]) for stat in _family(root).values()) / os.sysconf("SC_CLK_TCK")
 
 
-def resident(group: int) -> float:
-    """Megabytes of memory that are resident for all processes of a group; shared pages count for each."""
-    return sum(int(stat[21]) for stat in _members(group)) * os.sysconf("SC_PAGE_SIZE") / 1e6
+def resident(root: int) -> float:
+    """Megabytes of memory that are resident for a process and all that it started; shared pages count for each."""
+    return sum(int(stat[21]) for stat in _family(root).values()) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-def _members(group: int) -> Iterator[list[str]]:
-    """What the kernel knows of the processes of a group: the fields of /proc/PID/stat after the name."""
+def _family(root: int) -> dict[int, list[str]]:
+    """A process and its descendants: process id to the fields of /proc/PID/stat after the name."""
+    stats: dict[int, list[str]] = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
-            fields = path.read_text().rpartition(")")[2].split()
-            if int(fields[2]) == group:
-                yield fields
+            stats[int(path.parent.name)] = path.read_text().rpartition(")")[2].split()
+    found, fresh = dict[int, list[str]](), {root} & stats.keys()
+    while fresh:
+        found |= {pid: stats[pid] for pid in fresh}
+        fresh = {pid for pid, stat in stats.items() if int(stat[1]) in fresh} - found.keys()
+    return found

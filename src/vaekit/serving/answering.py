@@ -6,9 +6,10 @@ import logging
 import time
 import traceback
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 
@@ -30,11 +31,25 @@ from vaekit.serving.rows import TableRows
 __all__ = ["Answering"]
 
 _LOG = logging.getLogger(__name__)
+_CALLS = 256  # most ways of calling queries that are remembered
 _SCHEMAS = 256  # most schemas of answers that are remembered
 
 
-@dataclass(frozen=True)
-class Request:
+class Call(msgspec.Struct, frozen=True):
+    """What a query is called with, beside the rows.
+
+    Args:
+        options: Options and arguments of the query.
+        first: Position of the first row; of no query, so that rows of several requests are asked about together.
+        text: The options in a form that can be compared.
+    """
+
+    options: dict[str, Any]
+    first: int
+    text: Hashable
+
+
+class Request(msgspec.Struct, frozen=True):
     """One ask on its way through a worker.
 
     Args:
@@ -43,9 +58,8 @@ class Request:
         hosted: The model.
         parsed: What its reader understood.
         facts: What is known of the query.
-        call: What the query is called with, beside the rows.
+        call: What the query is called with.
         rows: Rows that are asked about.
-        first: Position of the first of them.
     """
 
     at: int
@@ -53,16 +67,15 @@ class Request:
     hosted: Hosted
     parsed: Parsed
     facts: QueryFacts
-    call: dict[str, Any]
+    call: Call
     rows: int
-    first: int = 0
 
     @property
     def key(self) -> Hashable:
         """Requests with equal keys are asked together; one without rows is asked alone."""
         if self.parsed.rows is None:
             return self.at
-        return self.hosted.name, self.parsed.query, _text(self.call), type(self.parsed.rows), self.parsed.rows.key
+        return self.hosted.name, self.parsed.query, self.call.text, type(self.parsed.rows), self.parsed.rows.key
 
 
 class Answering:
@@ -77,6 +90,7 @@ class Answering:
         self.models = models
         self.noticing = noticing or Noticing()
         self._schemas: dict[Hashable, pa.Schema] = {}
+        self._calls: dict[Hashable, Call] = {}
 
     def answer(self, asks: Sequence[Ask], bodies: Sequence[Buffer]) -> tuple[list[Told], Seen]:
         """Answer every ask of a batch, each by an answer or a fault.
@@ -125,22 +139,37 @@ class Answering:
         if facts.rows != (parsed.rows is not None):
             need = "rows" if facts.rows else ", ".join(one.name for one in facts.arguments)
             raise Refusal(400, "bad_body", f"{facts.name} is asked with {need}, which {ask.takes} did not bring")
-        call = call_of(parsed, ask, facts, hosted)
-        first = call.pop("first", 0)  # of no query: rows of several requests are asked about together
-        if not 0 <= first < POSITIONS:
-            raise Refusal(400, "bad_option", f"option 'first': expected a whole number below 2**53, got {first}")
+        call = self._call(parsed, ask, facts, hosted)
         if parsed.rows is not None and not parsed.rows.columns:
             there = ", ".join(hosted.cells)
             raise Refusal(422, "ContractError", f"no column of the request is a field of the model; it has: {there}")
-        rows = parsed.rows.count if parsed.rows is not None else _rows(call)
-        if answer_rows(rows, call, facts) > hosted.limits.max_rows:
+        rows = parsed.rows.count if parsed.rows is not None else _rows(call.options)
+        answered = answer_rows(rows, call.options, facts)
+        if answered > hosted.limits.max_rows:
             raise Refusal(
                 413,
                 "too_many_rows",
                 f"a request and its answer have at most {hosted.limits.max_rows} rows, this has "
-                f"{answer_rows(rows, call, facts)}; ask about fewer at a time, or answer whole files with 'vae batch'",
+                f"{answered}; ask about fewer at a time, or answer whole files with 'vae batch'",
             )
-        return Request(at, ask, hosted, parsed, facts, call, rows, first)
+        return Request(at, ask, hosted, parsed, facts, call, rows)
+
+    def _call(self, parsed: Parsed, ask: Ask, facts: QueryFacts, hosted: Hosted) -> Call:
+        """What a query is called with; what stands outside of the body is checked once for all that ask alike."""
+        key = ask.model, facts.name, parsed.taken, tuple(ask.options.items())
+        outside = not parsed.options and not parsed.arguments
+        if outside and (found := self._calls.get(key)) is not None:
+            return found
+        options = call_of(parsed, ask, facts, hosted)
+        first = options.pop("first", 0)
+        if not 0 <= first < POSITIONS:
+            raise Refusal(400, "bad_option", f"option 'first': expected a whole number below 2**53, got {first}")
+        found = Call(options, first, _text(options))
+        if outside:
+            if len(self._calls) >= _CALLS:
+                self._calls.clear()
+            self._calls[key] = found
+        return found
 
     def _answer(self, group: Sequence[Request], told: dict[int, Told]) -> float:
         """Ask about a group at once; if that fails, about each half. Returns the seconds that writing took."""
@@ -165,7 +194,7 @@ class Answering:
 
     def _called(self, request: Request) -> Answer:
         """The answer to a request without rows."""
-        table = query(request.hosted.engine, request.parsed.query, **request.call)
+        table = query(request.hosted.engine, request.parsed.query, **request.call.options)
         self.noticing.asked(request.hosted.name, request.parsed.query, [(request.ask, 0, request.rows)])
         return Answer(Whole(table), 0, table.num_rows)
 
@@ -176,19 +205,19 @@ class Answering:
         rows = [one.parsed.rows for one in group if one.parsed.rows is not None]
         table = type(rows[0]).merged(rows)
         placed = takes(QUERIES[name], "positions")
-        positions = [one.first + at for one in group for at in range(one.rows)] if placed else None
+        positions = [one.call.first + at for one in group for at in range(one.rows)] if placed else None
         step, parts = hosted.limits.max_batch_rows, []
         for start in range(0, max(1, table.num_rows), step):
             place = {} if positions is None else {"positions": positions[start : start + step]}
             try:
-                parts.append(query(hosted.engine, name, table.slice(start, step), **first.call, **place))
+                parts.append(query(hosted.engine, name, table.slice(start, step), **first.call.options, **place))
             except ContractError as error:
                 raise error.after(start) from error
             self.noticing.asked(hosted.name, name, _members(group, start, start + step))
         if first.facts.absent:
             schema = self._schema(first, table.schema)
             parts = [part if part.schema == schema else part.cast(schema) for part in parts]
-        sizes, draws = [one.rows for one in group], first.call.get("draws", 1)
+        sizes, draws = [one.rows for one in group], first.call.options.get("draws", 1)
         whole, start, found = Whole(_by_request(parts, sizes, step, draws)), 0, []
         for size in sizes:
             found.append(Answer(whole, draws * start, draws * size))
@@ -197,12 +226,12 @@ class Answering:
 
     def _schema(self, request: Request, rows: pa.Schema) -> pa.Schema:
         """The schema of answers to rows of a schema: that of a column must not depend on whose rows have holes."""
-        key = request.hosted.name, request.parsed.query, _text(request.call), rows
+        key = request.hosted.name, request.parsed.query, request.call.text, rows
         if key not in self._schemas:
             if len(self._schemas) >= _SCHEMAS:
                 self._schemas.clear()
             engine = replace(request.hosted.engine, watcher=None)  # nobody asked about this row
-            self._schemas[key] = answer_schema(engine, request.parsed.query, rows, request.call)
+            self._schemas[key] = answer_schema(engine, request.parsed.query, rows, request.call.options)
         return self._schemas[key]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import os
 import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -25,6 +26,9 @@ from vaekit.serving.streams import Batch, Stream, Waiting
 __all__ = ["Batcher"]
 
 _LOG = logging.getLogger(__name__)
+# Turns of the event loop before a batch is cut. In one, all that has arrived by now is handed on. A worker that shares
+# the only core cannot begin before the front pauses, so meanwhile answers are written, and what comes next joins the batch.
+_TURNS, _TURNS_ON_ONE_CORE = 1, 3
 _T = TypeVar("_T")
 
 
@@ -53,6 +57,7 @@ class Batcher:
         self._draining = False
         self._idle: asyncio.Event = asyncio.Event()
         self._pending = False
+        self._turns = _TURNS if len(os.sched_getaffinity(0)) > 1 else _TURNS_ON_ONE_CORE
 
     # ---------------------------------------------------------------- state
 
@@ -221,10 +226,17 @@ class Batcher:
     # ---------------------------------------------------------------- batches
 
     def _wake(self) -> None:
-        """Dispatch after the event loop has handed on all that has arrived by now."""
+        """Dispatch soon."""
         if not self._pending and self._free and self.queued:
             self._pending = True
-            asyncio.get_running_loop().call_soon(self._dispatch)
+            self._after(self._turns)
+
+    def _after(self, turns: int) -> None:
+        """Dispatch after some turns of the event loop."""
+        if turns:
+            asyncio.get_running_loop().call_soon(self._after, turns - 1)
+        else:
+            self._dispatch()
 
     def _dispatch(self) -> None:
         self._pending = False

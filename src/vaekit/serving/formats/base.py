@@ -6,10 +6,11 @@ A reader turns a body into a `Parsed`; it may refuse the body with a `Refusal`. 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pyarrow as pa
 
 from vaekit.serving.cells import plain_values
@@ -24,8 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["READERS", "WRITERS", "Answer", "Parsed", "Reader", "Whole", "Writer", "check_text", "reader", "writer"]
 
 
-@dataclass(frozen=True)
-class Parsed:
+class Parsed(msgspec.Struct, frozen=True):
     """One request as its reader understood it.
 
     Args:
@@ -39,9 +39,9 @@ class Parsed:
 
     query: str
     rows: Rows | None = None
-    arguments: Mapping[str, Any] = field(default_factory=dict)
-    options: Mapping[str, Any] = field(default_factory=dict)
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    arguments: Mapping[str, Any] = {}
+    options: Mapping[str, Any] = {}
+    extra: Mapping[str, Any] = {}
     taken: frozenset[str] = frozenset()
 
 
@@ -70,8 +70,7 @@ class Whole:
         return {name: plain_values(self.table.column(name)) for name in self.table.column_names}
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """The answer to one request: some rows of that to its group.
 
     Args:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import sqlite3
 from functools import partial
 from urllib.parse import parse_qsl
@@ -103,9 +104,7 @@ def arguments(request: HttpRequest) -> dict[str, str]:
         Refused: If one is there twice, or they cannot be read.
     """
     try:
-        pairs = parse_qsl(
-            request.arguments.decode("ascii"), keep_blank_values=True, strict_parsing=True, errors="strict"
-        )
+        pairs = _pairs(request.arguments)
     except ValueError as error:
         raise refused(400, "option", f"the parameters of the URL cannot be read: {error}") from error
     found = dict(pairs)
@@ -114,6 +113,12 @@ def arguments(request: HttpRequest) -> dict[str, str]:
         twice = next(name for name in names if names.count(name) > 1)
         raise refused(400, "option", f"the parameter {twice!r} is there more than once")
     return found
+
+
+@functools.lru_cache(maxsize=256)
+def _pairs(query: bytes) -> list[tuple[str, str]]:
+    """Names and values of the parameters of a URL; most requests of a caller have the same ones."""
+    return parse_qsl(query.decode("ascii"), keep_blank_values=True, strict_parsing=True, errors="strict")
 
 
 def _named(facts: Facts) -> dict[str, str]:

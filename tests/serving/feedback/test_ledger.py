@@ -110,6 +110,25 @@ def test_versions_are_compared(ledger):
     assert ledger.ask(lambda database: summary(database, model="other")).result() == []
 
 
+@pytest.mark.parametrize("size", [1.7e9, 1e300, 1.7e308])
+def test_figures_of_any_size_have_a_mean_and_a_deviation(size, ledger):
+    figures = [size, size * (1 + 1e-9), size * (1 - 1e-9)]
+    note(ledger, "0", "1", "2")
+    ledger.remark([Remark(str(at), "kpi", "1", figure, "size") for at, figure in enumerate(figures)]).result()
+    (told,) = ledger.ask(summary).result(timeout=30)
+    found = told["kpis"]["size"]
+    assert found["count"] == 3
+    if size < 1e100:  # beyond, there is no number for the squares, and nothing breaks
+        assert (found["mean"], found["deviation"]) == (pytest.approx(size), pytest.approx(size * 1e-9 * (2 / 3) ** 0.5))
+
+
+def test_a_job_that_fails_costs_no_other_one(ledger):
+    with pytest.raises(ZeroDivisionError):
+        ledger.ask(lambda _: 1 / 0).result(timeout=30)
+    note(ledger, "a")
+    assert ledger.find("a").result(timeout=30).source == NEW
+
+
 # ------------------------------------------------------------------------------------------------------------ over HTTP
 
 

@@ -1,5 +1,6 @@
 """The life of the service: start, drain, stop, and what survives a crash; with real processes and signals."""
 
+import os
 import shutil
 import signal
 import socket
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import httpx
 import pytest
@@ -79,13 +81,18 @@ def test_a_stop_loses_nothing_that_was_sent(bundle):
 
 
 def test_a_request_that_is_slow_is_answered_before_the_end(bundle):
-    with sampling(bundle, "--set", "drain_delay=0") as live:
-        slow = {**BODY, "n": 10_000}
+    with sampling(bundle, "--set", "drain_delay=0", "--set", f"heartbeat_timeout={PATIENCE}") as live:
+        front = live.process.pid
+        worker = int(Path(f"/proc/{front}/task/{front}/children").read_text())
+        os.kill(worker, signal.SIGSTOP)
         found = []
-        asking = threading.Thread(target=lambda: found.append(live.ask(SAMPLE, slow)))
+        asking = threading.Thread(target=lambda: found.append(live.ask(SAMPLE, {**BODY, "n": 10_000})))
         asking.start()
-        time.sleep(0.3)
-        assert live.stop() == 0
+        live.wait(lambda: "vaekit_requests_in_flight 2.0" in live.ask("/metrics").text)  # it, and this question
+        live.process.send_signal(signal.SIGTERM)
+        live.wait(lambda: "draining" in live.log)
+        os.kill(worker, signal.SIGCONT)
+        assert live.process.wait(PATIENCE) == 0
         asking.join(PATIENCE)
         assert (found[0].status_code, len(found[0].json()["rows"])) == (200, 10_000)
 

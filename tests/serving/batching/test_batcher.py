@@ -119,7 +119,7 @@ def test_under_fire_each_caller_gets_exactly_its_own_rows(zoo, loop):
                 await asyncio.gather(*(caller(batcher, 12) for _ in range(24)))
             await batcher.drain()
             assert (batcher.queued, batcher.queued_bytes, batcher.running) == (0, 0, 0)
-        assert max(len(record.ids) for record in records) > 3  # they were merged
+        assert max(len(record.numbers) for record in records) > 3  # they were merged
 
     LOOPS[loop](story())
     assert sum(fates.values()) == 24 * 12
@@ -160,7 +160,7 @@ def test_those_who_left_are_not_asked_about(zoo):
             first = asyncio.create_task(batcher.ask(small(zoo["flights"])))
             await until(lambda: worker.batch is not None)
             now = asyncio.get_running_loop().time()
-            named = [msgspec.structs.replace(small(zoo["flights"]), id=str(index)) for index in range(6)]
+            named = [msgspec.structs.replace(small(zoo["flights"]), number=index) for index in range(6)]
             deadlines = {1: now + 0.1, 4: now + 0.1}
             tasks = [asyncio.create_task(batcher.ask(one, deadlines.get(index))) for index, one in enumerate(named)]
             await until(lambda: batcher.queued == 6)
@@ -171,7 +171,7 @@ def test_those_who_left_are_not_asked_about(zoo):
             assert [(await tasks[index]).fault for index in (0, 3, 5)] == [None] * 3
             assert (await first).fault is None
             assert tasks[2].cancelled()
-            assert records[-1].ids == ["0", "3", "5"]
+            assert records[-1].numbers == [0, 3, 5]
 
     asyncio.run(story())
 
@@ -352,7 +352,7 @@ def test_records_tell_why_batches_were_cut(zoo):
             await until(lambda: batcher.queued == 12)
             go(worker)
             await asyncio.gather(*tasks)
-            assert [len(record.ids) for record in records] == [1, 8, 4]
+            assert [len(record.numbers) for record in records] == [1, 8, 4]
             assert [record.reason for record in records] == ["idle", "full_rows", "idle"]
             assert records[2].kinds == ["", "", "", "bad_body"]
             assert [record.seen.rows for record in records] == [1, 8, 3]

@@ -413,7 +413,7 @@ def test_only_what_is_served_is_asked(zoo):
     [
         ({"bundles": {}}, "at least one bundle"),
         ({"bundles": {"a b": "x"}}, "NAME=PATH"),
-        ({"backend": "tensorflow"}, "auto, onnx, torch"),
+        ({"backend": "tensorflow"}, "auto, onnx, torch, litert"),
         ({"workers": 0}, "workers must be a whole number of at least 1"),
         ({"max_rows": 2.5}, "max_rows"),
         ({"threads": -1}, "threads"),
@@ -424,6 +424,28 @@ def test_only_what_is_served_is_asked(zoo):
 def test_options_that_make_no_sense_are_refused(options, words):
     with pytest.raises(ConfigError, match=words):
         ServeConfig(**{"bundles": {"m": "x"}, **options})
+
+
+def test_torch_answers_where_it_is_asked_for(zoo):
+    kept = zoo["flights"]
+
+    async def story():
+        async with running(kept, backend="torch", queries=("score",), threads=1) as batcher:
+            assert batcher.models["flights"].backend == "torch"
+            told = await batcher.ask(ask("flights", "score", written(kept.rows, STREAM), STREAM))
+            assert differences(table_of(told), kept.torch.score(kept.rows)) == []
+
+    asyncio.run(story())
+
+
+def test_a_path_may_have_an_equals_sign_in_it(tmp_path):
+    run = tmp_path / "lr=0.1"
+    (run / "bundle").mkdir(parents=True)
+    named = ServeConfig.named([f"old={run}", "new=runs/lr=0.2", tmp_path / "plain"])
+    assert named == {"old": str(run), "new": "runs/lr=0.2", "plain": str(tmp_path / "plain")}
+    assert ServeConfig.named([run / "bundle"]) == {"lr=0.1": str(run / "bundle")}
+    with pytest.raises(ConfigError, match="NAME=PATH"):
+        ServeConfig.of([run])
 
 
 def test_the_front_is_small():

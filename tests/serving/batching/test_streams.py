@@ -1,6 +1,7 @@
 """What is cut from a queue for the next batch, and why no more."""
 
 import math
+import sys
 
 import pytest
 
@@ -42,6 +43,19 @@ def line(queue, a, b):
     """The cost of batches is known."""
     for rows in (1, 10, 100):
         queue.cost.learn(rows, a * rows + b)
+
+
+def test_the_body_of_one_who_left_is_not_kept_though_others_wait_before_it():
+    queue, body = stream(2), bytes(1000)
+    free = sys.getrefcount(body)
+    asks = [Ask(id=id, model="m", query="score", takes="t", gives="t", body=body) for id in ("left", "2")]
+    both = [Waiting(ask, queue, NOW, math.inf, Future()) for ask in asks]
+    for one in both:
+        queue.add(one)
+    queue.remove(both[0])
+    del asks, both[0], one
+    assert sys.getrefcount(body) == free + 1
+    assert ids(queue.cut(NOW, config())) == ["0", "1", "2"]
 
 
 def test_all_that_waits_goes_at_once():

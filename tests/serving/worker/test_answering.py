@@ -145,6 +145,16 @@ def test_answers_to_different_options_and_columns_are_not_mixed(flights, zoo):
         assert differences(table_of(one), wanted.cast(table_of(one).schema)) == []
 
 
+def test_what_is_remembered_of_a_model_goes_with_it(zoo):
+    """Another bundle under the same name, with other limits, is not asked as the one before it was."""
+    answering = Answering({"flights": hosted(zoo["flights"])})
+    one = ask("flights", "score", written(zoo["flights"].rows.slice(0, 1), STREAM), STREAM, samples=64)
+    for limits, status in (({}, None), ({"max_samples": 10}, 400)):
+        answering.models = {"flights": hosted(zoo["flights"], **limits)}
+        (told,), _ = answering.answer([one], [one.body])
+        assert (told.fault and told.fault.status) == status
+
+
 def test_types_of_arrow_columns_stay_as_they_came(flights, zoo):
     """Rows of other types than the contract's are asked in a group of their own."""
     table = zoo["flights"].rows.slice(0, 6).select(list(flights.cells))

@@ -4,6 +4,7 @@ import datetime as dt
 import io
 import json
 import random
+import re
 
 import msgspec
 import numpy as np
@@ -32,6 +33,7 @@ from vaekit.errors import ContractError
 from vaekit.serving.wire.asking import Ask
 from vaekit.serving.worker.cells import Cells, plain_values
 from vaekit.serving.worker.formats import READERS
+from vaekit.serving.worker.formats.tensors import Tensor
 
 FORM = "multipart/form-data"
 
@@ -215,6 +217,16 @@ def test_garbage_in_other_formats_is_refused(flights, media):
     found = fault(flights, "score", b"\x00garbage\xff" * 50, media)
     assert found.status == (415 if media == "text/plain" else 400 if media != CSV else found.status)
     assert found.status in (400, 415, 422)
+
+
+def test_numbers_of_single_precision_have_no_more_digits_than_it_takes(flights, zoo):
+    body = written(zoo["flights"].rows.slice(0, 20), STREAM)
+    told = answer(flights, *(ask("flights", "embed", body, STREAM, gives) for gives in (STREAM, JSON)))
+    exact = table_of(told[0])["embedding"].combine_chunks().flatten().to_numpy()
+    digits = re.findall(rb"-?\d[\d.e+-]*", told[1].body)
+    assert [np.float32(one) for one in digits] == exact.tolist()
+    assert [float(one) for one in digits] == [float(str(one)) for one in exact]  # str has the shortest
+    assert Tensor("x", "FP32", (2,), np.array([0.1, np.nan], np.float32)).written == [0.1, None]
 
 
 @pytest.mark.parametrize("media", [JSON, STREAM, FILE, PARQUET, CSV])
@@ -521,7 +533,7 @@ def test_json_says_what_arrow_says(zoo, name, query):
             assert again[column].to_pylist() == table[column].cast(again[column].type).to_pylist()
     else:
         for column in table.column_names:
-            assert columns[column] == table[column].to_pylist()
+            assert pa.array(columns[column], table[column].type).to_pylist() == table[column].to_pylist()
 
 
 def test_numbers_that_json_does_not_have_are_null(flights, zoo):

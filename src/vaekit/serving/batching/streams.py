@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections import deque
+from collections import OrderedDict
 from dataclasses import dataclass
 
 from vaekit.serving.batching.cost import Cost
@@ -75,11 +75,16 @@ class Stream:
 
     def __init__(self, model: str, query: str) -> None:
         self.model, self.query = model, query
-        self.waiting, self.rows = 0, 0.0  # asks that wait, and their rows
+        self.rows = 0.0  # of all asks that wait
         self.served = 0.0  # virtual time of fair sharing: seconds of workers that it has had
         self.cost = Cost()
-        self._queue: deque[Waiting] = deque()
+        self._queue: OrderedDict[Waiting, None] = OrderedDict()
         self._bytes_per_row: dict[str, float] = {}
+
+    @property
+    def waiting(self) -> int:
+        """How many asks wait."""
+        return len(self._queue)
 
     def rows_of(self, ask: Ask) -> float:
         """Rows that a body is expected to hold."""
@@ -96,17 +101,14 @@ class Stream:
     def add(self, waiting: Waiting) -> None:
         """Let an ask wait."""
         waiting.queued = True
-        self._queue.append(waiting)
-        self.waiting += 1
+        self._queue[waiting] = None
         self.rows += waiting.rows
 
     def remove(self, waiting: Waiting) -> None:
-        """Let an ask wait no longer; the queue forgets it when it comes to its turn."""
+        """Let an ask wait no longer: neither it nor its body is held here from now on."""
         waiting.queued = False
-        self.waiting -= 1
-        self.rows = self.rows - waiting.rows if self.waiting else 0.0
-        if not self.waiting:
-            self._queue.clear()
+        del self._queue[waiting]
+        self.rows = self.rows - waiting.rows if self._queue else 0.0
 
     def backlog(self, config: ServeConfig) -> float:
         """Seconds of one worker that all that waits is expected to take."""
@@ -116,7 +118,7 @@ class Stream:
 
     def all(self) -> list[Waiting]:
         """All that wait, in order."""
-        return [one for one in self._queue if one.queued]
+        return list(self._queue)
 
     def cut(self, now: float, config: ServeConfig) -> tuple[list[Waiting], Reason]:
         """The asks of the next batch, which do not wait any longer, and why there are no more.
@@ -132,19 +134,15 @@ class Stream:
         budget = self.cost.rows(max(config.latency_target / 2, 2 * self.cost.b))
         rows, size, until = 0.0, 0, math.inf
         while self._queue:
-            one = self._queue[0]
-            if one.queued:
-                reachable = one.deadline if now + self.cost.seconds(one.rows) <= one.deadline else math.inf
-                earliest = min(until, reachable)
-                reason = self._full(config, rows + one.rows, size + len(one.ask.body), budget, earliest - now)
-                if members and reason is not None:
-                    return members, reason
-                members.append(one)
-                rows, size, until = rows + one.rows, size + len(one.ask.body), earliest
-                self._queue.popleft()
-                self.remove(one)
-            else:
-                self._queue.popleft()
+            one = next(iter(self._queue))
+            reachable = one.deadline if now + self.cost.seconds(one.rows) <= one.deadline else math.inf
+            earliest = min(until, reachable)
+            reason = self._full(config, rows + one.rows, size + len(one.ask.body), budget, earliest - now)
+            if members and reason is not None:
+                return members, reason
+            members.append(one)
+            rows, size, until = rows + one.rows, size + len(one.ask.body), earliest
+            self.remove(one)
         return members, "idle"
 
     def _full(self, config: ServeConfig, rows: float, size: int, budget: float, left: float) -> Reason | None:

@@ -7,7 +7,7 @@ import time
 import traceback
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import numpy as np
@@ -31,8 +31,7 @@ from vaekit.serving.worker.rows import TableRows
 __all__ = ["Answering"]
 
 _LOG = logging.getLogger(__name__)
-_CALLS = 256  # most ways of calling queries that are remembered
-_SCHEMAS = 256  # most schemas of answers that are remembered
+_KEPT = 256  # most ways of calling the queries of a model, and most schemas of its answers, that are remembered
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -89,8 +88,6 @@ class Answering:
     def __init__(self, models: Mapping[str, Hosted], noticing: Noticing | None = None) -> None:
         self.models = models
         self.noticing = noticing or Noticing()
-        self._schemas: dict[Hashable, pa.Schema] = {}
-        self._calls: dict[Hashable, Call] = {}
 
     def answer(self, asks: Sequence[Ask], bodies: Sequence[Buffer]) -> tuple[list[Told], Seen]:
         """Answer every ask of a batch, each by an answer or a fault.
@@ -154,21 +151,20 @@ class Answering:
             )
         return Request(at, ask, hosted, parsed, facts, call, rows)
 
-    def _call(self, parsed: Parsed, ask: Ask, facts: QueryFacts, hosted: Hosted) -> Call:
+    @staticmethod
+    def _call(parsed: Parsed, ask: Ask, facts: QueryFacts, hosted: Hosted) -> Call:
         """What a query is called with; what stands outside of the body is checked once for all that ask alike."""
-        key = ask.model, facts.name, parsed.taken, tuple(ask.options.items())
+        key = facts.name, parsed.taken, tuple(ask.options.items())
         outside = not parsed.options and not parsed.arguments
-        if outside and (found := self._calls.get(key)) is not None:
-            return found
+        if outside and (known := hosted.calls.get(key)) is not None:
+            return cast("Call", known)
         options = call_of(parsed, ask, facts, hosted)
         first = options.pop("first", 0)
         if not 0 <= first < POSITIONS:
             raise Refusal(400, "bad_option", f"option 'first': expected a whole number below 2**53, got {first}")
         found = Call(options, first, _text(options))
         if outside:
-            if len(self._calls) >= _CALLS:
-                self._calls.clear()
-            self._calls[key] = found
+            _keep(hosted.calls, key, found)
         return found
 
     def _answer(self, group: Sequence[Request], told: dict[int, Told]) -> float:
@@ -224,15 +220,21 @@ class Answering:
             start += size
         return found
 
-    def _schema(self, request: Request, rows: pa.Schema) -> pa.Schema:
+    @staticmethod
+    def _schema(request: Request, rows: pa.Schema) -> pa.Schema:
         """The schema of answers to rows of a schema: that of a column must not depend on whose rows have holes."""
-        key = request.hosted.name, request.parsed.query, request.call.text, rows
-        if key not in self._schemas:
-            if len(self._schemas) >= _SCHEMAS:
-                self._schemas.clear()
+        known, key = request.hosted.schemas, (request.parsed.query, request.call.text, rows)
+        if key not in known:
             engine = replace(request.hosted.engine, watcher=None)  # nobody asked about this row
-            self._schemas[key] = answer_schema(engine, request.parsed.query, rows, request.call.options)
-        return self._schemas[key]
+            _keep(known, key, answer_schema(engine, request.parsed.query, rows, request.call.options))
+        return known[key]
+
+
+def _keep(known: dict[Hashable, Any], key: Hashable, value: object) -> None:
+    """Remember something, and no more than so much in all."""
+    if len(known) >= _KEPT:
+        known.clear()
+    known[key] = value
 
 
 def _members(group: Sequence[Request], start: int, end: int) -> list[tuple[Ask, int, int]]:

@@ -23,7 +23,7 @@ from vaekit.serving.wire.facts import ColumnFacts
 if TYPE_CHECKING:
     from vaekit.fields import AnyField
 
-__all__ = ["Cells", "column_facts", "plain_values"]
+__all__ = ["Cells", "column_facts", "plain_values", "shortest"]
 
 _TYPES: dict[str, Any] = {"number": float, "integer": int, "boolean": bool, "string": str}
 _ISO = "%Y-%m-%dT%H:%M:%S"
@@ -186,14 +186,24 @@ class Cells:
         return flat if self.item == pa.float64() else flat.cast(self.item, safe=False)
 
 
+def shortest(array: pa.Array) -> pa.Array:
+    """Numbers of single precision as those of double precision that take the fewest digits to write and read back.
+
+    Example:
+        >>> shortest(pa.array([0.1], pa.float32())).to_pylist(), pa.array([0.1], pa.float32()).to_pylist()
+        ([0.1], [0.10000000149011612])
+    """
+    return array.cast(pa.string()).cast(pa.float64())
+
+
 def plain_values(column: pa.ChunkedArray | pa.Array) -> list[Any]:
     """A column as plain values that JSON can hold: numbers, text, lists; null for what is missing.
 
     Example:
         >>> plain_values(pa.array([1.5, None])), plain_values(pa.array([0], pa.timestamp("s")))
         ([1.5, nan], ['1970-01-01T00:00:00'])
-        >>> plain_values(pa.array([18000], pa.time32("s")))
-        ['05:00:00']
+        >>> plain_values(pa.array([18000], pa.time32("s"))), plain_values(pa.array([0.1], pa.float32()))
+        (['05:00:00'], [0.1])
     """
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     kind = array.type
@@ -201,6 +211,8 @@ def plain_values(column: pa.ChunkedArray | pa.Array) -> list[Any]:
         return plain_values(array.dictionary_decode())
     if is_list(kind):
         return _plain_lists(array)
+    if kind == pa.float32():
+        array = shortest(array)
     if pa.types.is_floating(kind) or (pa.types.is_integer(kind) and not array.null_count):
         plain: list[Any] = array.to_numpy(zero_copy_only=False).tolist()  # NaN is null in JSON
         return plain

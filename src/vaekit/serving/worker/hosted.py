@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Hashable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -43,6 +43,10 @@ class Hosted:
         threads: Threads of the runtime; as many as there are cores if not given. Torch has those of its process.
         queries: Queries to serve; all that the bundle can answer if empty.
 
+    Attributes:
+        calls: How it was asked before, see `vaekit.serving.worker.answering`; what is remembered goes with the model.
+        schemas: Schemas of its answers, likewise.
+
     Raises:
         BundleError: If the bundle cannot be read, or answers none of the queries.
     """
@@ -59,6 +63,8 @@ class Hosted:
     ) -> None:
         bundle = Bundle.read(files)
         self.name, self.limits = packed.name, limits
+        self.calls: dict[Hashable, object] = {}
+        self.schemas: dict[Hashable, pa.Schema] = {}
         torch = backend == "torch" or (backend == "auto" and not bundle.graphs)
         self.engine = Engine.of(bundle, backend, None if torch else threads)
         used = [field for role in ("model", "condition") for field in self.engine.contract.fields if field.role == role]

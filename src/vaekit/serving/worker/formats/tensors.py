@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +19,7 @@ import pyarrow as pa
 from vaekit.errors import ContractError
 from vaekit.fields.arrow_types import is_list, is_number, value_type
 from vaekit.serving.wire.inference import DENSE, datatype, is_dense
-from vaekit.serving.worker.cells import Cells, column_facts, plain_values
+from vaekit.serving.worker.cells import Cells, column_facts, plain_values, shortest
 from vaekit.serving.worker.refusals import Refusal
 from vaekit.serving.worker.rows import TableRows
 
@@ -59,6 +59,13 @@ class Tensor:
         if self.values.dtype.kind == "f" and not np.isfinite(self.values).all():
             return [None if value != value else value for value in plain]
         return plain
+
+    @property
+    def written(self) -> list[Any]:
+        """The same, as JSON holds it: with no more digits than the data type has."""
+        if isinstance(self.values, np.ndarray) and self.values.dtype == np.float32:
+            return replace(self, values=shortest(pa.array(self.values)).to_numpy()).listed
+        return self.listed
 
 
 def tensor(name: str, kind: str, shape: Sequence[int], values: Any) -> Tensor:

@@ -187,7 +187,7 @@ def write_v2(answer: Answer, parsed: Parsed, ask: Ask, hosted: Hosted) -> tuple[
             facts["parameters"] = {"binary_data_size": len(content)}
             contents.append(content)
         else:
-            facts |= {"data": one.listed, "datatype": "FP32" if one.datatype == "FP16" else one.datatype}
+            facts |= {"data": one.written, "datatype": "FP32" if one.datatype == "FP16" else one.datatype}
         told.append(facts)
     model = hosted.facts
     head = {"model_name": model.name, "model_version": model.version, "outputs": told}

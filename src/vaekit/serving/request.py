@@ -11,8 +11,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from vaekit.errors import VaekitError
-from vaekit.serving.asking import Fault, Told
-from vaekit.serving.facts import Facts
+from vaekit.serving.wire.asking import Fault, Told
+from vaekit.serving.wire.facts import Facts
 
 __all__ = ["Around", "Handler", "Refused", "Request", "chained", "refused"]
 
@@ -61,8 +61,8 @@ class Request(ABC):
 
     Attributes:
         started: When it came, of `time.monotonic`.
-        takes: Media type of the body, a name of `vaekit.serving.formats.READERS`.
-        gives: Media type of the answer, a name of `vaekit.serving.formats.WRITERS`.
+        takes: Media type of the body, a name of `vaekit.serving.worker.formats.READERS`.
+        gives: Media type of the answer, a name of `vaekit.serving.worker.formats.WRITERS`.
         options: Options that came outside the body.
         asks: Other facts for the worker, told to it as `Ask.headers`.
         timeout: Seconds until the answer is of no use; None: what the service grants by default.

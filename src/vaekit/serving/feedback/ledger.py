@@ -202,7 +202,7 @@ class Ledger:
             try:
                 with self._database:
                     found = work(self._database)
-            except sqlite3.Error as error:
+            except Exception as error:  # of this job alone: the thread serves all that come after it
                 future.set_exception(error)
             else:
                 future.set_result(found)

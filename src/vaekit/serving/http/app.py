@@ -11,8 +11,6 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
-from vaekit.serving.asking import Fault, Told
-from vaekit.serving.facts import Facts
 from vaekit.serving.front import identity
 from vaekit.serving.http.headers import request_id
 from vaekit.serving.http.media import JSON
@@ -20,6 +18,8 @@ from vaekit.serving.http.protocol import WHOLE
 from vaekit.serving.http.replies import fault_body, fault_headers
 from vaekit.serving.http.routes import Found, Route, Routes
 from vaekit.serving.request import Handler, Refused, Request, refused
+from vaekit.serving.wire.asking import Fault, Told
+from vaekit.serving.wire.facts import Facts
 
 __all__ = ["Application", "HttpRequest"]
 

@@ -14,10 +14,10 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from vaekit.errors import ConfigError
+from vaekit.serving.access.tls import server_context
 from vaekit.serving.http.app import Application
 from vaekit.serving.http.protocol import Connection, Limits
 from vaekit.serving.settings import Settings
-from vaekit.serving.tls import server_context
 
 __all__ = ["HttpHost"]
 

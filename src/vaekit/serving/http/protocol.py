@@ -18,8 +18,8 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from vaekit.serving.asking import Fault
 from vaekit.serving.http.replies import refusal
+from vaekit.serving.wire.asking import Fault
 
 __all__ = ["WHOLE", "Connection", "Limits"]
 

@@ -8,8 +8,8 @@ from http import HTTPStatus
 
 import msgspec
 
-from vaekit.serving.asking import Fault, Told
 from vaekit.serving.http.media import JSON
+from vaekit.serving.wire.asking import Fault, Told
 
 __all__ = ["as_json", "fault_body", "fault_headers", "new_id", "refusal"]
 

@@ -9,13 +9,13 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError
 
-from vaekit.serving.asking import Fault, Told
 from vaekit.serving.front import Front, identity
-from vaekit.serving.inference import GRPC, SERVICE, model_metadata, server_metadata
 from vaekit.serving.request import Refused, Request
 from vaekit.serving.rpc.call import Call
 from vaekit.serving.rpc.messages import message
 from vaekit.serving.rpc.status import code_of, details_of, hints_of
+from vaekit.serving.wire.asking import Fault, Told
+from vaekit.serving.wire.inference import GRPC, SERVICE, model_metadata, server_metadata
 
 __all__ = ["Service"]
 

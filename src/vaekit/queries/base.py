@@ -34,6 +34,7 @@ __all__ = [
 Query = Callable[..., "pa.Table"]
 QUERIES: dict[str, Query] = {}
 
+
 def register(function: Query) -> Query:
     """Make a function known to every host under its own name."""
     QUERIES[function.__name__] = function

@@ -303,7 +303,7 @@ def _check_lengths(field: Field, chunk: pa.Array, length: int, start: int) -> No
 
 
 def _below(values: Float, bound: float) -> bool:
-    """Whether it is quickly seen that all values are numbers of less than a bound: then their squares add up to less."""
+    """Whether it is easily seen that all values are numbers below a bound: their squares add up to less than its."""
     flat = values.ravel()
     return bool(np.dot(flat, flat) < bound * bound)
 

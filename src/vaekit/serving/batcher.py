@@ -27,7 +27,7 @@ __all__ = ["Batcher"]
 
 _LOG = logging.getLogger(__name__)
 # Turns of the event loop before a batch is cut. In one, all that has arrived by now is handed on. A worker that shares
-# the only core cannot begin before the front pauses, so meanwhile answers are written, and what comes next joins the batch.
+# the only core cannot begin before the front pauses; meanwhile answers are written, and what comes joins the batch.
 _TURNS, _TURNS_ON_ONE_CORE = 1, 3
 _T = TypeVar("_T")
 

@@ -36,6 +36,7 @@ def fit(
     config: Any = None,
     *,
     preset: str | None = None,
+    recipe: str | None = None,
     seed: int | None = None,
     epochs: int | None = None,
     max_seconds: float | None = None,
@@ -62,6 +63,8 @@ def fit(
             from those that are not in the sample.
         config: A TOML file or a mapping; options given here by name come on top.
         preset: ``auto``, ``small``, ``medium`` or ``large``.
+        recipe: A model of the literature by name, such as ``beta-tcvae`` or ``vq-vae``; what is set beside it comes on
+            top.
         seed: The one seed: the same seed, data and machine give the same model.
         epochs: Passes over the training rows; chosen by the size of the data if not given.
         max_seconds: Wall-clock budget of training.
@@ -95,7 +98,7 @@ def fit(
     except ModuleNotFoundError as error:
         raise ConfigError(f"fit needs {error.name}, which is not installed; install vaekit[train]") from error
 
-    settings = load_config(config).override(
+    settings = load_config(config, recipe).override(
         preset=preset, seed=seed, epochs=epochs, max_seconds=max_seconds, device=device, **options
     )
     if isinstance(contract, str | Path):
@@ -137,6 +140,7 @@ def assemble(trained: Trained, rows: pa.Table, seed: int) -> Model:
         blocks=trained.contract.blocks(),
         config=msgspec.to_builtins(trained.model),
         noise=dict(trained.vae.latent.noise),
+        prior_noise=dict(trained.vae.latent.prior_noise),
         groups=dict(trained.vae.latent.groups),
         version=VERSION,
     )

@@ -24,7 +24,9 @@ from vaekit.training.batches import Resident
 from vaekit.training.choose import choose
 from vaekit.training.config import Config, TrainConfig
 from vaekit.training.loop import Loop
+from vaekit.training.losses import require_commitment
 from vaekit.training.progress import Progress
+from vaekit.training.recipes import recipe
 from vaekit.training.record import data_record, environment
 from vaekit.training.splits import Splits, split
 from vaekit.training.stages import Stage, default_stages
@@ -85,6 +87,8 @@ def train(
     splits = split(table, contract, config.training.valid, config.training.calibration, config.seed)
     train_rows = table.take(pa.array(splits.train))
     # what defines values (levels) comes from all rows, what is estimated (transforms) from training rows only
+    if config.recipe is not None:
+        contract = recipe(config.recipe).prepare(contract)
     contract = contract.fit(table).fit(train_rows).require_usable()
     device = choose_device(config.device)
     training = config.training.sized(len(splits.train))
@@ -95,6 +99,7 @@ def train(
         "rows": splits.sizes() | {"split": splits.by},
     }
     model = config.architecture(len(splits.train), sum(spec.width for spec in contract.blocks()))
+    require_commitment(model, training)
     with Progress(progress) as shown:
         if training.choose or (training.choose is None and inferred):
             with threads(training.threads):

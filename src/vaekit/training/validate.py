@@ -27,7 +27,7 @@ def validate(vae: VAE, rows: Resident, seed: int, batch: int = 4096, samples: in
     Returns:
         ``bound`` (importance-weighted; the ELBO with one sample), ``elbo``, ``reconstruction`` (mean log p(x | z)),
         ``kl`` (mean over rows of the total), ``kl_per_dimension`` {group: [L]} where closed forms exist, ``nats``
-        {field: mean of -log p(x_f | z)}.
+        {field: mean of -log p(x_f | z)}, ``latent`` (what the latent structure reports of itself).
     """
     noise = {
         name: torch.from_numpy(value).to(rows.device)
@@ -67,4 +67,5 @@ def validate(vae: VAE, rows: Resident, seed: int, batch: int = 4096, samples: in
         "kl": mean["reconstruction"] - mean["elbo"],
         "kl_per_dimension": {name.removeprefix("kl:"): value for name, value in mean.items() if name.startswith("kl:")},
         "nats": nats,
+        "latent": vae.latent.figures(),
     }

@@ -136,7 +136,7 @@ def _batches(observing: Observing, count: int) -> float:
         model="flights",
         query="score",
         reason="idle",
-        ids=[f"{n:024x}" for n in range(BATCH)],
+        numbers=list(range(BATCH)),
         waits=[1e-4] * BATCH,
         kinds=[""] * BATCH,
         seen=Seen(parse=1e-4, groups=[group]),

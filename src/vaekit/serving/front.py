@@ -132,6 +132,7 @@ class Front:
         request.size = len(body)
         ask = Ask(
             id=request.id,
+            number=request.number,
             model=facts.name,
             query=request.query,
             takes=request.takes,

@@ -77,6 +77,14 @@ def test_a_token_with_a_wrong_claim_is_refused_with_the_reason(issuer, claims, t
         read(tokens, issuer.token("first", **{"tenant": "t"} | claims))
 
 
+def test_an_end_that_is_no_number_is_no_defect(issuer):
+    tokens = Tokens(rules(issuer))
+    assert read(tokens, issuer.token("first", exp="4000000000")).until == 4000000060.0
+    for odd in (10**400, "soon", [1], {}):
+        with pytest.raises(BadToken):
+            read(tokens, issuer.token("first", exp=odd))
+
+
 def test_clocks_may_differ_by_the_leeway(issuer):
     tokens = Tokens(rules(issuer, leeway=30.0))
     now = int(time.time())

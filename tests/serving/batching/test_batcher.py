@@ -119,7 +119,7 @@ def test_under_fire_each_caller_gets_exactly_its_own_rows(zoo, loop):
                 await asyncio.gather(*(caller(batcher, 12) for _ in range(24)))
             await batcher.drain()
             assert (batcher.queued, batcher.queued_bytes, batcher.running) == (0, 0, 0)
-        assert max(len(record.ids) for record in records) > 3  # they were merged
+        assert max(len(record.numbers) for record in records) > 3  # they were merged
 
     LOOPS[loop](story())
     assert sum(fates.values()) == 24 * 12
@@ -160,7 +160,7 @@ def test_those_who_left_are_not_asked_about(zoo):
             first = asyncio.create_task(batcher.ask(small(zoo["flights"])))
             await until(lambda: worker.batch is not None)
             now = asyncio.get_running_loop().time()
-            named = [msgspec.structs.replace(small(zoo["flights"]), id=str(index)) for index in range(6)]
+            named = [msgspec.structs.replace(small(zoo["flights"]), number=index) for index in range(6)]
             deadlines = {1: now + 0.1, 4: now + 0.1}
             tasks = [asyncio.create_task(batcher.ask(one, deadlines.get(index))) for index, one in enumerate(named)]
             await until(lambda: batcher.queued == 6)
@@ -171,7 +171,7 @@ def test_those_who_left_are_not_asked_about(zoo):
             assert [(await tasks[index]).fault for index in (0, 3, 5)] == [None] * 3
             assert (await first).fault is None
             assert tasks[2].cancelled()
-            assert records[-1].ids == ["0", "3", "5"]
+            assert records[-1].numbers == [0, 3, 5]
 
     asyncio.run(story())
 
@@ -352,7 +352,7 @@ def test_records_tell_why_batches_were_cut(zoo):
             await until(lambda: batcher.queued == 12)
             go(worker)
             await asyncio.gather(*tasks)
-            assert [len(record.ids) for record in records] == [1, 8, 4]
+            assert [len(record.numbers) for record in records] == [1, 8, 4]
             assert [record.reason for record in records] == ["idle", "full_rows", "idle"]
             assert records[2].kinds == ["", "", "", "bad_body"]
             assert [record.seen.rows for record in records] == [1, 8, 3]
@@ -413,7 +413,7 @@ def test_only_what_is_served_is_asked(zoo):
     [
         ({"bundles": {}}, "at least one bundle"),
         ({"bundles": {"a b": "x"}}, "NAME=PATH"),
-        ({"backend": "tensorflow"}, "auto, onnx, torch"),
+        ({"backend": "tensorflow"}, "auto, onnx, torch, litert"),
         ({"workers": 0}, "workers must be a whole number of at least 1"),
         ({"max_rows": 2.5}, "max_rows"),
         ({"threads": -1}, "threads"),
@@ -424,6 +424,28 @@ def test_only_what_is_served_is_asked(zoo):
 def test_options_that_make_no_sense_are_refused(options, words):
     with pytest.raises(ConfigError, match=words):
         ServeConfig(**{"bundles": {"m": "x"}, **options})
+
+
+def test_torch_answers_where_it_is_asked_for(zoo):
+    kept = zoo["flights"]
+
+    async def story():
+        async with running(kept, backend="torch", queries=("score",), threads=1) as batcher:
+            assert batcher.models["flights"].backend == "torch"
+            told = await batcher.ask(ask("flights", "score", written(kept.rows, STREAM), STREAM))
+            assert differences(table_of(told), kept.torch.score(kept.rows)) == []
+
+    asyncio.run(story())
+
+
+def test_a_path_may_have_an_equals_sign_in_it(tmp_path):
+    run = tmp_path / "lr=0.1"
+    (run / "bundle").mkdir(parents=True)
+    named = ServeConfig.named([f"old={run}", "new=runs/lr=0.2", tmp_path / "plain"])
+    assert named == {"old": str(run), "new": "runs/lr=0.2", "plain": str(tmp_path / "plain")}
+    assert ServeConfig.named([run / "bundle"]) == {"lr=0.1": str(run / "bundle")}
+    with pytest.raises(ConfigError, match="NAME=PATH"):
+        ServeConfig.of([run])
 
 
 def test_the_front_is_small():

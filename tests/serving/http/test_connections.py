@@ -12,6 +12,7 @@ import pytest
 
 from tests.serving.live import received
 from tests.serving.stage import Stage
+from tests.serving.threaded import until
 from vaekit.serving.wire.asking import Told
 
 HEAD = b"POST /v1/models/m/score HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
@@ -166,6 +167,28 @@ def test_an_answer_that_nobody_takes_is_dropped():
         while stage.http.connections or not stage.asks:
             time.sleep(0.02)
         assert len(received(connection)) < 30_000_000
+
+
+def test_who_takes_nothing_in_is_cut_off_however_much_it_asks():
+    async def large(ask):
+        return Told(body=bytes(5_000_000))
+
+    with Stage(large, write_timeout=0.2) as stage, stage.raw(ASK * 3) as connection:
+        until(lambda: stage.asks)
+        until(lambda: not stage.http.connections)
+        assert len(received(connection)) < 15_000_000
+
+
+@pytest.mark.parametrize("content", [HEAD + b"Content-Length: 5000\r\n\r\n{", ASK * 3], ids=["sending", "reading"])
+def test_who_leaves_in_the_middle_of_an_answer_is_no_defect(content, caplog):
+    async def large(ask):
+        return Told(body=bytes(5_000_000))
+
+    with Stage(large, max_body=1000) as stage:
+        with stage.raw(content) as connection:
+            connection.recv(1)
+        until(lambda: not stage.http.connections and not stage.http.state.tasks)
+    assert not caplog.records
 
 
 def test_who_is_answered_slowly_is_not_cut_off():

@@ -1,10 +1,13 @@
 """Requests over HTTP in front of a stand-in for the workers: ids, deadlines, formats, methods, and how faults look."""
 
+import tracemalloc
+
 import httpx
 import pytest
 
 from tests.serving.stage import FACTS, Stage
 from vaekit.serving.http.media import ARROW, ARROW_FILE, COLUMNS, CSV, JSON
+from vaekit.serving.http.routes import Route, Routes
 from vaekit.serving.http.v1 import GIVES, TAKES
 from vaekit.serving.request import Refused
 from vaekit.serving.wire.asking import Fault, Told
@@ -322,3 +325,14 @@ def test_health_follows_workers_and_draining(stage):
 def test_a_refusal_carries_its_fault():
     fault = Fault(status=404, kind="no_such_model", message="there is none")
     assert (Refused(fault).fault, str(Refused(fault))) == (fault, "there is none")
+
+
+def test_long_paths_are_not_remembered():
+    routes = Routes([Route("/v1/models/{model}", {"GET": print})])
+    tracemalloc.start()
+    try:
+        for number in range(4000):
+            assert routes.find(f"/v1/models/{number:020000}").model == f"{number:020000}"
+        assert tracemalloc.get_traced_memory()[0] < 4_000_000
+    finally:
+        tracemalloc.stop()

@@ -88,6 +88,18 @@ def test_nobody_waits_for_a_reader_that_has_stopped(monkeypatch, blocking):
     assert found[-1]["event"] == "after"
 
 
+def test_a_record_that_cannot_be_written_costs_no_other(tmp_path):
+    with Log(tmp_path / "log") as log:
+        log.event("before")
+        log.event("settings", state=os.fsdecode(b"/data/\xff"))  # a name of a file that is no Unicode
+        log.event("odd", value=object())
+        log.event("after")
+        until(lambda: not log.waiting)
+        log.event("later")
+    assert {line["event"] for line in lines(tmp_path / "log")} == {"before", "after", "log_dropped", "later"}
+    assert log.dropped == 2
+
+
 def _all(descriptor):
     with os.fdopen(descriptor, "rb") as file:
         return file.read()

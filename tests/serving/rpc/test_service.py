@@ -271,8 +271,25 @@ def test_the_deadline_of_a_call_is_that_of_its_request():
 def test_what_is_no_message_is_refused_as_such(method, body):
     async def story():
         async with Running() as running:
-            assert (await running.failure(method, body)).code() is grpc.StatusCode.INVALID_ARGUMENT
-            assert not running.front.requests
+            error = await running.failure(method, body)
+            assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+            assert dict(error.trailing_metadata())["x-error-kind"] == "bad_body"
+            (request,) = running.front.requests  # which metrics count, and the log tells of
+            assert (request.route, request.model) == (f"/{SERVICE}/{method}", "")
+            assert not hasattr(request, "body_seen")
+
+    asyncio.run(story())
+
+
+def test_nobody_learns_without_a_key_whether_a_message_is_valid():
+    async def shut(request, handle):
+        return Told(fault=Fault(status=401, kind="unauthenticated", message="who asks?"))
+
+    async def story():
+        async with Running() as running:
+            running.front.handle = chained([shut], running.front.handled)
+            for body in (b"\xff", Infer(model_name="m")):
+                assert (await running.failure("ModelInfer", body)).code() is grpc.StatusCode.UNAUTHENTICATED
 
     asyncio.run(story())
 

@@ -140,7 +140,9 @@ class Tokens:
         except jwt.InvalidTokenError as error:
             raise BadToken(_REASONS.get(type(error).__name__, "it is not a valid token")) from error
         subject = hashlib.sha256(f"{rules.issuer}\n{claims.get('sub', '')}".encode()).hexdigest()
-        return Token(subject[:16], Scopes.among(_words(claims.get(rules.scopes))), claims["exp"] + rules.leeway)
+        return Token(
+            subject[:16], Scopes.among(_words(claims.get(rules.scopes))), _seconds(claims["exp"]) + rules.leeway
+        )
 
 
 _REASONS = {
@@ -150,6 +152,14 @@ _REASONS = {
     "InvalidIssuerError": "it is of another issuer",
     "InvalidSignatureError": "its signature is wrong",
 }
+
+
+def _seconds(claim: Any) -> float:
+    """A time, which an issuer may write as text."""
+    try:
+        return float(claim)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise BadToken("its claim exp is no time") from error
 
 
 def _words(claim: Any) -> list[str]:

@@ -284,7 +284,7 @@ class Batcher:
             model=batch.stream.model,
             query=batch.stream.query,
             reason=batch.reason,
-            ids=[one.ask.id for one in batch.members],
+            numbers=[one.ask.number for one in batch.members],
             waits=[batch.start - one.since for one in batch.members],
             kinds=[told.fault.kind if told.fault is not None else "" for told in done.tolds],
             seen=done.seen,

@@ -20,6 +20,7 @@ from vaekit.serving.wire.messages import Beat, Done, Hello, Limits, Load, Noted,
 
 __all__ = ["Worker"]
 
+# What numerical libraries take the number of their threads from; torch does so too.
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 

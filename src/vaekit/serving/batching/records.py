@@ -24,7 +24,7 @@ class BatchRecord(msgspec.Struct, frozen=True, kw_only=True):
         query: Name of the query; ``infer`` where bodies say which.
         reason: Why it was no larger: ``idle`` (nothing else waited), ``full_rows``, ``full_bytes``, ``cost`` (more
             would have taken longer than the latency target allows) or ``deadline`` (more would have missed one).
-        ids: Ids of its requests.
+        numbers: Numbers of its requests.
         waits: Seconds that each request waited.
         kinds: Kind of the fault of each request, empty for an answer.
         seen: What the worker noticed.
@@ -37,7 +37,7 @@ class BatchRecord(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     query: str
     reason: Reason
-    ids: list[str]
+    numbers: list[int]
     waits: list[float]
     kinds: list[str]
     seen: Seen

@@ -31,7 +31,7 @@ def read_bundle(name: str, path: str | Path, backend: str, trusted: Sequence[str
     Args:
         name: Name of the model.
         path: The bundle, or a run folder that holds one as ``bundle``.
-        backend: ``auto``, ``onnx`` or ``torch``; weights are only kept for torch.
+        backend: ``auto``, ``onnx``, ``litert`` or ``torch``; weights are only kept for torch.
         trusted: Files with public keys, one of which must have signed it; none: that is not checked.
 
     Raises:

@@ -7,6 +7,7 @@ is read in one go, and an answer is two messages.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
@@ -130,12 +131,12 @@ class Application:
             told = Told(fault=Fault(status=500, kind="defect", message="the service has a defect; see its log"))
         status, headers, body = self._response(request, found.route.plain, told)
         whole = scope.get("extensions", {}).get(WHOLE)
-        if (
-            whole is not None
-            and not request.unread
-            and whole(status, headers, b"" if request.method == "HEAD" else body)
-        ):
-            return
+        if whole is None or request.unread or not whole(status, headers, b"" if request.method == "HEAD" else body):
+            with contextlib.suppress(asyncio.CancelledError):  # the caller has gone, and does not take it in
+                await self._write(request, status, headers, body, send)
+
+    async def _write(self, request: HttpRequest, status: int, headers: Headers, body: bytes, send: Send) -> None:
+        """Write a response piece by piece, as the caller takes it in."""
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body, "more_body": request.unread})
         if request.unread:

@@ -80,6 +80,7 @@ class Connection(HttpToolsProtocol):
         self.until = math.inf  # when the present phase has to be over, of time.monotonic
         self.in_head = True  # waiting for a head that has begun, or for the very first one
         self.head = 0  # bytes of it so far
+        self.blocked = math.inf  # since when what was written is not taken in
         self.refused: Fault | None = None  # why the parser was stopped
         self.task: asyncio.Task[None] | None = None  # which answers
         self.running: RequestResponseCycle | None = None  # what it answers
@@ -89,6 +90,9 @@ class Connection(HttpToolsProtocol):
 
     def sweep(self, now: float) -> None:
         """End the present phase if it lasts too long: looked at once a second."""
+        if now > self.blocked + self.limits.write_timeout:
+            self.transport.abort()  # whatever else it asks meanwhile
+            return
         if now < self.until or (self.in_head and self._answering()) or self.pipeline:
             return  # in time, or it waits for us
         if self.transport.is_closing() or (self.in_head and not self.head):
@@ -158,6 +162,8 @@ class Connection(HttpToolsProtocol):
         gone = self._answering()
         self.pipeline.clear()
         self.extensions = {}
+        if self.running is not None:
+            self.running.disconnected = True  # uvicorn tells the last request that came, which may wait behind this one
         super().connection_lost(exc)
         if gone and self.task is not None:
             self.task.cancel()
@@ -172,6 +178,16 @@ class Connection(HttpToolsProtocol):
                 self._count(before + len(data))
             except _Stop:
                 self.send_400_response("")
+
+    def pause_writing(self) -> None:
+        """Note since when the caller takes in nothing."""
+        super().pause_writing()
+        self.blocked = time.monotonic()
+
+    def resume_writing(self) -> None:
+        """Note that the caller took in what was written."""
+        super().resume_writing()
+        self.blocked = math.inf
 
     def shutdown(self) -> None:
         """Close after the present answer, at once if there is none: called when no more connections are taken."""

@@ -247,8 +247,18 @@ class Log:
             facts = {"records": self._dropped - self._told}
             self._told = self._dropped
             lines.append(Event(datetime.now(UTC), "warning", "log_dropped", facts))
-        if not self._sink.write(self._encoder.encode_lines(lines)):
+        if not self._sink.write(self._encoded(lines)):
             self._dropped += count
+
+    def _encoded(self, lines: list[_Line]) -> bytes:
+        """Records as lines; one that no JSON can hold is dropped, and the thread goes on with the others."""
+        try:
+            return self._encoder.encode_lines(lines)
+        except (TypeError, ValueError):  # text that is no Unicode, such as the name of a file, is one
+            if len(lines) > 1:
+                return b"".join(self._encoded([line]) for line in lines)
+            self._dropped += 1
+            return b""
 
 
 class _Sink:
@@ -266,10 +276,10 @@ class _Sink:
                 os.close(self._file)
                 self._file = self._opened(self._path)
             while view:
-                view = view[os.write(self._file, view) :]
-        except BlockingIOError:  # a standard error that does not wait: this thread may
-            select.select([], [self._file], [])
-            return self.write(bytes(view))
+                try:
+                    view = view[os.write(self._file, view) :]
+                except BlockingIOError:  # a standard error that does not wait: this thread may
+                    select.select([], [self._file], [])
         except (OSError, ConfigError):  # the disk is full, or nobody reads standard error any more
             return False
         return True

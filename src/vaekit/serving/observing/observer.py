@@ -70,7 +70,7 @@ class Observing:
 
     def __init__(self, log: Log, traces: Traces | None = None) -> None:
         self.metrics, self.log, self.traces = Metrics(), log, traces
-        self._open: dict[str, _Open] = {}
+        self._open: dict[int, _Open] = {}
         self._running = 0
         self._kinds: dict[tuple[str, str, str, str], _Kind] = {}
         self._models: Callable[[], Mapping[str, Any]] = dict
@@ -135,7 +135,7 @@ class Observing:
     async def around(self, request: Request, handle: Handler) -> Told:
         """Watch one request, from before anything is known of it to its answer."""
         state = _Open(None if self.traces is None else self._span(self.traces, request))
-        self._open[request.id] = state  # callers choose ids: of two at a time with one id the second is told of batches
+        self._open[request.number] = state
         self._running += 1
         told = _DEFECT  # unless it comes otherwise
         try:
@@ -145,8 +145,7 @@ class Observing:
             raise
         finally:
             self._running -= 1
-            if self._open.get(request.id) is state:
-                del self._open[request.id]
+            del self._open[request.number]
             self._done(request, told, state)
         return told
 
@@ -226,13 +225,13 @@ class Observing:
         """Take in what is told of a batch."""
         metrics, seen, model = self.metrics, record.seen, record.model
         metrics.batches.of(record.reason).add()
-        metrics.batch_requests.of().observe(len(record.ids))
+        metrics.batch_requests.of().observe(len(record.numbers))
         metrics.batch_rows.of().observe(seen.rows)
         waits = metrics.waits.of(*metrics.labels(model, record.query))
         sampled: list[tuple[Span, float]] = []
-        for request, wait in zip(record.ids, record.waits, strict=True):
+        for number, wait in zip(record.numbers, record.waits, strict=True):
             waits.observe(wait)
-            if (state := self._open.get(request)) is not None:
+            if (state := self._open.get(number)) is not None:
                 state.batch, state.queue, state.infer = record.number, wait, seen.infer
                 if state.span is not None and state.span.is_recording():
                     sampled.append((state.span, record.started - wait))
@@ -247,7 +246,7 @@ class Observing:
                 {"read": seen.parse, "infer": seen.infer, "write": seen.write},
                 {
                     "vaekit.batch": record.number,
-                    "vaekit.batch.requests": len(record.ids),
+                    "vaekit.batch.requests": len(record.numbers),
                     "vaekit.batch.rows": seen.rows,
                     "vaekit.batch.reason": record.reason,
                     "vaekit.model": model,

@@ -27,6 +27,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         headers: Other facts about the body that its reader needs, for example the length of the JSON part of a
             binary tensor request; lower-case names.
         body: The rows, as they came.
+        number: Number of the request in this process: callers choose ids, and may choose one twice.
     """
 
     id: str
@@ -37,6 +38,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     options: dict[str, str] = {}
     headers: dict[str, str] = {}
     body: bytes = b""
+    number: int = 0
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -39,8 +39,8 @@ class Hosted:
         packed: Which bundle it is.
         files: The verified content of its files.
         limits: What a request may ask for.
-        backend: ``auto``, ``onnx`` or ``torch``.
-        threads: Threads of the runtime; as many as there are cores if not given.
+        backend: ``auto``, ``onnx``, ``litert`` or ``torch``.
+        threads: Threads of the runtime; as many as there are cores if not given. Torch has those of its process.
         queries: Queries to serve; all that the bundle can answer if empty.
 
     Raises:
@@ -59,7 +59,8 @@ class Hosted:
     ) -> None:
         bundle = Bundle.read(files)
         self.name, self.limits = packed.name, limits
-        self.engine = Engine.of(bundle, backend, threads)
+        torch = backend == "torch" or (backend == "auto" and not bundle.graphs)
+        self.engine = Engine.of(bundle, backend, None if torch else threads)
         used = [field for role in ("model", "condition") for field in self.engine.contract.fields if field.role == role]
         self.cells = {field.name: Cells(field) for field in used}
         self.rows = RowDecoder(self.cells)

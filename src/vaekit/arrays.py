@@ -27,8 +27,10 @@ __all__ = [
     "draw",
     "draw_rows",
     "generator",
+    "middle",
     "open_uniform",
     "take",
+    "tempered",
 ]
 
 Array = NDArray[Any]
@@ -199,6 +201,31 @@ def draw(spec: NoiseSpec, seed: int, *lead: int) -> dict[str, Array]:
         (3, 1, 2)
     """
     return {name: _sample(generator(seed, name), noise, (*lead, *noise.shape)) for name, noise in spec.items()}
+
+
+def middle(spec: NoiseSpec, *lead: int) -> dict[str, Array]:
+    """The middle of every source in place of a draw: 0, and 1/2 for uniform noise.
+
+    Example:
+        >>> middle({"z": Noise("normal", (2,))}, 1)["z"]
+        array([[0., 0.]], dtype=float32)
+    """
+    values = {"normal": 0.0, "gumbel": 0.0, "uniform": 0.5}
+    return {name: np.full((*lead, *noise.shape), values[noise.kind], np.float32) for name, noise in spec.items()}
+
+
+def tempered(spec: NoiseSpec, drawn: Mapping[str, Array], temperature: float) -> dict[str, Array]:
+    """Draws that keep closer to the middle (temperature below 1) or go further from it.
+
+    Normal and Gumbel noise is scaled; with Gumbel noise a choice by ``argmax(logits + noise)`` then follows
+    ``softmax(logits / temperature)``. Uniform noise stays as it is.
+
+    Example:
+        >>> tempered({"z": Noise("normal", (1,))}, {"z": np.ones((1, 1), np.float32)}, 0.5)["z"]
+        array([[0.5]], dtype=float32)
+    """
+    factor = {"normal": temperature, "gumbel": temperature, "uniform": 1.0}
+    return {name: drawn[name] * np.float32(factor[noise.kind]) for name, noise in spec.items()}
 
 
 class Streams:

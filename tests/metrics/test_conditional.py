@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.stats import multivariate_normal
 
-from vaekit.arrays import Block, BlockSpec
+from vaekit.arrays import Block, BlockSpec, Noise
 from vaekit.metrics.conditional import conditional_nats, log_predictive, without
 from vaekit.nn.latents import Group, Latent
 from vaekit.nn.likelihoods import make
@@ -34,7 +34,7 @@ class MissingAware(Latent):
         super().__init__()
         self.weight, self.bias, self.stretch = weight, bias, stretch
         self.prior = StandardNormal(L)
-        self.noise, self.groups = {"z": self.prior.noise}, {"z": L}
+        self.noise, self.groups = {"z": Noise("normal", (L,))}, {"z": L}
 
     def forward(self, h, condition, noise):
         values, observed = h

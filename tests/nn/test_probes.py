@@ -62,7 +62,7 @@ class FlowPrior(Prior):
         return self.flow().log_prob(z)
 
     def sample(self, noise, condition=None):
-        return self.flow().transform.inv(noise)
+        return self.flow().transform.inv(noise[""])
 
 
 class OneGroup(Latent):
@@ -77,7 +77,7 @@ class OneGroup(Latent):
         return [Group("z", z, log_q, self.prior.log_prob(z, condition), self.prior.kl(q, condition))]
 
     def sample(self, condition, noise):
-        return {"z": self.prior.sample(noise["z"], condition)}
+        return {"z": self.prior.sample({"": noise["z"]}, condition)}
 
 
 class SeriesEncoder(nn.Module):

@@ -266,7 +266,7 @@ def test_validation_does_not_depend_on_the_batch_size(table, contract):
 def test_a_number_that_is_not_finite_is_traced_to_term_field_and_step(table, contract, tmp_path, monkeypatch, where):
     calls, original = [], Loop._step
 
-    def poisoned(self, stage, optimizer, parameters, indices, at):
+    def poisoned(self, stage, phases, indices, at):
         calls.append(1)
         if len(calls) == 8 and where == "weights":
             with torch.no_grad():
@@ -277,7 +277,7 @@ def test_a_number_that_is_not_finite_is_traced_to_term_field_and_step(table, con
             values[:, 2] = float("inf")
             self.train.blocks["number.gaussian"] = Block(values, block.observed, block.half, block.constant)
             object.__setattr__(self, "config", msgspec.structs.replace(self.config, mask=0.0))
-        return original(self, stage, optimizer, parameters, indices, at)
+        return original(self, stage, phases, indices, at)
 
     monkeypatch.setattr(Loop, "_step", poisoned)
     field = {"weights": "target", "values": "magnesium"}[where]
@@ -300,8 +300,8 @@ def test_stages_train_only_their_parameters(table, contract):
     snapshots: dict[str, dict[str, torch.Tensor]] = {}
     original = Loop._stage
 
-    def spy(self, stage, optimizer, at):
-        original(self, stage, optimizer, at)
+    def spy(self, stage, optimizers, at):
+        original(self, stage, optimizers, at)
         self._load_best()
         snapshots[stage.name] = {n: p.detach().clone() for n, p in self.vae.named_parameters()}
 

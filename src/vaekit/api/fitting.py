@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["assemble", "fit"]
 
 _BASELINE_ROWS = 50_000
+_LATENT_ROWS = 500  # every draw is compared with every row
 
 
 def fit(
@@ -36,6 +37,7 @@ def fit(
     config: Any = None,
     *,
     preset: str | None = None,
+    recipe: str | None = None,
     seed: int | None = None,
     epochs: int | None = None,
     max_seconds: float | None = None,
@@ -62,6 +64,8 @@ def fit(
             from those that are not in the sample.
         config: A TOML file or a mapping; options given here by name come on top.
         preset: ``auto``, ``small``, ``medium`` or ``large``.
+        recipe: A model of the literature by name, such as ``beta-tcvae`` or ``vq-vae``; what is set beside it comes on
+            top.
         seed: The one seed: the same seed, data and machine give the same model.
         epochs: Passes over the training rows; chosen by the size of the data if not given.
         max_seconds: Wall-clock budget of training.
@@ -95,7 +99,7 @@ def fit(
     except ModuleNotFoundError as error:
         raise ConfigError(f"fit needs {error.name}, which is not installed; install vaekit[train]") from error
 
-    settings = load_config(config).override(
+    settings = load_config(config, recipe).override(
         preset=preset, seed=seed, epochs=epochs, max_seconds=max_seconds, device=device, **options
     )
     if isinstance(contract, str | Path):
@@ -129,14 +133,18 @@ def assemble(trained: Trained, rows: pa.Table, seed: int) -> Model:
         A model on the torch backend.
     """
     import pyarrow as pa
+    import torch
 
     from vaekit.nn.build import VERSION
     from vaekit.runtime.torch_backend import TorchBackend
+    from vaekit.training.batches import Resident
+    from vaekit.training.information import latent_figures
 
     architecture = Architecture(
         blocks=trained.contract.blocks(),
         config=msgspec.to_builtins(trained.model),
         noise=dict(trained.vae.latent.noise),
+        prior_noise=dict(trained.vae.latent.prior_noise),
         groups=dict(trained.vae.latent.groups),
         version=VERSION,
     )
@@ -148,6 +156,9 @@ def assemble(trained: Trained, rows: pa.Table, seed: int) -> Model:
     baseline = some_rows(rows.take(pa.array(splits.train)), _BASELINE_ROWS, seed)
     unseen = rows.take(pa.array(held_out))
     evaluation = evaluate(engine, unseen, baseline, seed)
+    if evaluation:
+        seen = Resident(trained.contract.encode(some_rows(unseen, _LATENT_ROWS, seed)), torch.device("cpu"))
+        evaluation["latent"] = latent_figures(trained.vae, seen.take(slice(None)), seed)
     bundle = Bundle(
         contract=trained.contract,
         architecture=architecture,

@@ -41,6 +41,7 @@ class Architecture(msgspec.Struct, frozen=True, kw_only=True):
         blocks: The blocks.
         config: The model configuration that rebuilds the torch module.
         noise: Noise that one inference walk consumes.
+        prior_noise: Noise that one draw from the prior consumes; None, as in older bundles, if it is the same.
         groups: Latent width per group.
         graphs: Signature of each exported graph.
         version: Version of the networks' code that the weights were trained with, see `vaekit.nn.build.VERSION`.
@@ -51,7 +52,13 @@ class Architecture(msgspec.Struct, frozen=True, kw_only=True):
     noise: dict[str, Noise]
     groups: dict[str, int]
     graphs: dict[str, Signature] = {}
+    prior_noise: dict[str, Noise] | None = None
     version: int = 1
+
+    @property
+    def noise_of_prior(self) -> dict[str, Noise]:
+        """Noise that one draw from the prior consumes."""
+        return self.noise if self.prior_noise is None else self.prior_noise
 
 
 @dataclass(frozen=True)

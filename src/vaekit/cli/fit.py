@@ -33,6 +33,10 @@ def fit(
         str | None,
         typer.Option(help="Size of the networks: small, medium, large, or auto: by the rows. Default: auto."),
     ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="A model of the literature by name: beta-vae, vampprior, vq-vae, … Default: vae."),
+    ] = None,
     seed: Annotated[
         int | None, typer.Option(help="Fixes splits, first weights, order of rows and noise. Default: 0.")
     ] = None,
@@ -72,7 +76,8 @@ def fit(
     asked = None
     if contract or role or kind or likelihood or field:
         asked = edited(data, contract, role, kind, likelihood, field)
-    flags = {"preset": preset, "seed": seed, "epochs": epochs, "max_seconds": max_seconds, "device": device}
+    flags: dict[str, Any] = {"preset": preset, "recipe": recipe, "seed": seed, "epochs": epochs}
+    flags |= {"max_seconds": max_seconds, "device": device}
     wanted = {name: value for name, value in flags.items() if value is not None}
     # a contract that was inferred here leaves likelihoods open, whatever flags changed in it
     still_open = asked is not None and not (contract or likelihood or config)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import msgspec
 import torch
@@ -12,6 +13,7 @@ from vaekit.arrays import Blocks, BlockSpec
 from vaekit.errors import ConfigError
 from vaekit.nn import likelihoods
 from vaekit.nn.latents import LATENTS
+from vaekit.nn.parts import Around, Part, make, named, options_of
 from vaekit.nn.posteriors import POSTERIORS
 from vaekit.nn.priors import PRIORS
 from vaekit.nn.stems import Stems
@@ -29,31 +31,32 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     Args:
         width: Hidden width H of encoder and decoder.
-        depth: Hidden layers of each.
+        depth: Hidden layers of each; 0 for linear maps.
         latent: Latent width L.
         dropout: Dropout rate.
-        structure: Latent structure.
-        posterior: Posterior family.
-        prior: Prior family.
+        structure: Latent structure: its name, or a mapping with its name and options.
+        posterior: Posterior family, likewise.
+        prior: Prior family, likewise.
     """
 
     width: int = 128
     depth: int = 2
     latent: int = 8
     dropout: float = 0.0
-    structure: str = "flat"
-    posterior: str = "diagonal"
-    prior: str = "standard"
+    structure: Part = "flat"
+    posterior: Part = "diagonal"
+    prior: Part = "standard"
 
     def __post_init__(self) -> None:
-        for name, least in (("width", 1), ("depth", 1), ("latent", 1)):
+        for name, least in (("width", 1), ("depth", 0), ("latent", 1)):
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} must be at least {least}, got {getattr(self, name)}")
         if not 0.0 <= self.dropout < 1.0:
             raise ConfigError(f"dropout must be in [0, 1), got {self.dropout}")
+        if self.dropout and not self.depth:
+            raise ConfigError("dropout needs hidden layers; with depth=0 there are none")
         for name, known in (("structure", LATENTS), ("posterior", POSTERIORS), ("prior", PRIORS)):
-            if getattr(self, name) not in known:
-                raise ConfigError(f"unknown {name} {getattr(self, name)!r}; known: {', '.join(sorted(known))}")
+            options_of(name, getattr(self, name), known)
 
 
 PRESETS = {
@@ -91,6 +94,8 @@ def preset(name: str, rows: int, width: int) -> ModelConfig:
 class Encoder(nn.Module):
     """Stems, then a trunk: blocks to (B, H)."""
 
+    experts = 0
+
     def __init__(self, specs: Sequence[BlockSpec], config: ModelConfig) -> None:
         super().__init__()
         self.stems = Stems(specs, config.width)
@@ -99,6 +104,62 @@ class Encoder(nn.Module):
     def forward(self, blocks: Blocks) -> Tensor:
         """Map blocks to (B, H)."""
         return self.trunk(self.stems(blocks))
+
+    @property
+    def trunk_of_rows(self) -> Callable[[Tensor], Tensor] | None:
+        """The half after the stems, as a function, for parts that send vectors of their own through it."""
+        return self.trunk.forward
+
+
+class ExpertEncoder(nn.Module):
+    """One encoder per group of fields, which sees no other: blocks to (B, G, H + 1).
+
+    The last channel says whether any model field of the group was observed. Condition fields go to every expert.
+
+    Args:
+        specs: The blocks.
+        config: The architecture; option ``groups`` of its structure names the fields of each expert.
+
+    Raises:
+        ConfigError: If the groups do not hold every model field exactly once.
+    """
+
+    trunk_of_rows = None
+
+    def __init__(self, specs: Sequence[BlockSpec], config: ModelConfig) -> None:
+        super().__init__()
+        modelled = [spec for spec in specs if spec.role == "model"]
+        fields = [name for spec in modelled for name in spec.fields]
+        options = options_of("structure", config.structure, LATENTS)
+        groups = options.get("groups") or {spec.name: spec.fields for spec in modelled}
+        if sorted(name for group in groups.values() for name in group) != sorted(fields):
+            raise ConfigError(
+                f"groups of experts must hold every model field exactly once; got {dict(groups)} for the fields "
+                f"{', '.join(fields)}"
+            )
+        self.experts = len(groups)
+        given = [spec for spec in specs if spec.role == "condition"]
+        self.seen = [[spec for spec in modelled if set(spec.fields) & set(group)] for group in groups.values()]
+        self.encoders = nn.ModuleList([Encoder([*some, *given], config) for some in self.seen])
+        for index, (group, some) in enumerate(zip(groups.values(), self.seen, strict=True)):
+            for place, spec in enumerate(some):
+                mine = torch.tensor([name in group for name in spec.fields])
+                self.register_buffer(f"mine_{index}_{place}", mine, persistent=False)
+
+    def forward(self, blocks: Blocks) -> Tensor:
+        """Map blocks to (B, G, H + 1)."""
+        found = []
+        for index, encoder in enumerate(self.encoders):
+            own, seen = dict(blocks), []
+            for place, spec in enumerate(self.seen[index]):
+                observed = blocks[spec.name].observed
+                mine = getattr(self, f"mine_{index}_{place}")
+                observed = observed & mine.reshape(-1, *[1] * (observed.dim() - 2))
+                own[spec.name] = replace(blocks[spec.name], observed=observed)
+                seen.append(observed.flatten(1).any(-1))
+            h = encoder(own)
+            found.append(torch.cat([h, torch.stack(seen).any(0)[:, None].to(h.dtype)], -1))
+        return torch.stack(found, 1)
 
 
 class Decoder(nn.Module):
@@ -135,10 +196,13 @@ def build(specs: Sequence[BlockSpec], config: ModelConfig, seed: int = 0) -> VAE
         raise ConfigError("no block has role 'model'; give at least one field that role")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        latent = LATENTS[config.structure](config.width, config.latent, config.posterior, config.prior)
+        kind = ExpertEncoder if named(config.structure) == "experts" else Encoder
+        encoder = kind(specs, config)
+        around = Around(config.width, config.width if conditions else 0, encoder.trunk_of_rows, encoder.experts)
+        latent = make("structure", config.structure, LATENTS, around, config.latent, config.posterior, config.prior)
         return VAE(
             specs,
-            encoder=Encoder(specs, config),
+            encoder=encoder,
             latent=latent,
             decoder=Decoder(latent.groups, config),
             heads={spec.name: likelihoods.make(spec, config.width) for spec in modelled},

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from vaekit.arrays import Block, BlockSpec
+from vaekit.arrays import Block, BlockSpec, NoiseSpec
 from vaekit.fields.datetime import CHANNELS
 from vaekit.nn.vae import VAE, Params
 
@@ -54,9 +54,8 @@ class Primitive(nn.Module):
                 found[f"{spec.name}.{name}"] = typed.get(name, values)
         return found
 
-    def noise_examples(self, samples: int, rows: int) -> dict[str, Tensor]:
-        """Example noise of the latent structure."""
-        spec = self.vae.latent.noise
+    def noise_examples(self, spec: NoiseSpec, samples: int, rows: int) -> dict[str, Tensor]:
+        """Example noise."""
         return {f"noise.{name}": torch.zeros(samples, rows, *noise.shape) for name, noise in spec.items()}
 
     def z_examples(self, samples: int, rows: int) -> dict[str, Tensor]:
@@ -74,7 +73,7 @@ class Encode(Primitive):
 
     def examples(self, samples: int, rows: int) -> dict[str, Tensor]:
         """All blocks and the noise."""
-        return self.block_examples(None, rows) | self.noise_examples(samples, rows)
+        return self.block_examples(None, rows) | self.noise_examples(self.vae.latent.noise, samples, rows)
 
     def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Infer the latent groups."""
@@ -92,8 +91,9 @@ class PriorDraw(Primitive):
     """``prior``: noise and condition to ``z.*``."""
 
     def examples(self, samples: int, rows: int) -> dict[str, Tensor]:
-        """Condition blocks and the noise."""
-        return self.block_examples("condition", rows) | self.noise_examples(samples, rows)
+        """Condition blocks and the noise of the prior."""
+        noise = self.noise_examples(self.vae.latent.prior_noise, samples, rows)
+        return self.block_examples("condition", rows) | noise
 
     def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Draw the latent groups from the prior."""
@@ -141,7 +141,7 @@ class Score(Primitive):
 
     def examples(self, samples: int, rows: int) -> dict[str, Tensor]:
         """All blocks and the noise."""
-        return self.block_examples(None, rows) | self.noise_examples(samples, rows)
+        return self.block_examples(None, rows) | self.noise_examples(self.vae.latent.noise, samples, rows)
 
     def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Log-densities of one pass."""

@@ -27,12 +27,20 @@ class Terms:
         log_pz: Per group, shape (K, B).
         log_qz: Per group, shape (K, B).
         kl: Per group, closed-form KL per dimension (B, L), or None.
+        weights: Probabilities of the K draws, shape (K, B), where z was enumerated; None where draws count alike.
     """
 
     log_px: dict[str, Tensor]
     log_pz: dict[str, Tensor]
     log_qz: dict[str, Tensor]
     kl: dict[str, Tensor | None]
+    weights: Tensor | None = None
+
+    def expect(self, value: Tensor) -> Tensor:
+        """Mean over the posterior of a value (K, B, ...): shape (B, ...)."""
+        if self.weights is None:
+            return value.mean(0)
+        return (self.weights.reshape(*self.weights.shape, *[1] * (value.dim() - 2)) * value).sum(0)
 
     def reconstruction(self) -> Tensor:
         """Log p(x | z), summed over all fields: shape (K, B)."""
@@ -46,12 +54,23 @@ class Terms:
 
 @dataclass(frozen=True)
 class Pass:
-    """Everything that an objective may look at: one forward pass."""
+    """Everything that an objective may look at: one forward pass.
+
+    Args:
+        blocks: The rows.
+        groups: The latent groups.
+        likelihoods: Parameters of the likelihoods.
+        terms: The log-densities.
+        prior: Draws of every group from the prior (K, B, L), where an objective asked for them.
+        imagined: Parameters of the likelihoods at these draws, likewise.
+    """
 
     blocks: Blocks
     groups: dict[str, Group]
     likelihoods: Params
     terms: Terms
+    prior: dict[str, Tensor] | None = None
+    imagined: Params | None = None
 
 
 class VAE(nn.Module):
@@ -117,8 +136,28 @@ class VAE(nn.Module):
         log_p = torch.where(block.observed, log_p, 0.0)
         return log_p.flatten(3).sum(-1) if log_p.dim() > 3 else log_p  # shape: (K, B, F)
 
-    def forward(self, blocks: Blocks, noise: Mapping[str, Tensor]) -> Pass:
-        """One forward pass with K = noise.shape[0] samples per row."""
+    def part_of(self, parameter: str) -> str:
+        """What a parameter, by its name, belongs to: ``inference``, ``prior`` or ``decoder``."""
+        if parameter.startswith("latent."):
+            mine = parameter.removeprefix("latent.").startswith(self.latent.generative)
+            return "prior" if mine else "inference"
+        return "inference" if parameter.startswith("encoder.") else "decoder"
+
+    def forward(
+        self,
+        blocks: Blocks,
+        noise: Mapping[str, Tensor],
+        prior_noise: Mapping[str, Tensor] | None = None,
+        imagine: bool = False,
+    ) -> Pass:
+        """One forward pass with K samples per row, and draws from the prior if given their noise.
+
+        Args:
+            blocks: The rows.
+            noise: Noise of inference, (K, B, *shape).
+            prior_noise: Noise of draws from the prior, likewise.
+            imagine: Decode these draws.
+        """
         groups = {group.name: group for group in self.encode(blocks, noise)}
         params = self.decode({name: group.z for name, group in groups.items()}, blocks)
         if self.training:
@@ -128,8 +167,10 @@ class VAE(nn.Module):
             log_pz={name: group.log_p for name, group in groups.items()},
             log_qz={name: group.log_q for name, group in groups.items()},
             kl={name: group.kl for name, group in groups.items()},
+            weights=next((group.weights for group in groups.values() if group.weights is not None), None),
         )
-        return Pass(blocks, groups, params, terms)
+        prior = self.prior(prior_noise, blocks) if prior_noise else None
+        return Pass(blocks, groups, params, terms, prior, self.decode(prior, blocks) if prior and imagine else None)
 
     def _observe(self, name: str, params: dict[str, Tensor], block: Block) -> dict[str, Tensor]:
         return self.head(name).observe(params, block.values, block.observed)

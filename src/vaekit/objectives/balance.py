@@ -51,7 +51,7 @@ class Balance(Objective):
     def forward(self, passed: Pass) -> dict[str, Tensor]:
         """The term ``balance``, shape (B,)."""
         extra = [
-            (passed.terms.log_px[name].mean(0) * (getattr(self, f"weight_{index}") - 1.0)).sum(-1)
+            (passed.terms.expect(passed.terms.log_px[name]) * (getattr(self, f"weight_{index}") - 1.0)).sum(-1)
             for index, name in enumerate(self.blocks)
         ]
         return {"balance": -self.balance * torch.stack(extra).sum(0)}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 from torch import Tensor, nn
 
 from vaekit.errors import ConfigError
-from vaekit.nn.vae import Pass
+from vaekit.nn.vae import VAE, Pass
 
 __all__ = ["Objective", "Sum"]
 
@@ -19,10 +20,18 @@ class Objective(nn.Module):
         samples: Importance samples K that it needs per row.
         row_separable: Whether the loss of a row depends on that row alone (what private training needs).
         weights: Names of scalar attributes that a schedule may drive.
+        prior_draws: Whether it looks at draws from the prior, `Pass.prior`.
+        prior_rows: Whether it looks at their likelihood parameters as well, `Pass.imagined`.
+        addable: Whether other objectives can be added; not if it changes gradients that they would share.
+        critic_rate: Peak learning rate of its own parameters, if it has any; of a sum each part has its own.
     """
 
     samples: int = 1
     weights: tuple[str, ...] = ()
+    prior_draws: bool = False
+    prior_rows: bool = False
+    addable: bool = True
+    critic_rate: float = 1e-3
 
     @property
     def row_separable(self) -> bool:
@@ -34,9 +43,34 @@ class Objective(nn.Module):
         """Samples of the bound by which training rows, and the model on held-out rows, are judged; 1 for the ELBO."""
         return 1
 
+    @property
+    def criterion(self) -> str:
+        """The figure of validation by which the best weights are chosen: ``bound`` or ``reconstruction``."""
+        return "bound"
+
+    def prepare(self, vae: VAE, passed: Pass, rows: int, seed: int) -> None:
+        """Look at a pass of the model before training: make critics, refuse what the objective cannot work with.
+
+        Args:
+            vae: The model.
+            passed: A forward pass of it over a few rows.
+            rows: Training rows N.
+            seed: Seed of first weights.
+
+        Raises:
+            ConfigError: If the model lacks what the objective needs.
+        """
+
     def forward(self, passed: Pass) -> dict[str, Tensor]:
         """Named terms to be minimised, each of shape (B,); the loss is the mean over rows of their sum."""
         raise NotImplementedError
+
+    def criticise(self, passed: Pass) -> dict[str, Tensor]:
+        """Named terms that the objective's own parameters minimise, in a phase after the model's; each (B,).
+
+        The pass is that of the model's phase, and has to be detached.
+        """
+        return {}
 
     def set_weight(self, name: str, value: float) -> None:
         """Set a weight that a schedule drives.
@@ -81,6 +115,13 @@ class Sum(Objective):
         if len(set(names)) < len(names):
             raise ConfigError(f"objectives that are added must not share weights; got {names}")
         self.weights = tuple(names)
+        self.prior_draws = any(part.prior_draws for part in flat)
+        self.prior_rows = any(part.prior_rows for part in flat)
+        if alone := [type(part).__name__ for part in flat if not part.addable]:
+            raise ConfigError(
+                f"{alone[0]} changes the gradient that goes through z, so no other objective can share it; leave out "
+                f"{', '.join(type(part).__name__ for part in flat if part.addable) or 'the second one'}"
+            )
 
     @property
     def row_separable(self) -> bool:
@@ -92,15 +133,23 @@ class Sum(Objective):
         """The most that a part has."""
         return max(part.importance for part in self.leaves())
 
+    @property
+    def criterion(self) -> str:
+        """``reconstruction`` if a part asks for it."""
+        return "reconstruction" if any(part.criterion == "reconstruction" for part in self.leaves()) else "bound"
+
+    def prepare(self, vae: VAE, passed: Pass, rows: int, seed: int) -> None:
+        """Let every part look."""
+        for part in self.leaves():
+            part.prepare(vae, passed, rows, seed)
+
     def forward(self, passed: Pass) -> dict[str, Tensor]:
         """The terms of all parts."""
-        terms: dict[str, Tensor] = {}
-        for part in self.leaves():
-            found = part(passed)
-            if shared := terms.keys() & found.keys():
-                raise ConfigError(f"objectives that are added must not share terms; got {sorted(shared)} twice")
-            terms |= found
-        return terms
+        return self._merged([part(passed) for part in self.leaves()])
+
+    def criticise(self, passed: Pass) -> dict[str, Tensor]:
+        """The terms of all critics."""
+        return self._merged([part.criticise(passed) for part in self.leaves()])
 
     def set_weight(self, name: str, value: float) -> None:
         """Set a weight of the part that has it."""
@@ -113,6 +162,14 @@ class Sum(Objective):
     def leaves(self) -> list[Objective]:
         """The parts."""
         return [cast(Objective, part) for part in self.parts]
+
+    def _merged(self, found: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+        terms: dict[str, Tensor] = {}
+        for some in found:
+            if shared := terms.keys() & some.keys():
+                raise ConfigError(f"objectives that are added must not share terms; got {sorted(shared)} twice")
+            terms |= some
+        return terms
 
     def _owner(self, name: str) -> Objective:
         for part in self.leaves():

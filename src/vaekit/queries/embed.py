@@ -44,6 +44,6 @@ def embed(engine: Engine, table: Any) -> pa.Table:
 
 
 def centre(engine: Engine, blocks: Blocks) -> dict[str, Array]:
-    """The walk with zero noise: group name to z, shape (1, B, L)."""
+    """The walk with all noise at its middle: group name to z, shape (1, B, L)."""
     found = engine.backend.run("encode", engine.inputs(blocks) | engine.still(count(blocks)))
     return {name.removeprefix("z."): value for name, value in found.items() if name.startswith("z.")}

@@ -103,8 +103,7 @@ def _centres(engine: Engine, blocks: Blocks) -> dict[str, Array]:
 
 
 def _prior_centre(engine: Engine, blocks: Blocks) -> dict[str, Array]:
-    noise = engine.still(count(blocks))
-    found = engine.backend.run("prior", engine.inputs(blocks) | noise)
+    found = engine.backend.run("prior", engine.inputs(blocks) | engine.still(count(blocks), prior=True))
     return {name.removeprefix("z."): value[0] for name, value in found.items()}
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vaekit.arrays import Array, Block, Blocks, BlockSpec, Noise, Streams, take
+from vaekit.arrays import Array, Block, Blocks, BlockSpec, Noise, Streams, take, tempered
 from vaekit.errors import ConfigError
 from vaekit.queries.base import model_specs, observed_shares, register
 from vaekit.queries.decoding import decode, draw_values, of_rows
@@ -117,17 +117,18 @@ def _free(engine: Engine, row: Blocks, first: int, n: int, seed: int, temperatur
     """Rows from the prior, piece by piece: encoded values by block."""
     condition = {spec.name: row[spec.name] for spec in engine.architecture.blocks if spec.role == "condition"}
     uniform = {spec.name: Noise("uniform", spec.shape) for spec in model_specs(engine)}
+    spec = engine.architecture.noise_of_prior
     for group, rows in _groups(first, n, GROUP):
         streams = Streams(seed, "sample", group)
         for piece in engine.chunks(rows.stop, 1):  # noise comes in order, so that of the rows before is drawn as well
             size, before = piece.stop - piece.start, max(0, rows.start - piece.start)
-            noise = {f"noise.{k}": streams.draw(k, v, 1, size) for k, v in engine.architecture.noise.items()}
+            drawn = {name: streams.draw(name, one, 1, size) for name, one in spec.items()}
             chance = {name: streams.draw(f"x.{name}", one, 1, size)[:, before:] for name, one in uniform.items()}
             if before >= size:
                 continue
             here = take(condition, np.zeros(size - before, np.int64))
-            scaled = {name: value[:, before:] * np.float32(temperature) for name, value in noise.items()}
-            found = engine.backend.run("prior", engine.inputs(here) | scaled)
+            noise = {f"noise.{name}": value[:, before:] for name, value in tempered(spec, drawn, temperature).items()}
+            found = engine.backend.run("prior", engine.inputs(here) | noise)
             z = {name.removeprefix("z."): value for name, value in found.items()}
             values = draw_values(engine, decode(engine, z, here), partial(_chance, chance))
             yield {name: value[0] for name, value in values.items()}

@@ -159,7 +159,7 @@ def sampled_like(engine: Engine, table: pa.Table, rows: int, seed: int = 0) -> p
     for chunk in engine.chunks(count(blocks), 1):
         part = take(blocks, chunk)
         own = int(generator(seed, "sampled like", chunk.start).integers(2**62))
-        found = engine.backend.run("prior", engine.inputs(part) | engine.noise(own, 1, count(part)))
+        found = engine.backend.run("prior", engine.inputs(part) | engine.noise(own, 1, count(part), prior=True))
         z = {name.removeprefix("z."): value for name, value in found.items()}
         values = draw_values(
             engine, decode(engine, z, part), of_rows(seed, np.arange(chunk.start, chunk.stop), "sampled like")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vaekit.arrays import Array, Block, Blocks, Noise, draw, draw_rows
+from vaekit.arrays import Array, Block, Blocks, Noise, draw, draw_rows, middle
 from vaekit.bundle import Architecture, Bundle
 from vaekit.fields.contract import Contract
 from vaekit.runtime.backend import Backend, make_backend
@@ -64,24 +64,31 @@ class Engine:
             for name in spec.inputs
         }
 
-    def noise(self, seed: int, samples: int, rows: int, shared: bool = False) -> dict[str, Array]:
+    def noise(self, seed: int, samples: int, rows: int, shared: bool = False, prior: bool = False) -> dict[str, Array]:
         """Noise for K samples of B rows; `shared` gives every row the same draw, whatever its neighbours."""
-        drawn = self._shared_draw(seed, samples) if shared else draw(self.architecture.noise, seed, samples, rows)
+        spec = self._spec(prior)
+        drawn = self._shared_draw(seed, samples, prior) if shared else draw(spec, seed, samples, rows)
         return {f"noise.{n}": np.broadcast_to(v, (samples, rows, *v.shape[2:])) for n, v in drawn.items()}
 
-    def _shared_draw(self, seed: int, samples: int) -> dict[str, Array]:
+    def _spec(self, prior: bool) -> dict[str, Noise]:
+        return self.architecture.noise_of_prior if prior else self.architecture.noise
+
+    def _shared_draw(self, seed: int, samples: int, prior: bool) -> dict[str, Array]:
         """One draw for all rows; the last one is kept, since a service asks for it with every batch."""
-        if self._drawn.get("key") != (seed, samples):
-            self._drawn.update(key=(seed, samples), draw=draw(self.architecture.noise, seed, samples, 1))
+        if self._drawn.get("key") != (seed, samples, prior):
+            self._drawn.update(key=(seed, samples, prior), draw=draw(self._spec(prior), seed, samples, 1))
         found: dict[str, Array] = self._drawn["draw"]
         return found
 
-    def still(self, rows: int, value: float = 0.0) -> dict[str, Array]:
-        """In place of noise one value for all rows, K = 1; with zero the walk goes through the centre."""
-        return {
-            f"noise.{name}": np.full((1, rows, *noise.shape), value, np.float32)
-            for name, noise in self.architecture.noise.items()
-        }
+    def still(self, rows: int, away: float = 0.0, prior: bool = False) -> dict[str, Array]:
+        """The middle of the noise for all rows, K = 1: the walk goes through the centre.
+
+        Args:
+            rows: Rows B.
+            away: Added to every value; 1 is one standard deviation of normal noise.
+            prior: Noise of a draw from the prior, not of inference.
+        """
+        return {f"noise.{name}": value + np.float32(away) for name, value in middle(self._spec(prior), 1, rows).items()}
 
     def row_noise(self, seed: int, samples: int, rows: Array) -> dict[str, Array]:
         """Noise for K samples of each row, which belongs to the number of the row."""
@@ -106,8 +113,17 @@ class Engine:
 
     @cached_property
     def _widest(self) -> int:
-        hidden = int(self.architecture.config.get("width", 256))
-        return max([hidden, *(max(spec.width, sum(spec.levels)) for spec in self.architecture.blocks)])
+        """The most values that one sample of one row takes at a time.
+
+        Noise that chooses among C components of a group of width L stands for C densities of L values each.
+        """
+        plan = self.architecture
+        found = [int(plan.config.get("width", 256)), *(max(spec.width, sum(spec.levels)) for spec in plan.blocks)]
+        for name, noise in {**plan.noise, **plan.noise_of_prior}.items():
+            group, _, part = name.partition(".")
+            each = plan.groups.get(group, 1) if part and noise.kind == "gumbel" else 1
+            found.append(int(np.prod(noise.shape)) * each)
+        return max(found)
 
 
 def _slices(total: int, step: int) -> Iterator[slice]:

@@ -45,7 +45,8 @@ def walk(engine: Engine, blocks: Blocks, graphs: Collection[str], seed: int = 0)
     """
     rows = len(next(iter(blocks.values())))
     asked = engine.inputs(blocks) | engine.noise(seed, SAMPLES, rows)
-    found = {name: asked for name in ("encode", "prior", "score")}
+    found = {name: asked for name in ("encode", "score")}
+    found["prior"] = engine.inputs(blocks) | engine.noise(seed, SAMPLES, rows, prior=True)
     if not set(graphs) <= found.keys():
         found["decode"] = asked | engine.backend.run("encode", asked)
     if "log_density" in graphs:

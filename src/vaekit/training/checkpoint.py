@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,10 @@ class Position(msgspec.Struct, kw_only=True):
         began: Seconds of training before the stage.
         due: Share of the stage's budget at which the next validation is due.
         finished: Whether the whole fit is done.
+        ahead: Whether the inference network still runs ahead, where the stage lets it.
+        information: Most mutual information so far, while it does.
+        watched: Epoch in which that was last looked at.
+        still: Looks since mutual information last rose.
     """
 
     stage: int = 0
@@ -44,6 +49,10 @@ class Position(msgspec.Struct, kw_only=True):
     began: float = 0.0
     due: float = 0.0
     finished: bool = False
+    ahead: bool = True
+    information: float | None = None
+    watched: int = -1
+    still: int = 0
 
 
 @dataclass(frozen=True)
@@ -61,13 +70,14 @@ def write(
     fingerprint: dict[str, Any],
     model: nn.Module,
     objective: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizers: Mapping[str, torch.optim.Optimizer],
 ) -> None:
-    """Write model, objective and optimiser state, position and fingerprint, atomically."""
+    """Write the state of model, objective and optimisers by name, position and fingerprint, atomically."""
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     tensors |= {f"objective.{name}": value for name, value in objective.state_dict().items()}
-    for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in state.items()}
+    for label, optimizer in optimizers.items():
+        for index, state in optimizer.state_dict()["state"].items():
+            tensors |= {f"{label}.{index}.{name}": torch.as_tensor(value) for name, value in state.items()}
     metadata = {"position": _text(position), "fingerprint": _text(fingerprint)}
     write_file(path, save({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, metadata))
 
@@ -88,19 +98,25 @@ def read(path: Path) -> Checkpoint:
         raise TrainingError(f"{path}: not a readable checkpoint ({error}); start afresh without resume") from error
 
 
-def restore(checkpoint: Checkpoint, model: nn.Module, objective: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Put a checkpoint's tensors back into model, objective and optimiser."""
-    parts: dict[str, dict[str, Tensor]] = {"model": {}, "objective": {}, "optimizer": {}}
+def restore(
+    checkpoint: Checkpoint,
+    model: nn.Module,
+    objective: nn.Module,
+    optimizers: Mapping[str, torch.optim.Optimizer],
+) -> None:
+    """Put a checkpoint's tensors back into model, objective and optimisers."""
+    parts: dict[str, dict[str, Tensor]] = {name: {} for name in ("model", "objective", *optimizers)}
     for name, value in checkpoint.tensors.items():
         part, _, rest = name.partition(".")
         parts[part][rest] = value
     model.load_state_dict(parts["model"])
     objective.load_state_dict(parts["objective"])
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, value in parts["optimizer"].items():
-        index, _, key = name.partition(".")
-        state.setdefault(int(index), {})[key] = value
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    for label, optimizer in optimizers.items():
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, value in parts[label].items():
+            index, _, key = name.partition(".")
+            state.setdefault(int(index), {})[key] = value
+        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 def _text(value: object) -> str:

@@ -11,6 +11,9 @@ import msgspec
 
 from vaekit.errors import ConfigError
 from vaekit.nn.build import ModelConfig, preset
+from vaekit.nn.parts import Part
+from vaekit.training.losses import Ramp, objective_of
+from vaekit.training.recipes import recipe as get_recipe
 
 __all__ = ["Config", "TrainConfig", "load_config"]
 
@@ -22,8 +25,18 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         epochs: Passes over the training rows.
         max_seconds: Wall-clock budget; the learning rate decays to its end within it.
         batch_size: Rows per step.
-        objective: ``elbo``, or ``iwae``: the importance-weighted bound of `samples` draws. It costs more per step, and
-            learns more where the posterior is hard to fit, above all on rows with many missing cells.
+        objective: The bound: ``elbo``, or ``iwae``: the importance-weighted bound of `samples` draws. That costs more
+            per step, and learns more where the posterior is hard to fit, above all on rows with many missing cells.
+            ``dreg`` and ``stl`` are the same with other gradients, ``capacity`` steers the KL to a number of nats. A
+            mapping holds its name and options.
+        terms: Terms that are added to the bound, each with its options: ``total_correlation``, ``density_ratio``,
+            ``dip``, ``mmd``, ``commitment``, ``adversarial``.
+        schedules: How weights move, by name, over the first stage: ``beta``, ``beta.<group>``, ``tc``,
+            ``latent.temperature``, ... One of ``beta`` stands in for `warmup`.
+        lagging: Most steps of the inference network alone before each step: until its loss stops falling, and no longer
+            once mutual information between rows and codes has stopped rising.
+        encoder_share: Share of the epochs for which the inference network is trained on, alone, in the end.
+        prior_share: Share of the epochs for which the prior is trained in the end; it is then not trained before.
         optimizer: ``adamw`` or ``adam``.
         learning_rate: Peak rate; it follows a half cosine to 1 % of it.
         weight_decay: Decoupled (adamw) or L2 (adam) weight decay.
@@ -49,7 +62,12 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     epochs: int | None = None
     max_seconds: float | None = None
     batch_size: int | None = None
-    objective: Literal["elbo", "iwae"] = "elbo"
+    objective: Part = "elbo"
+    terms: dict[str, dict[str, Any]] = {}
+    schedules: dict[str, Ramp] = {}
+    lagging: int = 0
+    encoder_share: float = 0.0
+    prior_share: float = 0.0
     optimizer: Literal["adamw", "adam"] = "adamw"
     learning_rate: float = 4e-3
     weight_decay: float = 1e-4
@@ -74,14 +92,10 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         for name in ("learning_rate", "max_seconds"):
             if (value := getattr(self, name)) is not None and not value > 0:
                 raise ConfigError(f"{name} must be above 0, got {value}")
-        for name in ("weight_decay", "clip", "beta", "free_bits"):
+        for name in ("weight_decay", "clip", "beta", "free_bits", "lagging", "encoder_share", "prior_share"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}")
-        if self.objective == "iwae" and (self.samples < 2 or self.free_bits > 0):
-            raise ConfigError(
-                f"objective 'iwae' needs samples of at least 2 and has no free bits; got samples={self.samples}, "
-                f"free_bits={self.free_bits}"
-            )
+        objective_of(self)
         for name in ("warmup", "mask"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} is a share between 0 and 1, got {getattr(self, name)}")
@@ -103,6 +117,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     Args:
         preset: ``auto``, ``small``, ``medium`` or ``large``.
+        recipe: A model of the literature by name; what is set beside it comes on top.
         seed: The one seed of the fit.
         device: ``auto``, ``cpu``, ``cuda``…
         model: Changes to the preset.
@@ -110,6 +125,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """
 
     preset: str = "auto"
+    recipe: str | None = None
     seed: int = 0
     device: str = "auto"
     model: dict[str, Any] = {}
@@ -143,31 +159,52 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             else:
                 known = ["preset", "seed", "device", *training, *ModelConfig.__struct_fields__]
                 raise ConfigError(f"unknown option {name!r}; known: {', '.join(known)}")
-        return _convert(
-            {"preset": self.preset, "seed": self.seed, "device": self.device, "model": model, "training": training}
-            | top,
-            Config,
-        )
+        rest = {"preset": self.preset, "recipe": self.recipe, "seed": self.seed, "device": self.device}
+        return _convert(rest | {"model": model, "training": msgspec.to_builtins(training)} | top, Config)
 
 
-def load_config(source: str | Path | Mapping[str, Any] | Config | None) -> Config:
-    """A configuration from a TOML file, a mapping, or nothing.
+def load_config(source: str | Path | Mapping[str, Any] | Config | None, recipe: str | None = None) -> Config:
+    """A configuration from a TOML file, a mapping, or nothing, on top of a recipe.
+
+    Args:
+        source: Where it comes from.
+        recipe: The recipe, if the source does not name one.
 
     Raises:
-        ConfigError: If the file cannot be read, or holds an option that is unknown or out of range.
+        ConfigError: If the file cannot be read, holds an option that is unknown or out of range, or names another
+            recipe.
+
+    Example:
+        >>> load_config({"recipe": "beta-vae", "training": {"samples": 2}}).training.beta
+        4.0
     """
-    if source is None:
-        return Config()
     if isinstance(source, Config):
+        if recipe not in (None, source.recipe):
+            raise ConfigError(f"recipe {recipe!r} has to go into the given configuration, which has {source.recipe!r}")
         return source
-    if isinstance(source, Mapping):
-        return _convert(dict(source), Config)
+    if source is None or isinstance(source, Mapping):
+        return _cooked(dict(source or {}), recipe)
     try:
-        return _convert(tomllib.loads(Path(source).read_text()), Config, str(source))
+        return _cooked(tomllib.loads(Path(source).read_text()), recipe, str(source))
     except OSError as error:
         raise ConfigError(f"{source}: cannot be read ({error.strerror})") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{source}: not valid TOML: {error}") from error
+
+
+def _cooked(plain: dict[str, Any], name: str | None, source: str = "configuration") -> Config:
+    """Plain settings on top of those of their recipe."""
+    if name is not None and plain.get("recipe", name) != name:
+        raise ConfigError(
+            f"{source} names the recipe {plain['recipe']!r}, and {name!r} was asked for; name one of them"
+        )
+    if (name := name or plain.get("recipe")) is not None:
+        found = get_recipe(name)
+        for key, base in (("model", found.model), ("training", found.training)):
+            plain[key] = {**base, **_convert(plain.get(key, {}), dict[str, Any], source)}
+        plain["recipe"] = name
+    made: Config = _convert(plain, Config, source)
+    return made
 
 
 def _convert(value: dict[str, Any], kind: Any, source: str = "configuration") -> Any:

@@ -23,8 +23,11 @@ from vaekit.training.balance import balanced, field_weights
 from vaekit.training.batches import Resident
 from vaekit.training.choose import choose
 from vaekit.training.config import Config, TrainConfig
+from vaekit.training.failing import failures
 from vaekit.training.loop import Loop
+from vaekit.training.losses import require_commitment
 from vaekit.training.progress import Progress
+from vaekit.training.recipes import recipe
 from vaekit.training.record import data_record, environment
 from vaekit.training.splits import Splits, split
 from vaekit.training.stages import Stage, default_stages
@@ -85,6 +88,8 @@ def train(
     splits = split(table, contract, config.training.valid, config.training.calibration, config.seed)
     train_rows = table.take(pa.array(splits.train))
     # what defines values (levels) comes from all rows, what is estimated (transforms) from training rows only
+    if config.recipe is not None:
+        contract = recipe(config.recipe).prepare(contract)
     contract = contract.fit(table).fit(train_rows).require_usable()
     device = choose_device(config.device)
     training = config.training.sized(len(splits.train))
@@ -95,6 +100,7 @@ def train(
         "rows": splits.sizes() | {"split": splits.by},
     }
     model = config.architecture(len(splits.train), sum(spec.width for spec in contract.blocks()))
+    require_commitment(model, training)
     with Progress(progress) as shown:
         if training.choose or (training.choose is None and inferred):
             with threads(training.threads):
@@ -104,7 +110,8 @@ def train(
         stopping = table.take(pa.array(splits.valid[:_VALID_ROWS]))
         encoded = contract.encode(train_rows)
         seen, unseen = Resident(encoded, device), Resident(contract.encode(stopping), device)
-        vae = build(contract.blocks(), model, config.seed).to(device)
+        with failures(out, record):
+            vae = build(contract.blocks(), model, config.seed).to(device)
         fingerprint = {"contract": contract.hash, "data": record["data"]["sha256"], "model": msgspec.to_builtins(model)}
         meant = {name: value for name, value in msgspec.to_builtins(training).items() if name != "threads"}
         fingerprint |= {"training": meant, "seed": config.seed}
@@ -124,7 +131,7 @@ def train(
         made = stages(training, steps)
         if training.balance == "entropy":
             made = balanced(made, field_weights(contract.blocks(), encoded), steps)
-        with threads(training.threads):
+        with threads(training.threads), failures(out, record):
             loop.run(made, resume=resume)
     return Trained(vae.to("cpu"), contract, splits, model, history, record)
 
@@ -202,6 +209,7 @@ def _prepare(
     elif last.exists():
         raise ConfigError(f"{out} already holds a run; resume it (resume=True, --resume), or choose another folder")
     write_file(out / "contract.json", contract.to_json().encode())
+    (out / "failure.json").unlink(missing_ok=True)
     write_file(out / "run.json", msgspec.json.format(msgspec.json.encode(record), indent=1))
     return folder
 

@@ -14,19 +14,23 @@ import torch
 from torch import Tensor
 
 from vaekit.errors import ConfigError, TrainingError
-from vaekit.nn.vae import VAE
+from vaekit.nn.vae import VAE, Pass
 from vaekit.training import checkpoint
 from vaekit.training.batches import Resident, draw_noise, hide, seeded, step_generator
 from vaekit.training.checkpoint import Position
 from vaekit.training.config import TrainConfig
 from vaekit.training.forensics import explain_gradient, explain_loss
+from vaekit.training.phases import Phase, optimizers_of, phases_of
 from vaekit.training.stages import Stage
 from vaekit.training.validate import validate
 
 __all__ = ["Loop"]
 
 _VALIDATIONS = 60  # per stage; patience counts them
+_LOOK = 10  # steps of the inference network after which its loss is compared, while it runs ahead
+_STILL = 3  # epochs without more mutual information before it does so no longer
 
+Optimizers = Mapping[str, torch.optim.Optimizer]
 Report = Callable[[dict[str, Any]], None]
 
 
@@ -71,106 +75,171 @@ class Loop:
         position = last.position if last else Position()
         for index in range(position.stage, len(stages)):
             stage = stages[index]
-            if any(True for _ in stage.objective.parameters()):
-                raise ConfigError(f"stage {stage.name!r}: objectives with trainable parameters are not supported yet")
+            self._check_schedules(stage)
+            stage.objective.prepare(self.vae, self._look(stage), len(self.train), self.seed)
             stage.objective.to(self.train.device)
-            optimizer = self._optimizer(stage)
+            self._check_lagging(stage)
+            optimizers = optimizers_of(stage, self.vae, self.config)
             if last and not position.finished:
-                checkpoint.restore(last, self.vae, stage.objective, optimizer)
+                checkpoint.restore(last, self.vae, stage.objective, optimizers)
             if not position.finished:
-                self._stage(stage, optimizer, position)
+                self._stage(stage, optimizers, position)
             self._load_best()
             last, position = None, Position(stage=index + 1, seconds=position.seconds, began=position.seconds)
 
-    def _stage(self, stage: Stage, optimizer: torch.optim.Optimizer, at: Position) -> None:
+    def _stage(self, stage: Stage, optimizers: Optimizers, at: Position) -> None:
         batch = self.config.batch_size or len(self.train)
         per_epoch = math.ceil(len(self.train) / batch)
         total = stage.epochs * per_epoch
         budget = self.config.max_seconds and self.config.max_seconds * stage.epochs / self.epochs
-        self._check_schedules(stage, total)
-        parameters, before, began = stage.trained(self.vae), at.seconds, time.monotonic()
+        self._warn_of_schedules(stage, total)
+        phases, before, began = phases_of(stage, self.vae, optimizers), at.seconds, time.monotonic()
         done, since, rate = at.stale >= self.config.patience, _Mean(), 0.0
-        self.vae.train()
+        stage.prepare_modes(self.vae)
         while at.epoch < stage.epochs and not done:
             for indices in self.train.epoch(self.seed, at.stage * 100_003 + at.epoch, batch)[at.batch :]:
                 fraction = max(at.step / total, (at.seconds - at.began) / budget if budget else 0.0)
                 if done := fraction >= 1.0:
                     break
-                rate = self._set_rates(stage, optimizer, at.step, total, fraction)
-                since.add(self._step(stage, optimizer, parameters, indices, at), len(indices))
+                rate = self._set_rates(stage, optimizers, at.step, total, fraction)
+                since.add(self._step(stage, phases, indices, at), len(indices))
                 at.step, at.batch, at.seconds = at.step + 1, at.batch + 1, before + time.monotonic() - began
                 self.on_step(fraction, len(indices), since.value("loss"))
                 if fraction >= at.due or at.step == total:
                     at.due = fraction + 1.0 / _VALIDATIONS
-                    done = self._validate(stage, optimizer, at, since, rate)
+                    done = self._validate(stage, optimizers, at, since, rate)
                     since = _Mean()
                     if done:
                         break
             else:
                 at.epoch, at.batch = at.epoch + 1, 0
         if since.rows:  # the budget ended between two validations
-            self._validate(stage, optimizer, at, since, rate)
+            self._validate(stage, optimizers, at, since, rate)
         at.finished = True
-        self._save("last", stage, optimizer, at)
+        self._save("last", stage, optimizers, at)
 
-    def _step(
-        self,
-        stage: Stage,
-        optimizer: torch.optim.Optimizer,
-        parameters: list[torch.nn.Parameter],
-        indices: Tensor,
-        at: Position,
-    ) -> dict[str, float]:
+    def _step(self, stage: Stage, phases: Mapping[str, Phase], indices: Tensor, at: Position) -> dict[str, float]:
+        """One step of every phase: lagging steps of the inference network, the model, the critic."""
         rng = step_generator(self.seed, at.stage * 2**40 + at.step, self.train.device)
+        ahead = self._run_ahead(stage, phases["inference"], indices, rng, at) if stage.lagging and at.ahead else 0
+        passed = self._pass(stage, indices, rng)
+        figures = self._descend(stage, phases["model"], passed, rng, at)
+        if stage.lagging:
+            figures["ahead"] = float(ahead)
+        if "critic" in phases:
+            figures |= self._criticise(stage, phases["critic"], passed, rng, at)
+        return figures
+
+    def _run_ahead(self, stage: Stage, phase: Phase, indices: Tensor, rng: torch.Generator, at: Position) -> int:
+        """Steps of the inference network alone, on other rows, until its loss stops falling; how many there were."""
+        last, total = math.inf, 0.0
+        for step in range(1, stage.lagging + 1):
+            some = torch.randint(len(self.train), indices.shape, generator=rng, device=rng.device)
+            total += self._descend(stage, phase, self._pass(stage, some, rng), rng, at)["loss"]
+            if step % _LOOK == 0:
+                if total >= last:
+                    return step
+                last, total = total, 0.0
+        return stage.lagging
+
+    def _watch_information(self, stage: Stage, at: Position, found: Mapping[str, Any]) -> None:
+        """Let the inference network run ahead no longer once mutual information has stopped rising."""
+        if not (stage.lagging and at.ahead) or at.watched == at.epoch:
+            return
+        information, at.watched = found["information"], at.epoch
+        if at.information is None or information > at.information:
+            at.information, at.still = information, 0
+        else:
+            at.still += 1
+        at.ahead = at.still < _STILL
+
+    def _pass(self, stage: Stage, indices: Tensor, rng: torch.Generator) -> Pass:
+        """A forward pass over some rows, parts of them hidden."""
+        objective, latent = stage.objective, self.vae.latent
         blocks = hide(self.train.take(indices), self.vae.specs, self.config.mask, rng)
-        noise = draw_noise(self.vae.latent.noise, rng, stage.objective.samples, len(indices))
+        noise = draw_noise(latent.noise, rng, objective.samples, len(indices))
+        prior = draw_noise(latent.prior_noise, rng, 1, len(indices)) if objective.prior_draws else None
         with seeded(rng.initial_seed(), rng.device):
-            passed = self.vae(blocks, noise)
-        terms = stage.objective(passed)
-        loss = torch.stack(list(terms.values())).sum(0).mean()
-        value = loss.item()
+            found: Pass = self.vae(blocks, noise, prior, objective.prior_rows)
+        return found
+
+    def _descend(
+        self, stage: Stage, phase: Phase, passed: Pass, rng: torch.Generator, at: Position
+    ) -> dict[str, float]:
+        """A step of the model, or of a part of it, down the objective."""
+        with seeded(rng.initial_seed() + 1, rng.device):
+            terms = stage.objective(passed)
+        value = torch.stack(list(terms.values())).sum(0).mean().item()
         if not math.isfinite(value):
             raise TrainingError(explain_loss(terms, passed, self.vae, stage, at, self._kept()))
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        limit = self.config.clip or math.inf
-        norm = float(torch.nn.utils.clip_grad_norm_(parameters, limit))
+        norm = phase.gradient(terms, self.config.clip)
         if not math.isfinite(norm):
             raise TrainingError(explain_gradient(self.vae, stage, at, self._kept()))
-        optimizer.step()
-        return {"loss": value, "gradient_norm": norm} | {
-            name: float(term.detach().mean()) for name, term in terms.items()
-        }
+        phase.optimizer.step()
+        return {"loss": value, "gradient_norm": norm} | {n: float(term.detach().mean()) for n, term in terms.items()}
 
-    def _validate(
-        self, stage: Stage, optimizer: torch.optim.Optimizer, at: Position, since: _Mean, rate: float
-    ) -> bool:
+    def _criticise(
+        self, stage: Stage, phase: Phase, passed: Pass, rng: torch.Generator, at: Position
+    ) -> dict[str, float]:
+        """A step of the objective's own parameters."""
+        with seeded(rng.initial_seed() + 2, rng.device):
+            terms = stage.objective.criticise(passed)
+        norm = phase.gradient(terms, self.config.clip)
+        if not math.isfinite(norm):
+            raise TrainingError(
+                f"the gradient of the critic ({', '.join(terms)}) is not finite at step {at.step} (stage "
+                f"{stage.name!r}). Training stopped before its weights changed; {self._kept()}. Lower its learning_rate"
+            )
+        phase.optimizer.step()
+        return {name: float(term.detach().mean()) for name, term in terms.items()}
+
+    def _look(self, stage: Stage) -> Pass:
+        """A pass over a few rows, for the objective to see what it will work with; it leaves no trace."""
+        rng = step_generator(self.seed, 0, self.train.device)
+        kept = {name: value.clone() for name, value in self.vae.state_dict().items()}
+        stage.prepare_modes(self.vae)
+        with torch.no_grad():
+            found = self._pass(stage, torch.arange(min(8, len(self.train)), device=rng.device), rng)
+        self.vae.load_state_dict(kept)
+        return found
+
+    def _validate(self, stage: Stage, optimizers: Optimizers, at: Position, since: _Mean, rate: float) -> bool:
         found = validate(self.vae, self.valid, self.seed, samples=stage.objective.importance)
-        self.vae.train()
+        stage.prepare_modes(self.vae)
         if not math.isfinite(found["elbo"]):
             raise TrainingError(
                 f"the validation ELBO is not finite at step {at.step} (stage {stage.name!r}); "
                 f"nats per field: {found['nats']}. "
                 f"{self._kept()}. Lower the learning rate"
             )
-        better = at.best is None or found["bound"] > at.best
-        at.best, at.stale = (found["bound"], 0) if better else (at.best, at.stale + 1)
+        judged = found[stage.objective.criterion]
+        better = at.best is None or judged > at.best
+        at.best, at.stale = (judged, 0) if better else (at.best, at.stale + 1)
+        self._watch_information(stage, at, found["latent"])
         weights = {name: stage.objective.weight(name) for name in stage.objective.weights}
         self.on_validation(
             {"stage": stage.name, "epoch": at.epoch, "step": at.step, "seconds": round(at.seconds, 3)}
             | {"learning_rate": rate, "weights": weights, "train": since.values(), "valid": found, "best": at.best}
         )
         if better:
-            self._save("best", stage, optimizer, at)
-        self._save("last", stage, optimizer, at)
+            self._save("best", stage, optimizers, at)
+        self._save("last", stage, optimizers, at)
         return at.stale >= self.config.patience
 
-    def _optimizer(self, stage: Stage) -> torch.optim.Optimizer:
-        kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[self.config.optimizer]
-        chosen = stage.trained(self.vae)
-        return kind(chosen, lr=self.config.learning_rate, weight_decay=self.config.weight_decay, fused=True)
+    def _check_lagging(self, stage: Stage) -> None:
+        """Refuse to let inference run ahead where nothing tells when to stop."""
+        if stage.lagging and validate(self.vae, self.valid, self.seed)["latent"]["information"] is None:
+            raise ConfigError(
+                "lagging runs until mutual information stops rising, which takes densities of any z; this posterior "
+                "knows those of its own draws only. Leave lagging at 0, or take another posterior"
+            )
 
-    def _check_schedules(self, stage: Stage, total: int) -> None:
+    def _check_schedules(self, stage: Stage) -> None:
+        """Refuse a schedule of something that is not there."""
+        for name, schedule in stage.schedules.items():
+            self._drive(stage, name, schedule(0))
+
+    def _warn_of_schedules(self, stage: Stage, total: int) -> None:
         """Say at the start if a schedule cannot finish."""
         for name, schedule in stage.schedules.items():
             if (steps := schedule.after + schedule.steps) > total:
@@ -180,25 +249,31 @@ class Loop:
                     stacklevel=2,
                 )
 
-    def _set_rates(
-        self, stage: Stage, optimizer: torch.optim.Optimizer, step: int, total: int, fraction: float
-    ) -> float:
+    def _set_rates(self, stage: Stage, optimizers: Optimizers, step: int, total: int, fraction: float) -> float:
         """Half cosine from the peak to 1 % of it, after 100 steps of linear warm-up; and the scheduled weights."""
         cosine = 0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * fraction))
-        rate = self.config.learning_rate * cosine * min(1.0, (step + 1) / 100)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
+        share = cosine * min(1.0, (step + 1) / 100)
+        for optimizer in optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"] = group["peak"] * share
         planned = max(step, int(fraction * total))  # a budget of time moves schedules along with the learning rate
         for name, schedule in stage.schedules.items():
-            stage.objective.set_weight(name, schedule(planned))
-        return rate
+            self._drive(stage, name, schedule(planned))
+        return self.config.learning_rate * share
 
-    def _save(self, name: str, stage: Stage, optimizer: torch.optim.Optimizer, at: Position) -> None:
+    def _drive(self, stage: Stage, name: str, value: float) -> None:
+        """Set a weight of the objective, or an attribute of the latent structure."""
+        if name.startswith("latent."):
+            self.vae.latent.set_knob(name.removeprefix("latent."), value)
+        else:
+            stage.objective.set_weight(name, value)
+
+    def _save(self, name: str, stage: Stage, optimizers: Optimizers, at: Position) -> None:
         if name == "best":
             self._best = {key: value.detach().clone() for key, value in self.vae.state_dict().items()}
         if self.folder:
             path = self.folder / f"{name}.safetensors"
-            checkpoint.write(path, at, self.fingerprint, self.vae, stage.objective, optimizer)
+            checkpoint.write(path, at, self.fingerprint, self.vae, stage.objective, optimizers)
 
     def _load_best(self) -> None:
         if self.folder:

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from vaekit.arrays import Block, BlockSpec
+from vaekit.errors import ConfigError
 from vaekit.nn.build import ModelConfig, build
+from vaekit.nn.parts import named
 from vaekit.nn.vae import VAE
 from vaekit.objectives import ELBO
 from vaekit.training.batches import Resident
@@ -44,9 +46,15 @@ def prune(
     Returns:
         The smaller model, and its architecture: the same with a smaller width.
 
+    Raises:
+        ConfigError: If its parts have hidden vectors of other kinds than those of the plain VAE.
+
     References:
         Li et al., Pruning Filters for Efficient ConvNets, 2017, section 3.
     """
+    parts = {"structure": "flat", "posterior": "diagonal", "prior": "standard"}
+    if others := [f"{kind} {named(getattr(config, kind))!r}" for kind in parts if getattr(config, kind) != parts[kind]]:
+        raise ConfigError(f"pruning knows the hidden units of the plain VAE; this model has {', '.join(others)}")
     width = max(1, round(config.width * (1.0 - share)))
     smaller = msgspec.structs.replace(config, width=width)
     small = build(specs, smaller)

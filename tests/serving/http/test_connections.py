@@ -68,6 +68,16 @@ def test_heads_are_bounded(hasty, head, status):
         assert refusal(received(connection)) == (status, "head_too_large")
 
 
+def test_a_body_is_no_part_of_the_head_that_follows_it():
+    first = HEAD + b"Content-Length: 3000\r\n\r\n" + b"x" * 3000
+    with Stage(max_head=1000, idle_timeout=1) as stage, stage.raw(first[:-2500]) as connection:
+        time.sleep(0.1)  # what comes now begins with the end of a body
+        connection.sendall(first[-2500:] + HEAD)
+        time.sleep(0.1)
+        connection.sendall(b"Content-Length: 2\r\n\r\n{}")
+        assert received(connection).count(b"HTTP/1.1 200") == 2
+
+
 @pytest.mark.parametrize(
     "head", [b"nonsense\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"GET \xff\xfe HTTP/1.1\r\n\r\n", b"\x16\x03\x01"]
 )

@@ -31,7 +31,7 @@ class Gaussian(Family):
     kinds = ("number", "vector", "datetime")
     params = ("loc", "scale")
     options: ClassVar[Mapping[str, tuple[str, ...] | type[float]]] = {
-        "scale": ("fixed", "learned", "optimal"),
+        "scale": ("fixed", "learned", "optimal", "shared"),
         "sigma": float,
     }
 

@@ -18,7 +18,8 @@ class Gaussian(Likelihood):
     """``y ~ N(loc, scale^2)``; a rounded reading has the exact mass of its cell.
 
     Options: ``scale`` is ``learned`` (default: from the decoder, per row and field), ``fixed`` (the number ``sigma``,
-    default 1) or ``optimal`` (per field, the root mean squared error: of the batch in training, running otherwise).
+    default 1), ``optimal`` (per field, the root mean squared error: of the batch in training, running otherwise) or
+    ``shared`` (likewise, one for all fields of the block).
 
     Args:
         spec: A block of numbers or vectors.
@@ -57,7 +58,7 @@ class Gaussian(Likelihood):
         if self.scale == "fixed":
             sigma = float(spec.options.get("sigma", 1.0))
             self.register_buffer("sigma", torch.full_like(floor, sigma), persistent=False)
-        elif self.scale == "optimal":
+        elif self.scale in ("optimal", "shared"):
             # numerator and denominator of the running mean, so that it is unbiased from the first batch on
             self.register_buffer("squares", torch.zeros_like(floor))
             self.register_buffer("weight", torch.zeros_like(floor))
@@ -84,7 +85,7 @@ class Gaussian(Likelihood):
 
     @torch.no_grad()
     def observe(self, params: Params, values: Tensor, observed: Tensor) -> dict[str, Tensor]:
-        """With the optimal scale: use the error of this batch, and move the running mean towards it.
+        """With an optimal or shared scale: use the error of this batch, and move the running mean towards it.
 
         Its gradient is left out because it is zero: the scale minimises the loss that it enters.
 
@@ -96,7 +97,7 @@ class Gaussian(Likelihood):
         Returns:
             `loc`, and `scale` of the batch; a field without an observed cell keeps its running scale.
         """
-        if self.scale != "optimal":
+        if self.scale not in ("optimal", "shared"):
             return dict(params)
         loc = params["loc"]
         mask = observed.reshape(*observed.shape, *(1,) * (values.dim() - observed.dim())).expand_as(values)
@@ -104,6 +105,8 @@ class Gaussian(Likelihood):
         event = range(2, values.dim())
         total = error.sum(0).sum([0, *event]).reshape_as(self.squares)  # shape: (F,) or (F, 1, ...)
         count = (mask.sum([0, *event]) * loc.shape[0]).reshape_as(self.weight)
+        if self.scale == "shared":
+            total, count = (part.sum().expand_as(part) for part in (total, count))
         seen = count > 0
         batch = total / torch.clamp(count, min=1)
         self.squares.copy_(torch.where(seen, self.decay * self.squares + (1 - self.decay) * batch, self.squares))

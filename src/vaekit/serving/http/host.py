@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections import Counter
 from email.utils import formatdate
@@ -51,7 +50,6 @@ class HttpHost:
             access_log=False,
             proxy_headers=False,
             server_header=False,
-            timeout_keep_alive=math.ceil(settings.idle_timeout),
         )
         self._limits = Limits(
             connections=settings.max_connections,

@@ -1,0 +1,84 @@
+"""Phases of one optimiser step: parameters, and a loss whose gradient reaches these parameters and no others."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vaekit.errors import ConfigError
+from vaekit.nn.vae import VAE
+from vaekit.objectives import Objective
+from vaekit.training.config import TrainConfig
+from vaekit.training.stages import Stage
+
+__all__ = ["Phase", "optimizers_of", "phases_of"]
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Some parameters, and what moves them.
+
+    Args:
+        parameters: The parameters.
+        optimizer: Their optimiser; parameters without a gradient stay where they are.
+    """
+
+    parameters: list[nn.Parameter]
+    optimizer: torch.optim.Optimizer
+
+    def gradient(self, terms: Mapping[str, Tensor], clip: float) -> float:
+        """Backward of the mean over rows of the sum of terms, to these parameters alone.
+
+        Returns:
+            The norm of the gradient before it was clipped.
+        """
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = torch.stack(list(terms.values())).sum(0).mean()
+        loss.backward(inputs=self.parameters)
+        return float(torch.nn.utils.clip_grad_norm_(self.parameters, clip or math.inf))
+
+
+def optimizers_of(stage: Stage, vae: VAE, config: TrainConfig) -> dict[str, torch.optim.Optimizer]:
+    """``optimizer`` for what the stage trains of the model, and ``critic`` if its objective has parameters.
+
+    Each remembers the peak of its learning rate as ``peak``.
+
+    Raises:
+        ConfigError: If an objective has parameters, but no loss by which they would learn.
+    """
+    for part in stage.objective.leaves():
+        if type(part).criticise is Objective.criticise and any(True for _ in part.parameters()):
+            raise ConfigError(
+                f"stage {stage.name!r}: {type(part).__name__} has trainable parameters, but no `criticise` that says "
+                "what they minimise"
+            )
+    kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[config.optimizer]
+    groups: dict[str, list[dict[str, Any]]] = {
+        "optimizer": [
+            {"params": stage.trained(vae), "peak": config.learning_rate, "weight_decay": config.weight_decay},
+        ],
+        "critic": [
+            {"params": list(part.parameters()), "peak": part.critic_rate, "weight_decay": 0.0}
+            for part in stage.objective.leaves()
+            if any(True for _ in part.parameters())
+        ],
+    }
+    return {name: kind(some, lr=config.learning_rate, fused=True) for name, some in groups.items() if some}
+
+
+def phases_of(stage: Stage, vae: VAE, optimizers: Mapping[str, torch.optim.Optimizer]) -> dict[str, Phase]:
+    """The phases of a stage: ``model``, ``inference`` (the part of it that lagging steps move) and ``critic``."""
+    model = stage.trained(vae)
+    mine = {id(p) for name, p in vae.named_parameters() if vae.part_of(name) == "inference"}
+    found = {
+        "model": Phase(model, optimizers["optimizer"]),
+        "inference": Phase([p for p in model if id(p) in mine], optimizers["optimizer"]),
+    }
+    if "critic" in optimizers:
+        found["critic"] = Phase(list(stage.objective.parameters()), optimizers["critic"])
+    return found

@@ -66,6 +66,15 @@ def test_answers_are_bounded_in_number(monkeypatch):
     ledger.close()
 
 
+def test_in_memory_no_more_are_kept_than_a_service_has_room_for(monkeypatch):
+    monkeypatch.setattr(module, "_PRUNE", 0.0)
+    monkeypatch.setattr(module, "IN_MEMORY", 3)
+    ledger = Ledger(None, days=1, most=1_000_000)
+    note(ledger, *map(str, range(9)))
+    assert [number for number in range(9) if ledger.find(str(number)).result()] == [6, 7, 8]
+    ledger.close()
+
+
 def test_answers_that_cannot_be_written_do_not_stop_the_service(tmp_path):
     ledger = Ledger(tmp_path, days=1, most=10)
     ledger.ask(lambda database: database.execute("DROP TABLE answered")).result()

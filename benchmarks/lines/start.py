@@ -82,8 +82,8 @@ def run(settings: Settings) -> Outcome:
             "answer of the service (models loaded, worker running); medians over rounds in turn; MB are MiB",
             "memory of the command: its peak; of a service: all its processes after some hundred requests, resident "
             "(pages that they share counted for each) and proportional (counted once)",
-            "`vae score` and `vae serve` hold the demo, and are asked about 100 rows of CSV; the service beside a rival "
-            "holds 784-400-20 on MNIST, with the same weights",
+            "`vae score` and `vae serve` hold the demo, and are asked about 100 rows of CSV; the service beside a rival"
+            " holds 784-400-20 on MNIST, with the same weights",
             "on torch: the same command, contract and query, with `--backend torch`, where torch is installed",
         ],
     )

@@ -51,7 +51,7 @@ def run(settings: Settings) -> Outcome:
         met=not missed,
         notes=[
             *(f"not met: {name}" for name in missed),
-            f"open loop, arrivals independent of answers, {ROWS} rows, {HARD['samples']} samples, {CLIENTS} connections",
+            f"open loop: arrivals depend on no answer; {ROWS} rows, {HARD['samples']} samples, {CLIENTS} connections",
             "capacity: answers per second of 32 clients that each wait for an answer; the service has one core",
         ],
     )

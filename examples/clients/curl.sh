@@ -5,7 +5,8 @@
 set -eu
 url=$1 model=$2 rows=$3
 
-# Repeats after 429 and 503, as late as Retry-After says, and when nobody answers. The key stays out of the process list.
+# curl repeats after 408, 429 and 5xx, as late as Retry-After says, and when nobody answers: questions change nothing. The
+# key stays out of the process list.
 key=${VAEKIT_API_KEY:+"header = \"Authorization: Bearer $VAEKIT_API_KEY\""}
 ask() {
     printf '%s\n' "$key" | curl --config - --silent --show-error --fail-with-body --max-time 30 \

@@ -14,7 +14,7 @@ from onnx import numpy_helper
 
 import vaekit as vk
 from vaekit.api import exporting
-from vaekit.api.rows import known_rows, parts_of
+from vaekit.api.rows import Known, known_rows, parts_of
 from vaekit.bundle import Bundle, export
 from vaekit.bundle.manifest import read_manifest
 from vaekit.errors import BundleError, ConfigError, QueryError
@@ -112,7 +112,7 @@ def test_the_table_of_the_fit_is_known_with_its_splits(wide):
 
 def test_another_table_is_split_in_three(wide):
     other = wide.table.slice(0, 300)
-    assert known_rows(wide.model.bundle, other) == (None, False, "")
+    assert known_rows(wide.model.bundle, other) == Known()
     parts = parts_of(wide.model.bundle, other)
     assert parts.told == "given"
     assert [part.num_rows for part in parts[:3]] == [150, 60, 90]

@@ -140,7 +140,17 @@ def test_a_newer_format_is_refused_with_advice(copy):
         Bundle.load(copy)
 
 
-@pytest.mark.parametrize("change", [{"format": "one"}, {"format": None}, {"files": []}, {"files": {"a": 3}}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"format": "one"},
+        {"format": None},
+        {"files": []},
+        {"files": {"a": 3}},
+        {"data": "d0\r\nx-injected: 1"},  # a service puts it into headers
+        {"contract": "c0\n"},
+    ],
+)
 def test_a_manifest_of_another_shape_is_refused(copy, change):
     rewrite(copy, **change)
     with pytest.raises(BundleError, match="manifest.json"):

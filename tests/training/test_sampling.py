@@ -8,6 +8,7 @@ import pytest
 import vaekit as vk
 from vaekit.api import resident as module
 from vaekit.api.resident import available_memory, resident
+from vaekit.api.rows import parts_of
 from vaekit.errors import ConfigError
 from vaekit.fields.sources import open_source
 
@@ -34,6 +35,20 @@ def test_levels_come_from_all_rows_and_training_from_the_sample(tmp_path):
     assert vk.fit(tmp_path / "x.parquet", max_rows=300, seed=4, **QUICK).bundle.run["data"] != data
     in_memory = vk.fit(rows, max_rows=300, seed=3, **QUICK)
     assert in_memory.bundle.run["data"] == data
+
+
+def test_the_sample_of_a_fit_is_known_among_all_rows(tmp_path):
+    """It is drawn again from the table that it was taken from, so that what it was split into is at hand."""
+    pq.write_table(rows := table(), tmp_path / "x.parquet", row_group_size=300)
+    model = vk.fit(tmp_path / "x.parquet", max_rows=300, seed=3, **QUICK)
+    record = model.bundle.run["rows"]
+    for data in (tmp_path / "x.parquet", rows):
+        parts = parts_of(model.bundle, data)
+        assert (parts.told, parts.calibration.num_rows) == ("held out", record["calibration"])
+        found = np.sort(model.score(parts.calibration)["score"].to_numpy())
+        np.testing.assert_allclose(found, model.bundle.calibration["score"], rtol=1e-5)
+    with pytest.raises(ConfigError, match="which training has seen in part"):
+        parts_of(model.bundle, rows.take(np.arange(2000)[::-1]))
 
 
 def test_all_rows_are_taken_where_they_fit(tmp_path):

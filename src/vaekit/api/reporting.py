@@ -83,8 +83,8 @@ def rows_of(bundle: Bundle, data: Any) -> Rows:
 
     table = bundle.contract.table(data)
     known = known_rows(bundle, table)
-    if known.splits is not None:
-        return _held_out(table, known.splits)
+    if known.splits is not None and known.rows is not None:
+        return _held_out(known.rows, known.splits)
     return Rows(table, known.why) if known.seen else Rows(table)
 
 

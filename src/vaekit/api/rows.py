@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vaekit.errors import ConfigError
+from vaekit.fields.sources import open_source
+from vaekit.fields.streams import sampled as sample_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -22,11 +24,13 @@ class Known(NamedTuple):
 
     Args:
         splits: The splits of the fit, if it is the table of the fit and they could be made again.
+        rows: The rows that were split: all of the table, or the sample of it that the fit took.
         seen: Whether training may have seen some of its rows, although its splits are not known.
         why: In that case, what to call the rows.
     """
 
     splits: Splits | None = None
+    rows: pa.Table | None = None
     seen: bool = False
     why: str = ""
 
@@ -48,7 +52,7 @@ class Parts(NamedTuple):
 
 
 def known_rows(bundle: Bundle, table: pa.Table) -> Known:
-    """Whether a table is that of the fit of a bundle, and how the fit split it.
+    """Whether a table is that of the fit of a bundle, and how the fit split it, or a sample of it that is drawn again.
 
     Args:
         bundle: The bundle.
@@ -56,22 +60,24 @@ def known_rows(bundle: Bundle, table: pa.Table) -> Known:
     """
     record = bundle.run
     data = record.get("data", {})
-    if table.num_rows == data.get("sampled_from"):
-        return Known(seen=True, why="rows that were given, which training has seen in part")
-    if (table.num_rows, table.num_columns) != (data.get("rows"), data.get("columns")):
+    of_fit, sampled = (data.get("rows"), data.get("columns")), table.num_rows == data.get("sampled_from")
+    if not sampled and (table.num_rows, table.num_columns) != of_fit:
         return Known()
     try:
         from vaekit.training.record import data_record
         from vaekit.training.splits import split
     except ModuleNotFoundError:  # without torch the splits cannot be made again
         return Known(seen=True, why="rows that were given, which training may have seen")
-    if data_record(table)["sha256"] != data["sha256"]:
-        return Known()
+    seed = record["config"]["seed"]
+    rows = sample_of(open_source(table), data["rows"], seed)[0] if sampled else table
+    partly = Known(seen=True, why="rows that were given, which training has seen in part")
+    if data_record(rows)["sha256"] != data["sha256"]:
+        return partly if sampled else Known()
     settings = record["config"]["training"]
-    splits = split(table, bundle.contract, settings["valid"], settings["calibration"], record["config"]["seed"])
+    splits = split(rows, bundle.contract, settings["valid"], settings["calibration"], seed)
     if splits.sizes() != {name: record["rows"][name] for name in splits.sizes()}:
-        return Known(seen=True, why="rows that were given, which training has seen in part")
-    return Known(splits)
+        return partly
+    return Known(splits, rows)
 
 
 def parts_of(bundle: Bundle, data: Any) -> Parts:
@@ -92,6 +98,7 @@ def parts_of(bundle: Bundle, data: Any) -> Parts:
     if known.seen:
         raise ConfigError(f"these are {known.why}; give rows that it did not see, or the very table of the fit")
     splits, told = known.splits, "held out"
+    table = table if known.rows is None else known.rows
     if splits is None or len(splits.calibration) == 0:
         from vaekit.training.splits import split
 

@@ -131,9 +131,9 @@ def _shown(patient: Patient, model: Model, data: Any) -> Patient:
 
     table: pa.Table = model.contract.table(data)
     known = known_rows(model.bundle, table)
-    if known.splits is None:
+    if known.splits is None or known.rows is None:
         patient.fresh, patient.foreign = table, not known.seen
         return patient
-    parts = {name: table.take(pa.array(getattr(known.splits, name))) for name in ("train", "valid", "calibration")}
+    parts = {name: known.rows.take(pa.array(getattr(known.splits, name))) for name in ("train", "valid", "calibration")}
     patient.train, patient.fresh = parts["train"], pa.concat_tables([parts["valid"], parts["calibration"]])
     return patient

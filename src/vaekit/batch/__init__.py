@@ -9,6 +9,6 @@
 
 from vaekit.batch.asking import Fault
 from vaekit.batch.entry import run
-from vaekit.batch.job import Progress, Summary
+from vaekit.batch.work import Progress, Summary
 
 __all__ = ["Fault", "Progress", "Summary", "run"]

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from vaekit.batch.asking import ROW, Answered
-from vaekit.batch.job import Task
+from vaekit.batch.work import Task
 from vaekit.errors import ConfigError
 from vaekit.queries import query
 from vaekit.queries.tables import column

@@ -10,9 +10,10 @@ from typing import Any
 
 from vaekit.batch.asking import Keep, Question
 from vaekit.batch.drawing import Draws
-from vaekit.batch.job import PART_ROWS, Progress, Summary, Work, carried_out
+from vaekit.batch.job import PART_ROWS, carried_out
 from vaekit.batch.plan import Plan, described, version_of
 from vaekit.batch.rows import Rows, opened
+from vaekit.batch.work import Progress, Summary, Work
 from vaekit.bundle import Bundle
 from vaekit.bundle.manifest import bundle_root
 from vaekit.errors import ConfigError

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from vaekit.batch.asking import Answered, Question
-from vaekit.batch.job import Task
+from vaekit.batch.work import Task
 from vaekit.fields.batches import Source
 from vaekit.fields.contract import Contract
 from vaekit.fields.sources import open_source

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -56,6 +56,9 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
     quality: dict[str, float] = {}
 
 
+_Hash = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-zA-Z._-]{0,128}\Z")]  # goes into headers of answers
+
+
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """The list of files with their hashes, and what was bundled.
 
@@ -74,8 +77,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     format: int
     vaekit: str
     created: str
-    contract: str
-    data: str
+    contract: _Hash
+    data: _Hash
     files: dict[str, Entry]
     left_out: tuple[str, ...] = ()
     proof: Proof | None = None

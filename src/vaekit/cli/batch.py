@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import inspect
-import signal
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, get_type_hints
+from typing import Annotated, Any, NamedTuple, get_type_hints
 
 import typer
 
 from vaekit.cli.ask import Attribution, Samples
+from vaekit.cli.jobs import print_costs, run_job
 from vaekit.cli.lazy import SETTINGS
 from vaekit.cli.options import (
     Backend,
@@ -23,13 +21,7 @@ from vaekit.cli.options import (
     bundle_path,
     pairs,
 )
-from vaekit.cli.output import cell, print_json, say
-from vaekit.cli.progress import Advance
 from vaekit.errors import ConfigError
-
-if TYPE_CHECKING:
-    from vaekit.batch import Summary
-    from vaekit.bundle import Bundle
 
 __all__ = ["batch"]
 
@@ -225,101 +217,21 @@ def sample(
         "seed": seed,
     }
     if out is not None:
-        _run(found, "sample", rows, out, job, options)
+        run_job(found, "sample", rows, out, options, **_settings(job))
     elif job.batch_rows or job.overwrite:
         raise ConfigError("--sweep tries several sizes and writes nothing: leave out --batch-rows and --overwrite")
     else:
         how = {"backend": job.backend.value, "threads": job.threads, "part_rows": job.part_rows}
-        _costs(found, price_per_hour, job.as_json, how | options)
+        print_costs(found, price_per_hour, job.as_json, how | options)
 
 
 def _ask(query: str, asked: Asked, job: Job, options: Mapping[str, Any]) -> None:
     keep = (
         asked.keep if asked.keep == "all" else [name.strip() for name in (asked.keep or "").split(",") if name.strip()]
     )
-    _run(bundle_path(asked.bundle), query, asked.data, asked.out, job, options, keep=keep, max_bad=asked.max_bad)
+    rest = {"keep": keep, "max_bad": asked.max_bad, **_settings(job)}
+    run_job(bundle_path(asked.bundle), query, asked.data, asked.out, options, **rest)
 
 
-def _run(
-    bundle: Path | Bundle, query: str, data: Path | int, out: Path, job: Job, options: Mapping[str, Any], **how: Any
-) -> None:
-    """Run a job, show how far it is, tell what it did, and exit with its code."""
-    from vaekit.batch import run
-
-    settings = {**job._asdict(), **how, "backend": job.backend.value}
-    as_json = settings.pop("as_json")
-    given = {name: value for name, value in options.items() if value is not None}
-    with _signals() as (stop, caught), Advance(query, None) as advance:
-        done = run(bundle, query, data, out, told=advance.told, stop=stop, **settings, **given)
-    if as_json:
-        import msgspec
-
-        print_json({"out": str(out), **msgspec.structs.asdict(done)})
-    _tell(done, out, as_json, how.get("max_bad", 0.0))
-    if done.state == "stopped":
-        raise typer.Exit(128 + caught[0])
-    if done.state == "too_many_bad_rows":
-        raise typer.Exit(1)
-
-
-def _tell(done: Summary, out: Path, as_json: bool, max_bad: float) -> None:
-    bad = f"{done.quarantined:,} in quarantine ({out / '_quarantine'})"
-    if done.state == "stopped":
-        say(f"{done.query}: stopped after {done.rows:,} rows; the same command goes on from there")
-    elif done.state == "too_many_bad_rows":
-        say(f"error: of {done.rows:,} rows {bad}, more than --max-bad {max_bad:g} allows; the answers are in {out}")
-    elif not as_json:
-        speed = (
-            f"{done.seconds:,.1f} s, {done.rows_per_second:,.0f} rows/s"
-            if done.rows > done.before
-            else "was done before"
-        )
-        rest = f"; {bad}" if done.quarantined else ""
-        typer.echo(f"{done.query}: {done.rows:,} rows -> {out}, {done.parts:,} files; {speed}{rest}")
-
-
-@contextmanager
-def _signals() -> Iterator[tuple[threading.Event, list[int]]]:
-    """Let the first Ctrl-C or SIGTERM end a job between two calls; the second one ends the process."""
-    stop, caught, before = threading.Event(), list[int](), dict[int, Any]()
-
-    def handle(number: int, _: object) -> None:
-        stop.set()
-        caught.append(number)
-        for known, handler in before.items():
-            signal.signal(known, handler)
-
-    try:
-        for asked in (signal.SIGINT, signal.SIGTERM):
-            before[asked] = signal.signal(asked, handle)
-        yield stop, caught
-    finally:
-        for known, handler in before.items():
-            signal.signal(known, handler)
-
-
-def _costs(bundle: Bundle, price: float | None, as_json: bool, how: Mapping[str, Any]) -> None:
-    """Measure what rows cost, and print it as a table."""
-    import msgspec
-    from rich.console import Console
-    from rich.table import Table
-
-    from vaekit.batch.cost import cheapest, costs
-
-    found = []
-    for cost in costs(
-        bundle, price_per_hour=price, **{name: value for name, value in how.items() if value is not None}
-    ):
-        say(f"{cost.batch_rows:,} rows a call: {cost.rows_per_second:,.0f} rows/s")
-        found.append(cost)
-    best = cheapest(found)
-    if as_json:
-        print_json({"best": best.batch_rows, "costs": [msgspec.structs.asdict(cost) for cost in found]})
-        return
-    names = ("rows a call", "rows/s", "s per million", *(("per million",) if price is not None else ()), "peak MB", "")
-    table = Table(*names, box=None, header_style="bold", pad_edge=False)
-    for one in found:
-        cells: list[Any] = [one.batch_rows, round(one.rows_per_second), one.seconds_per_million]
-        cells += [*([one.price_per_million] if price is not None else []), round(one.peak_mb)]
-        table.add_row(*(cell(value) for value in cells), "best" if one is best else "")
-    Console(highlight=False).print(table)
+def _settings(job: Job) -> dict[str, Any]:
+    return {**job._asdict(), "backend": job.backend.value}

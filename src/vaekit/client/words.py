@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from vaekit.client.exchange import Call, Lost, Pause, Reply, Send, exchange
+from vaekit.client.joining import by_draw, completed, joined, only
 from vaekit.client.retry import Budget, Retry
 from vaekit.client.wire import (
     authorization,
@@ -18,7 +19,6 @@ from vaekit.client.wire import (
     plain_question,
     read_json,
     read_table,
-    request_ids,
     row_question,
     with_request_ids,
 )
@@ -173,7 +173,7 @@ class Words(ABC, Generic[Table, Models, Ready, Said]):
             raise ConfigError("name a model: Client(url, model), or client.using(model)")
         given = {name: value for name, value in options.items() if value is not None}
         if name in ARGUMENTS:
-            return self._run_all([self._plain(self.model, name, args, given)], _only)
+            return self._run_all([self._plain(self.model, name, args, given)], only)
         if len(args) != 1:
             raise QueryError(f"query {name!r} takes one table, got {len(args)} arguments")
         from vaekit.fields.tables import to_arrow
@@ -181,7 +181,7 @@ class Words(ABC, Generic[Table, Models, Ready, Said]):
         table = to_arrow(args[0])
         starts = range(0, max(table.num_rows, 1), self.rows)
         parts = [self._part(self.model, name, table, start, given) for start in starts]
-        return self._run_all(parts, _by_draw if given.get("draws", 1) != 1 else _joined)
+        return self._run_all(parts, by_draw if given.get("draws", 1) != 1 else joined)
 
     def _part(self, model: str, name: str, table: pa.Table, first: int, options: Mapping[str, Any]) -> Doing[pa.Table]:
         """Steps to the answer about some rows of a table."""
@@ -193,7 +193,7 @@ class Words(ABC, Generic[Table, Models, Ready, Said]):
         except ContractError as error:
             raise error.after(first) from error
         if name == "impute":
-            answer = _completed(rows, answer)
+            answer = completed(rows, answer)
         return with_request_ids(answer, [(reply.headers.get("x-request-id", ""), rows.num_rows)])
 
     def _plain(self, model: str, name: str, args: Sequence[Any], options: Mapping[str, Any]) -> Doing[pa.Table]:
@@ -285,36 +285,3 @@ class Words(ABC, Generic[Table, Models, Ready, Said]):
     @abstractmethod
     def _run_all(self, parts: Sequence[Doing[pa.Table]], join: Join) -> Table:
         """Do the steps of all parts, some of them at a time, and join their answers in order."""
-
-
-def _completed(asked: pa.Table, answer: pa.Table) -> pa.Table:
-    """An imputed table as a model gives it: with the columns that it does not read, which the service leaves out."""
-    import pyarrow as pa
-
-    times = answer.num_rows // max(asked.num_rows, 1)  # once per draw
-    there, types = set(answer.column_names), {field.name: field.type for field in asked.schema}
-    found = {
-        name: answer[name] if name in there else pa.chunked_array(asked[name].chunks * times, types[name])
-        for name in asked.column_names
-    }
-    return pa.table(found | {name: answer[name] for name in answer.column_names if name not in found})
-
-
-def _only(parts: Sequence[pa.Table]) -> pa.Table:
-    return parts[0]
-
-
-def _joined(parts: Sequence[pa.Table]) -> pa.Table:
-    """Answers about parts of a table as the answer about the whole."""
-    if len(parts) == 1:
-        return parts[0]
-    import pyarrow as pa
-
-    requests = [one for part in parts for one in request_ids(part)]
-    return with_request_ids(pa.concat_tables([part.replace_schema_metadata(None) for part in parts]), requests)
-
-
-def _by_draw(parts: Sequence[pa.Table]) -> pa.Table:
-    """The same for several draws: each part comes with all of its draws, the whole has draw after draw."""
-    whole = _joined(parts)
-    return whole.sort_by("draw") if len(parts) > 1 else whole  # the order within a draw is kept

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import msgspec
 
@@ -41,6 +41,8 @@ class ServeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         max_samples: Most importance samples that a request may ask for.
         max_pixels: Most pixels of an uploaded image.
         max_memory: Most bytes of memory that a worker may use; a request that needs more is refused.
+        log_file: File that the log is appended to, by workers too; None: standard error.
+        log_level: Least level of events that are logged: ``debug``, ``info``, ``warning`` or ``error``.
         log_samples: Share of the rows that are described in the log without their values.
         timeout: Seconds after which a request without a deadline of its own is given up.
         stuck_after: Seconds after which a worker that is busy with one batch is taken for stuck.
@@ -67,11 +69,13 @@ class ServeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     latency_target: float = 0.05
     max_queue: int = 4096
     max_queue_bytes: int = 256 * _MIB
-    max_wait: float = 1.0
+    max_wait: float = 0.5
     max_rows: int = 10_000
     max_samples: int = 1024
     max_pixels: int = 16 * _MIB
     max_memory: int = 4096 * _MIB
+    log_file: str | None = None
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_samples: float = 0.0
     timeout: float = 30.0
     stuck_after: float = 30.0

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import msgspec
 import uvloop
 
-from vaekit.bundle.manifest import read_files, read_manifest
+from vaekit.bundle.manifest import bundle_root, read_files, read_manifest
 from vaekit.errors import ConfigError
 from vaekit.serving.access.addresses import check_listening, only_loopback
 from vaekit.serving.access.gate import Gate
@@ -275,8 +275,7 @@ def _evaluations(settings: Settings) -> dict[str, dict[str, Any]]:
     """Held-out figures of bundles: those that are one number."""
     found = {}
     for name, path in settings.bundles.items():
-        root = Path(path)
-        root = root if (root / "manifest.json").exists() else root / "bundle"
+        root = bundle_root(path)
         manifest = read_manifest(root, settings.require_signature)
         content = read_files(root, manifest, {"evaluation.json"})
         figures = msgspec.json.decode(content.get("evaluation.json", b"{}"), type=dict[str, Any])

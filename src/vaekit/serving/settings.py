@@ -35,8 +35,6 @@ class Settings(AccessSettings, frozen=True, kw_only=True, forbid_unknown_fields=
         write_timeout: Seconds that a caller has to take an answer in.
         drain_delay: Seconds between being told to stop and taking no more connections; readiness is false meanwhile.
         drain_timeout: Seconds that requests may still take after that.
-        log_file: File that the log is appended to; None: standard error.
-        log_level: Least level of events that are logged: ``debug``, ``info``, ``warning`` or ``error``.
         access_log: Requests that are logged: ``all``, ``failures`` or ``none``.
         trace_endpoint: OTLP receiver that traces are sent to, over HTTP; None: what the ``OTEL_*`` variables say.
         feedback_days: Days for which answers and feedback are remembered.
@@ -64,8 +62,6 @@ class Settings(AccessSettings, frozen=True, kw_only=True, forbid_unknown_fields=
     write_timeout: float = 30.0
     drain_delay: float = 1.0
     drain_timeout: float = 30.0
-    log_file: str | None = None
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
     access_log: Literal["all", "failures", "none"] = "all"
     trace_endpoint: str | None = None
     feedback_days: float = 90.0

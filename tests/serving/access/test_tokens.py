@@ -5,6 +5,8 @@ import base64
 import hashlib
 import hmac
 import json
+import socket
+import threading
 import time
 
 import pytest
@@ -222,6 +224,39 @@ def test_an_issuer_that_sends_no_keys_is_told_from_a_bad_token(issuer, document)
     issuer.answers["/realm/keys"] = document or b" "
     with pytest.raises(NoKeys):
         read(Tokens(rules(issuer)), issuer.token("first"))
+
+
+def test_an_issuer_that_speaks_no_http_is_one_without_keys():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer():
+            for _ in range(2):
+                connection, _ = server.accept()
+                connection.sendall(b"this is no HTTP\r\n\r\n")
+                connection.close()
+
+        threading.Thread(target=answer, daemon=True).start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        for place in ({"jwks": f"{url}/keys"}, {}):
+            with pytest.raises(NoKeys):
+                read(Tokens(Rules(issuer=url, audience=("vaekit",), **place)), "eyJhbGciOiJFUzI1NiJ9.e30.AA")
+
+
+@pytest.mark.parametrize("address", ["http://[no", "{file}", "file:{file}", None, 7])
+def test_keys_are_not_looked_for_where_there_is_no_address(issuer, tmp_path, address):
+    file = tmp_path / "keys.json"
+    file.write_bytes(issuer.document("/realm/keys"))
+    address = address.replace("{file}", str(file)) if isinstance(address, str) else address
+    told = json.dumps({"issuer": issuer.url, "jwks_uri": address}).encode()
+    issuer.answers["/realm/.well-known/openid-configuration"] = told
+    with pytest.raises(NoKeys):
+        read(Tokens(rules(issuer, jwks=None)), issuer.token("first"))
+
+
+def test_a_key_that_makes_no_sense_costs_no_other(issuer):
+    keys = [{"kty": "RSA", "kid": "a", "n": 5, "e": "AQAB"}, {"kty": ["EC"], "kid": "b"}, {"kid": "c"}]
+    issuer.answers["/realm/keys"] = json.dumps({"keys": [*keys, *issuer.public.values()]}).encode()
+    assert read(Tokens(rules(issuer)), issuer.token("first"))
 
 
 def test_weak_keys_and_keys_for_encryption_are_left_out(issuer):

@@ -28,6 +28,12 @@ from vaekit.serving.config import ServeConfig
 
 QUICK = {"queries": ("score",)}  # starts fastest
 LOOPS = {"asyncio": asyncio.run, "uvloop": uvloop.run}
+BROKEN = """
+import sys
+if "vaekit.serving.worker" in sys.orig_argv:
+    from vaekit.serving.worker.answering import Answering
+    Answering._asked = lambda self, group: 1 / 0
+"""
 
 
 def scores(kept, start=0, rows=3):
@@ -221,6 +227,18 @@ def test_a_bundle_that_is_damaged_while_it_is_served_harms_nothing(zoo, tmp_path
             await answered(batcher, zoo["flights"])
         finally:
             await batcher.stop()
+
+    asyncio.run(story())
+
+
+def test_what_goes_wrong_in_a_worker_is_in_the_log_of_the_service(zoo, tmp_path, monkeypatch):
+    (tmp_path / "sitecustomize.py").write_text(BROKEN)
+    monkeypatch.syspath_prepend(tmp_path)
+
+    async def story():
+        async with running(zoo["flights"], **QUICK, log_file=str(tmp_path / "log")) as batcher:
+            assert (await batcher.ask(scores(zoo["flights"])[0])).fault.kind == "defect"
+            await until(lambda: "a request met a defect: ZeroDivisionError" in (tmp_path / "log").read_text())
 
     asyncio.run(story())
 

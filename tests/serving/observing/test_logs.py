@@ -10,7 +10,8 @@ import msgspec
 import pytest
 
 from vaekit.errors import ConfigError
-from vaekit.serving.observing.logs import Event, Log, RequestLine
+from vaekit.serving.observing.lines import Event, RequestLine
+from vaekit.serving.observing.logs import Log
 
 
 def lines(path):

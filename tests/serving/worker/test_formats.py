@@ -31,6 +31,7 @@ from tests.serving.questions import (
 )
 from vaekit.errors import ContractError
 from vaekit.serving.wire.asking import Ask
+from vaekit.serving.wire.inference import TENSORS
 from vaekit.serving.worker.cells import Cells, plain_values
 from vaekit.serving.worker.formats import READERS
 from vaekit.serving.worker.formats.tensors import Tensor
@@ -491,6 +492,8 @@ def bomb():
         ([("grey", picture(np.zeros((4, 4))), "x.png", "image/png"), ("profile", b"many")], 422, "a list of 8"),
         ([("grey", picture(np.zeros((4, 4))), "x.png", "image/png")], 422, "column is missing"),
         ([("grey", picture(np.zeros((4, 4))), "x.gif", "image/gif")], 415, "image/gif"),
+        ([("f", b"{}", "x", TENSORS)], 415, "known are: .csv"),
+        ([("f", b"{}", "x", FORM)], 415, "known are: .csv"),
         ([("f", b"a\n1\n", "x.csv", "text/csv"), ("label", b"d3")], 400, "no other values"),
         ([("label", b"d3"), ("label", b"d4"), ("f", b"{}", "x.json", "")], 400, "twice"),
         ([("options", b"[1]"), ("f", b"{}", "x.json", "")], 400, "JSON object"),

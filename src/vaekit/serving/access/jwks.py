@@ -99,6 +99,8 @@ class KeySet:
             self.generation += 1
         except (ConfigError, OSError) as error:
             log.error("the keys of the identity provider cannot be read: %s", error)
+        except Exception as error:  # whatever it sends: libraries raise what they like about an answer that is none
+            log.error("the keys of the identity provider cannot be read: %s", type(error).__name__)
         finally:
             self._task = None
 
@@ -106,7 +108,6 @@ class KeySet:
 def _parsed(document: bytes) -> dict[str | None, PyJWK]:
     """The signature keys of a JWKS document, by id; keys for encryption, of unknown kinds or too weak are left out."""
     from jwt import PyJWK
-    from jwt.exceptions import PyJWKError
 
     keys: dict[str | None, PyJWK] = {}
     for entry in _json(document, dict[str, list[dict[str, Any]]]).get("keys", []):
@@ -114,7 +115,7 @@ def _parsed(document: bytes) -> dict[str | None, PyJWK]:
             continue
         try:
             key = PyJWK.from_dict(entry)
-        except PyJWKError:
+        except Exception:  # of an unknown kind, or of members that are no numbers
             continue
         if getattr(key.key, "key_size", WEAKEST) >= WEAKEST or key.key_type != "RSA":
             keys[entry.get("kid")] = key
@@ -130,7 +131,10 @@ def discovered(issuer: str) -> Callable[[], bytes]:
         told = _json(fetch(issuer.rstrip("/") + DISCOVERY), dict[str, Any])
         if told.get("issuer") != issuer:
             raise ConfigError(f"{issuer}{DISCOVERY}: names another issuer; give --jwt-issuer exactly as it does")
-        return fetch(str(told.get("jwks_uri", "")))
+        address = str(told.get("jwks_uri", ""))
+        if not address.startswith(("http:", "https:")):  # a path would be a file of this machine
+            raise ConfigError(f"{issuer}{DISCOVERY}: its jwks_uri is no address")
+        return fetch(address)
 
     return read
 

@@ -83,6 +83,8 @@ class Worker:
             memory=config.max_memory,
             limits=limits,
             log_samples=config.log_samples,
+            log_file=config.log_file,
+            log_level=config.log_level,
         )
         self._line.send(load, [content for bundle in bundles for content in bundle.files])
         try:

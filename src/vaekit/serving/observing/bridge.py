@@ -6,7 +6,8 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from vaekit.serving.observing.logs import Log, trouble
+from vaekit.serving.observing.lines import trouble
+from vaekit.serving.observing.logs import Log
 
 __all__ = ["NAMES", "bridged"]
 

@@ -11,9 +11,7 @@ import select
 import sys
 import threading
 import time
-import traceback
 from collections import deque
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -22,9 +20,9 @@ from typing import Any
 import msgspec
 
 from vaekit.errors import ConfigError
-from vaekit.monitoring.tally import Masked
+from vaekit.serving.observing.lines import Event, Line
 
-__all__ = ["ACCESS", "LEVELS", "Event", "Log", "RequestLine", "SampleLine", "trouble"]
+__all__ = ["ACCESS", "LEVELS", "Log"]
 
 LEVELS = ("debug", "info", "warning", "error")
 ACCESS = ("all", "failures", "none")
@@ -32,100 +30,6 @@ ACCESS = ("all", "failures", "none")
 _RECORDS = 20_000  # that may wait to be written
 _GATHER = 0.05  # seconds for which records are gathered before they are written together
 _BATCH = 2_000  # records that are encoded at a time
-_FRAMES = 5  # innermost places of an exception that are named
-
-
-class _Line(msgspec.Struct, frozen=True, omit_defaults=True):
-    time: datetime
-    level: str
-    event: str
-
-
-class Event(_Line, frozen=True, omit_defaults=True):
-    """Something that happened to the service.
-
-    Args:
-        time: When, in UTC.
-        level: ``debug``, ``info``, ``warning`` or ``error``.
-        event: What, one of the events of docs/observability.md.
-        facts: What is worth knowing about it.
-    """
-
-    facts: dict[str, Any] = {}
-
-
-class RequestLine(_Line, frozen=True, omit_defaults=True):
-    """One request. Fields that say nothing are left out.
-
-    Args:
-        time: When it was answered, in UTC.
-        level: ``info``, ``warning`` if the caller is to blame, ``error`` if the service is.
-        event: ``request``.
-        request_id: Its id.
-        trace_id: Its trace, if it is traced.
-        model: Name of the model; ``other`` if there is none of that name.
-        version: Version of the bundle that answered.
-        contract: First 12 digits of the hash of its contract.
-        data: The same of the data that it was fitted on.
-        query: Name of the query.
-        protocol: ``http``, ``v2`` or ``grpc``.
-        route: The path as a pattern.
-        status: HTTP status.
-        kind: Why there is no answer.
-        field: The field that is to blame.
-        row: The row that is to blame.
-        rows: Rows that were answered.
-        bytes_in: Bytes of the body that came.
-        bytes_out: Bytes of the body that went.
-        queue_ms: Milliseconds until a worker took it.
-        infer_ms: Milliseconds that the model worked on its batch.
-        total_ms: Milliseconds in all.
-        caller: Id of the key that it came with, never the key.
-        batch: Number of the batch.
-    """
-
-    request_id: str
-    trace_id: str = ""
-    model: str = ""
-    version: str = ""
-    contract: str = ""
-    data: str = ""
-    query: str = ""
-    protocol: str = ""
-    route: str = ""
-    status: int = 0
-    kind: str = ""
-    field: str | None = None
-    row: int | None = None
-    rows: int = 0
-    bytes_in: int = 0
-    bytes_out: int = 0
-    queue_ms: float | None = None
-    infer_ms: float | None = None
-    total_ms: float = 0.0
-    caller: str = ""
-    batch: int | None = None
-
-
-class SampleLine(_Line, frozen=True, omit_defaults=True):
-    """One row, described without its values.
-
-    Args:
-        time: When, in UTC.
-        level: ``info``.
-        event: ``sample``.
-        request_id: The request that it came with.
-        model: The model that was asked.
-        version: Version of its bundle.
-        query: The query.
-        sample: The description.
-    """
-
-    request_id: str
-    model: str
-    version: str
-    query: str
-    sample: Masked
 
 
 class Log:
@@ -159,7 +63,7 @@ class Log:
             )
         self.access = access
         self._least = LEVELS.index(level)
-        self._records: deque[tuple[type[_Line], float, tuple[Any, ...]]] = deque()
+        self._records: deque[tuple[type[Line], float, tuple[Any, ...]]] = deque()
         self._most = records
         self._dropped, self._told = 0, 0
         self._wake, self._closing = threading.Event(), False
@@ -200,7 +104,7 @@ class Log:
             return False
         return self.access == "all" or (self.access == "failures" and status >= 400)
 
-    def put(self, kind: type[_Line], *fields: Any) -> None:
+    def put(self, kind: type[Line], *fields: Any) -> None:
         """Have a record made and written later; it is dropped if too many wait.
 
         Args:
@@ -250,7 +154,7 @@ class Log:
         if not self._sink.write(self._encoded(lines)):
             self._dropped += count
 
-    def _encoded(self, lines: list[_Line]) -> bytes:
+    def _encoded(self, lines: list[Line]) -> bytes:
         """Records as lines; one that no JSON can hold is dropped, and the thread goes on with the others."""
         try:
             return self._encoder.encode_lines(lines)
@@ -303,21 +207,3 @@ class _Sink:
             return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
         except OSError as error:
             raise ConfigError(f"--log-file {path}: cannot be written ({error.strerror})") from error
-
-
-def trouble(error: BaseException) -> Mapping[str, Any]:
-    """What a log may say of an exception: its type and where it was raised, never its message.
-
-    Example:
-        >>> try:
-        ...     int("secret")
-        ... except ValueError as error:
-        ...     facts = trouble(error)
-        >>> facts["error"], "secret" in str(facts)
-        ('ValueError', False)
-    """
-    frames = traceback.extract_tb(error.__traceback__)[-_FRAMES:]
-    return {
-        "error": type(error).__name__,
-        "where": [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in reversed(frames)],
-    }

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from vaekit.monitoring.metrics import CONTENT_TYPE, INFER, NONE, OTHER, Metrics
-from vaekit.monitoring.processes import Usage, usage
-from vaekit.monitoring.series import Gauge, Labels
+from vaekit.monitoring.series import Gauge
 from vaekit.serving.access.guard import FREE
 from vaekit.serving.batching.batcher import Batcher
 from vaekit.serving.batching.records import BatchRecord, WorkerEvent
-from vaekit.serving.observing.logs import Log, RequestLine, SampleLine
+from vaekit.serving.observing.gauges import of_batcher, of_host, total
+from vaekit.serving.observing.lines import RequestLine, SampleLine
+from vaekit.serving.observing.logs import Log
 from vaekit.serving.observing.traces import Traces, trace_of
 from vaekit.serving.request import Handler, Request
 from vaekit.serving.wire.asking import Fault, Told
@@ -76,9 +77,9 @@ class Observing:
         self._models: Callable[[], Mapping[str, Any]] = dict
         gauge = self.metrics.gauge
         gauge(Gauge("vaekit_requests_in_flight", "Requests that are being handled", lambda: {(): self._running}))
-        gauge(_total("vaekit_log_records_dropped", "Log records that were dropped", lambda: log.dropped))
+        gauge(total("vaekit_log_records_dropped", "Log records that were dropped", lambda: log.dropped))
         if traces is not None:
-            gauge(_total("vaekit_spans_lost", "Spans that no receiver took", lambda: traces.lost))
+            gauge(total("vaekit_spans_lost", "Spans that no receiver took", lambda: traces.lost))
 
     def attach(self, batcher: Batcher) -> None:
         """Watch a batcher and its workers."""
@@ -87,44 +88,18 @@ class Observing:
         batcher.listeners.append(self.noted)
         self._models = lambda: batcher.models
         self.metrics.serves({name: () for name in batcher.config.bundles})
-        gauge = self.metrics.gauge
-        gauge(Gauge("vaekit_ready", "Whether questions are answered", lambda: {(): float(batcher.ready)}))
-        gauge(Gauge("vaekit_queue_requests", "Requests that wait for a worker", lambda: {(): batcher.queued}))
-        gauge(Gauge("vaekit_queue_bytes", "Bytes of their bodies", lambda: {(): batcher.queued_bytes}))
-        gauge(Gauge("vaekit_workers", "Workers that are ready", lambda: {(): len(batcher.workers)}))
-        gauge(Gauge("vaekit_workers_configured", "Workers that there should be", lambda: {(): batcher.config.workers}))
-        gauge(
-            Gauge(
-                "vaekit_model_info",
-                "What is served: version of the bundle, hashes of contract and data",
-                lambda: {(one.name, one.version, one.contract, one.data): 1.0 for one in batcher.models.values()},
-                ("model", "version", "contract", "data"),
-            )
-        )
-        memory, cpu = "Memory that a worker holds", "Processor time that a worker has had"
-        name = "vaekit_worker_resident_memory_bytes"
-        gauge(Gauge(name, memory, lambda: {n: one.resident for n, one in _workers(batcher)}, ("worker",)))
-        name = "vaekit_worker_cpu_seconds"
-        gauge(Gauge(name, cpu, lambda: {n: one.cpu for n, one in _workers(batcher)}, ("worker",), growing=True))
+        for gauge in of_batcher(batcher):
+            self.metrics.gauge(gauge)
 
     def attach_host(self, host: HttpHost) -> None:
         """Watch the connections of the HTTP host."""
-        gauge = self.metrics.gauge
-        gauge(Gauge("vaekit_http_connections", "Connections that are open", lambda: {(): len(host.state.connections)}))
-        gauge(
-            Gauge(
-                "vaekit_http_refusals",
-                "Connections and heads that were refused before they were requests, by reason",
-                lambda: {(kind,): float(count) for kind, count in host.refusals.items()},
-                ("reason",),
-                growing=True,
-            )
-        )
+        for gauge in of_host(host):
+            self.metrics.gauge(gauge)
 
     def attach_ledger(self, ledger: Ledger) -> None:
         """Watch what is remembered of answers."""
         text = "Answers that could not be remembered, and cannot get feedback"
-        self.metrics.gauge(_total("vaekit_ledger_lost_answers", text, lambda: ledger.lost))
+        self.metrics.gauge(total("vaekit_ledger_lost_answers", text, lambda: ledger.lost))
 
     async def scrape(self, accept: str = "") -> tuple[bytes, str]:
         """All metrics, and their media type."""
@@ -301,14 +276,3 @@ def _outcome(request: Request, kind: _Kind, told: Told, status: int) -> dict[str
     from vaekit.serving.rpc.status import code_of  # loaded with the host that the request came through
 
     return facts | {"rpc.grpc.status_code": 0 if told.fault is None else code_of(told.fault).value[0]}
-
-
-def _workers(batcher: Batcher) -> Iterator[tuple[Labels, Usage]]:
-    """What each worker uses, under its place among those that live: numbers of processes would go on for ever."""
-    for place, worker in enumerate(list(batcher.workers.values())):
-        if (used := usage(worker.pid)) is not None:
-            yield (str(place),), used
-
-
-def _total(name: str, text: str, read: Callable[[], int]) -> Gauge:
-    return Gauge(name, text, lambda: {(): float(read())}, growing=True)

@@ -52,6 +52,8 @@ class Load(msgspec.Struct, frozen=True, kw_only=True, tag="load"):
     memory: int
     limits: Limits
     log_samples: float = 0.0
+    log_file: str | None = None
+    log_level: str = "info"
 
 
 class Work(msgspec.Struct, frozen=True, kw_only=True, tag="work"):

@@ -15,6 +15,7 @@ import socket
 import sys
 import threading
 import time
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -22,7 +23,10 @@ from vaekit.errors import VaekitError
 from vaekit.serving.observing.bridge import bridged
 from vaekit.serving.observing.logs import Log
 from vaekit.serving.wire.frames import WorkerLine
-from vaekit.serving.wire.messages import Beat, Done, Hello, Refused
+from vaekit.serving.wire.messages import Beat, Done, Hello, Load, Refused
+
+if TYPE_CHECKING:
+    from vaekit.serving.worker.hosted import Hosted
 
 __all__ = ["main"]
 
@@ -41,21 +45,23 @@ def main(descriptor: int) -> None:
     line = WorkerLine(socket.socket(fileno=descriptor))
     threading.Thread(target=_beat, args=(line,), daemon=True).start()
     try:
-        with Log() as log, bridged(log):
-            _serve(line)
+        load, contents = line.receive()
+        with Log(load.log_file, level=load.log_level) as log, bridged(log):
+            models = _loaded(line, load, contents)
+            del contents
+            if models is not None:
+                _serve(line, models, load.log_samples)
     except (EOFError, OSError):
         return
 
 
-def _serve(line: WorkerLine) -> None:
-    load, contents = line.receive()
+def _loaded(line: WorkerLine, load: Load, contents: list[memoryview]) -> dict[str, Hosted] | None:
+    """The models, warm; None if one cannot be loaded, which the front is told."""
     resource.setrlimit(resource.RLIMIT_DATA, (load.memory, load.memory))
-    from vaekit.serving.worker.answering import Answering
     from vaekit.serving.worker.hosted import Hosted
-    from vaekit.serving.worker.noticing import Noticing
 
+    models, start = {}, 0
     try:
-        models, start = {}, 0
         for packed in load.models:
             files = dict(zip(packed.files, map(bytes, contents[start:]), strict=False))
             start += len(packed.files)
@@ -64,9 +70,16 @@ def _serve(line: WorkerLine) -> None:
             )
     except VaekitError as error:
         line.send(Refused(message=str(error)))
-        return
-    del contents, files
-    noticing = Noticing(load.log_samples)
+        return None
+    return models
+
+
+def _serve(line: WorkerLine, models: dict[str, Hosted], share: float) -> None:
+    """Answer batches, and tell what was noticed of so large a share of their rows."""
+    from vaekit.serving.worker.answering import Answering
+    from vaekit.serving.worker.noticing import Noticing
+
+    noticing = Noticing(share)
     for hosted in models.values():
         hosted.engine = noticing.watch(hosted.name, hosted.engine)
     answering = Answering(models, noticing)

@@ -64,7 +64,7 @@ def read_form(body: Buffer, ask: Ask, hosted: Hosted) -> Parsed:
         white = _white(options.pop("white", ask.options.get("white", WHITE)))
         rows = rows_of([_row(values, file, hosted, white)], hosted, facts.absent)
         return Parsed(ask.query, rows, {}, options, taken=frozenset({"white"}))
-    if file.media not in READERS or file.media == FORM:
+    if file.media not in _SUFFIXES.values():
         there = ", ".join(_SUFFIXES)
         raise Refusal(415, "media_type", f"cannot read a file of type {file.media!r}; known are: {there}")
     if values:

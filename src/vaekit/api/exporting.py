@@ -214,7 +214,8 @@ def _pruned(bundle: Bundle, parts: Parts | None, share: float) -> Bundle:
     vae, smaller = prune(whole.vae, bundle.architecture.blocks, config, share, rows)
     if parts is not None:
         settings = msgspec.convert(bundle.run.get("config", {}).get("training", {}), TrainConfig)
-        retrain(vae, contract.encode(parts.train), contract.encode(parts.checked), settings, 0)
+        train = contract.encode(parts.train, training=True)
+        retrain(vae, train, contract.encode(parts.checked), settings, 0)
     small = dataclasses.replace(
         bundle,
         architecture=msgspec.structs.replace(bundle.architecture, config=msgspec.to_builtins(smaller)),

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from vaekit.arrays import Blocks, BlockSpec
 from vaekit.errors import ConfigError
 from vaekit.nn import likelihoods
+from vaekit.nn.images import IMAGES
 from vaekit.nn.latents import LATENTS
 from vaekit.nn.parts import Around, Part, make, named, options_of
 from vaekit.nn.posteriors import POSTERIORS
@@ -37,6 +38,7 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         structure: Latent structure: its name, or a mapping with its name and options.
         posterior: Posterior family, likewise.
         prior: Prior family, likewise.
+        images: Networks for fields of kind image, likewise: ``conv`` or ``dense``.
     """
 
     width: int = 128
@@ -46,6 +48,7 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     structure: Part = "flat"
     posterior: Part = "diagonal"
     prior: Part = "standard"
+    images: Part = "conv"
 
     def __post_init__(self) -> None:
         for name, least in (("width", 1), ("depth", 0), ("latent", 1)):
@@ -55,7 +58,7 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             raise ConfigError(f"dropout must be in [0, 1), got {self.dropout}")
         if self.dropout and not self.depth:
             raise ConfigError("dropout needs hidden layers; with depth=0 there are none")
-        for name, known in (("structure", LATENTS), ("posterior", POSTERIORS), ("prior", PRIORS)):
+        for name, known in (("structure", LATENTS), ("posterior", POSTERIORS), ("prior", PRIORS), ("images", IMAGES)):
             options_of(name, getattr(self, name), known)
 
 
@@ -98,7 +101,7 @@ class Encoder(nn.Module):
 
     def __init__(self, specs: Sequence[BlockSpec], config: ModelConfig) -> None:
         super().__init__()
-        self.stems = Stems(specs, config.width)
+        self.stems = Stems(specs, config.width, config.images)
         self.trunk = MLP(config.width, config.depth, config.dropout)
 
     def forward(self, blocks: Blocks) -> Tensor:
@@ -176,6 +179,14 @@ class Decoder(nn.Module):
         return self.trunk(h if condition is None else h + condition)
 
 
+def _projection(spec: BlockSpec, config: ModelConfig) -> Callable[[int, int], nn.Module] | None:
+    """What the likelihood of an image projects with; other kinds have a linear map."""
+    if spec.kind != "image":
+        return None
+    net = make("images", config.images, IMAGES)
+    return lambda width, outputs: net.head(spec, width, outputs)
+
+
 def build(specs: Sequence[BlockSpec], config: ModelConfig, seed: int = 0) -> VAE:
     """Build a VAE with weights initialised from a seed, leaving the global random state as it was.
 
@@ -205,6 +216,6 @@ def build(specs: Sequence[BlockSpec], config: ModelConfig, seed: int = 0) -> VAE
             encoder=encoder,
             latent=latent,
             decoder=Decoder(latent.groups, config),
-            heads={spec.name: likelihoods.make(spec, config.width) for spec in modelled},
-            condition=Stems(conditions, config.width) if conditions else None,
+            heads={spec.name: likelihoods.make(spec, config.width, _projection(spec, config)) for spec in modelled},
+            condition=Stems(conditions, config.width, config.images) if conditions else None,
         )

@@ -16,7 +16,7 @@ from torch import Tensor
 from vaekit.errors import TrainingError
 from vaekit.nn.vae import VAE, Pass
 from vaekit.training import checkpoint
-from vaekit.training.batches import Resident, draw_noise, hide, seeded, step_generator
+from vaekit.training.batches import Resident, binarised, draw_noise, hide, seeded, step_generator
 from vaekit.training.checkpoint import Position
 from vaekit.training.config import TrainConfig
 from vaekit.training.forensics import explain_gradient, explain_loss
@@ -130,7 +130,8 @@ class Loop:
     def _pass(self, stage: Stage, indices: Tensor, rng: torch.Generator) -> Pass:
         """A forward pass over some rows, parts of them hidden."""
         objective, latent = stage.objective, self.vae.latent
-        blocks = hide(self.train.take(indices), self.vae.specs, self.config.mask, rng)
+        rows = binarised(self.train.take(indices), self.vae.specs, rng)
+        blocks = hide(rows, self.vae.specs, self.config.mask, rng)
         noise = draw_noise(latent.noise, rng, objective.samples, len(indices))
         prior = draw_noise(latent.prior_noise, rng, 1, len(indices)) if objective.prior_draws else None
         with seeded(rng.initial_seed(), rng.device):

@@ -185,6 +185,7 @@ MODELS: dict[str, Spec] = {
         {
             "texture": {"options": {"scale": "fixed", "sigma": 0.5}},
             "smoothness": {"options": {"scale": "optimal"}},
+            "area": {"options": {"scale": "shared"}},
             "concavity": {"likelihood": "student_t"},
             "radius": {"likelihood": "mixture"},
             "symmetry": {"role": "condition"},

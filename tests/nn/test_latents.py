@@ -125,15 +125,23 @@ def test_the_middle_of_the_noise_gives_one_answer_for_a_row(case):
         assert torch.isfinite(group.z).all()
 
 
+# graphs of these cases are those of others here, or of the models that bundles are tested with
+_SAME = {"flat": {"encode", "prior"}, "ladder": {"encode", "prior"}, "categorical, many codes": {"encode", "prior"}}
+_SAME |= {"experts": {"prior"}, "mixture of experts": {"prior"}}
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_exports_agree_with_torch(case):
+    graphs = [name for name in ("encode", "prior") if name not in _SAME.get(case, ())]
+    if not graphs:
+        return
     vae = model(case).float()
     rows = {
         name: Block(*(v.float() if v.is_floating_point() else v for v in b.arrays().values()))
         for name, b in blocks().items()
     }
     arrays = {f"{n}.{a}": v for n, b in rows.items() for a, v in b.arrays().items() if a in vae.specs[n].inputs}
-    for name in ("encode", "prior"):
+    for name in graphs:
         content, signature = export(vae, (name,))[name]
         drawn = noise(vae, 2, prior=name == "prior", seed=4)
         inputs = arrays | {f"noise.{n}": v.float() for n, v in drawn.items()}

@@ -45,6 +45,19 @@ def test_wide_blocks_make_smaller_chunks(zoo, monkeypatch):
     assert next(thin.chunks(100, 1)) == slice(0, 16)  # 16 elements of a vector are wider than 2 units
 
 
+def test_components_of_a_mixture_make_smaller_chunks(engine, monkeypatch):
+    import dataclasses
+
+    import msgspec
+
+    from vaekit.arrays import Noise
+
+    monkeypatch.setattr(engine_module, "_CELLS", 3200)
+    noise = {"z": Noise("normal", (4,)), "z.component": Noise("gumbel", (100,))}
+    plan = msgspec.structs.replace(engine.architecture, prior_noise=noise)
+    assert next(dataclasses.replace(engine, architecture=plan).chunks(100, 1)) == slice(0, 8)  # 100 components of 4
+
+
 def test_shared_noise_is_the_same_for_every_row_and_no_other(engine):
     shared = engine.noise(5, 3, 4, shared=True)["noise.z"]
     assert shared.shape == (3, 4, 4)

@@ -65,7 +65,7 @@ class Sigmoid(msgspec.Struct, frozen=True, tag_field="schedule", tag="sigmoid", 
     Example:
         >>> ramp = Sigmoid(0.0, 1.0, 10)
         >>> [round(ramp(step), 3) for step in (0, 2, 5, 8, 10)]
-        [0.0, 0.045, 0.5, 0.955, 1.0]
+        [0.0, 0.041, 0.5, 0.959, 1.0]
     """
 
     start: float

@@ -113,8 +113,17 @@ class Engine:
 
     @cached_property
     def _widest(self) -> int:
-        hidden = int(self.architecture.config.get("width", 256))
-        return max([hidden, *(max(spec.width, sum(spec.levels)) for spec in self.architecture.blocks)])
+        """The most values that one sample of one row takes at a time.
+
+        Noise that chooses among C components of a group of width L stands for C densities of L values each.
+        """
+        plan = self.architecture
+        found = [int(plan.config.get("width", 256)), *(max(spec.width, sum(spec.levels)) for spec in plan.blocks)]
+        for name, noise in {**plan.noise, **plan.noise_of_prior}.items():
+            group, _, part = name.partition(".")
+            each = plan.groups.get(group, 1) if part and noise.kind == "gumbel" else 1
+            found.append(int(np.prod(noise.shape)) * each)
+        return max(found)
 
 
 def _slices(total: int, step: int) -> Iterator[slice]:

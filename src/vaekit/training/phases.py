@@ -10,7 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vaekit.errors import ConfigError
 from vaekit.nn.vae import VAE
+from vaekit.objectives import Objective
 from vaekit.training.config import TrainConfig
 from vaekit.training.stages import Stage
 
@@ -45,7 +47,16 @@ def optimizers_of(stage: Stage, vae: VAE, config: TrainConfig) -> dict[str, torc
     """``optimizer`` for what the stage trains of the model, and ``critic`` if its objective has parameters.
 
     Each remembers the peak of its learning rate as ``peak``.
+
+    Raises:
+        ConfigError: If an objective has parameters, but no loss by which they would learn.
     """
+    for part in stage.objective.leaves():
+        if type(part).criticise is Objective.criticise and any(True for _ in part.parameters()):
+            raise ConfigError(
+                f"stage {stage.name!r}: {type(part).__name__} has trainable parameters, but no `criticise` that says "
+                "what they minimise"
+            )
     kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[config.optimizer]
     groups: dict[str, list[dict[str, Any]]] = {
         "optimizer": [

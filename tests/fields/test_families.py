@@ -403,7 +403,7 @@ def test_count_constant_is_exact(name):
         ({"likelihood": "normal"}, "expected a likelihood of gaussian, student_t"),
         ({"kind": "category", "levels": (2,)}, "models fields of kind number, vector"),
         ({"options": {"sacle": "fixed"}}, "no option 'sacle'; its options are: scale, sigma"),
-        ({"options": {"scale": "wide"}}, "one of fixed, learned, optimal; got 'wide'"),
+        ({"options": {"scale": "wide"}}, "one of fixed, learned, optimal, shared; got 'wide'"),
         ({"options": {"scale": "fixed", "sigma": -1.0}}, "positive number"),
         ({"options": {"scale": "fixed", "sigma": True}}, "positive number"),
         ({"options": {"scale": "optimal", "sigma": 1.0}}, "has no effect"),

@@ -186,7 +186,7 @@ class Image(Field, frozen=True, kw_only=True, tag="image"):
             there = column.is_valid().to_numpy() | (missing & seen)
             merged = np.where(missing.reshape(-1, *[1] * (values.ndim - 1)), fresh, values)
             return _tensor_array(merged, column.type, ~there)
-        new = filled.to_pylist()
+        new = self._encoded(filled) if pixels.is_tensor(filled.type) else filled.to_pylist()
         old = pixels.stored(column)
         cells = [new[row] if missing[row] else content for row, content in enumerate(old)]
         return pa.array(cells, pa.binary() if pixels.is_path(column.type) else column.type)
@@ -194,6 +194,12 @@ class Image(Field, frozen=True, kw_only=True, tag="image"):
     def codec(self, fields: Sequence[Any]) -> Codec:
         """What encodes and decodes the block of one image."""
         return ImageCodec(fields[0])
+
+    def _encoded(self, filled: pa.Array) -> list[bytes | None]:
+        """Tensors as PNG files, for columns that hold files where the field holds tensors."""
+        levels, seen = pixels.tensors(pa.chunked_array([filled]))
+        levels = levels.reshape(len(levels), *pixels.tensor_shape(filled.type)) * np.uint8(WHITE // self.white)
+        return [pixels.png(one) if there else None for one, there in zip(levels, seen.tolist(), strict=True)]
 
     def _check_encoded(self, kind: pa.DataType) -> None:
         if not pixels.is_bytes(kind) and not pixels.is_path(kind):
@@ -261,7 +267,7 @@ class ImageCodec(Codec):
     def check(self, columns: Sequence[Column | None], rows: int) -> tuple[Levels, NDArray[np.bool_]]:
         """Levels as the model sees them before bits are drawn, and where there are images."""
         levels, seen = self.read(columns[0], rows)
-        if self._field.white == 1:
+        if self._field.white == 1 and columns[0] is not None and pixels.is_tensor(columns[0].type):
             self._refuse(levels > 1, "pixels that are 0 or 1", levels)
             levels = levels * np.uint8(WHITE)
         if self._bits and not self._binarise:

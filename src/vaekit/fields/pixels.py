@@ -17,8 +17,8 @@ from vaekit.fields.arrow_types import is_text
 from vaekit.fields.base import Column
 
 __all__ = [
-    "MOST_PIXELS", "SUFFIXES", "is_bytes", "is_path", "is_tensor", "looks_encoded", "open_image", "opened", "plain",
-    "png", "resized", "size_of", "stored", "tensor_shape", "tensors",
+    "MOST_PIXELS", "SUFFIXES", "holds_images", "is_bytes", "is_path", "is_tensor", "looks_encoded", "open_image",
+    "opened", "plain", "png", "resized", "size_of", "stored", "tensor_shape", "tensors",
 ]  # fmt: skip
 
 Levels = NDArray[np.uint8]
@@ -46,6 +46,11 @@ def is_tensor(kind: pa.DataType) -> bool:
 def plain(kind: pa.DataType) -> bool:
     """Whether the axes of a tensor lie in memory in their order."""
     return list(kind.permutation or ()) in ([], list(range(len(kind.shape))))
+
+
+def holds_images(kind: pa.DataType) -> bool:
+    """Whether a column holds images as tensors or bytes, which text files cannot."""
+    return is_tensor(kind) or is_bytes(kind)
 
 
 def tensor_shape(kind: pa.DataType) -> tuple[int, int, int]:

@@ -65,9 +65,8 @@ def _unique_names(table: pa.Table) -> pa.Table:
 def _plain_types(table: pa.Table) -> pa.Table:
     """String views, for which Arrow lacks kernels, as large strings; tensors without axes that are in order anyway."""
     for index, field in enumerate(table.schema):
-        if isinstance(field.type, pa.FixedShapeTensorType) and field.type.permutation == [
-            *range(len(field.type.shape))
-        ]:
+        tensor = isinstance(field.type, pa.FixedShapeTensorType)
+        if tensor and field.type.permutation == list(range(len(field.type.shape))):
             kind = pa.fixed_shape_tensor(field.type.value_type, field.type.shape)
             chunks = [pa.ExtensionArray.from_storage(kind, chunk.storage) for chunk in table.column(index).chunks]
             table = table.set_column(index, field.name, pa.chunked_array(chunks, kind))

@@ -69,7 +69,7 @@ def evaluate(engine: Engine, held_out: Any, train: Any, seed: int = 0) -> dict[s
     for name, information in _information(engine, blocks, baseline, seed).items():
         figures["fields"][name]["conditional_nats"] = figures["fields"][name]["marginal_nats"] - information
     if dimensions := _pixels(engine):
-        figures["bits_per_dimension"] = -figures["iwae_64"] / (dimensions * np.log(2.0))
+        figures["bits_per_dimension"] = float(-figures["iwae_64"] / (dimensions * np.log(2.0)))
     for name, error in _errors(engine, held_out, reconstruct(engine, held_out)).items():
         figures["fields"][name] |= error
     return figures | _latent(engine, blocks, seed)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vaekit.errors import ContractError
+from vaekit.fields.arrow_types import is_text
 from vaekit.serving.refusals import Refusal
 from vaekit.serving.rows import TableRows
 
@@ -20,8 +22,14 @@ def table_rows(table: pa.Table, hosted: Hosted) -> TableRows:
 
     Raises:
         Refusal: A column is there twice.
+        ContractError: Images come as paths.
     """
     there = table.column_names
+    for name in hosted.cells:
+        if hosted.cells[name].image and name in there and is_text(table.schema.field(name).type):
+            expected = "the bytes of PNG or JPEG files, or uint8 tensors"
+            told = "an image comes as itself, and not as the path of a file of the server"
+            raise ContractError(told, field=name, expected=expected, got=str(table.schema.field(name).type))
     if there == list(hosted.cells) and table.schema.metadata is None:
         return TableRows(table)
     if twice := [name for name in hosted.cells if there.count(name) > 1]:

@@ -79,6 +79,18 @@ class Model:
         """Rows decoded while one latent dimension moves. See `vaekit.queries.traverse`."""
         return self.query("traverse", dim, at=at, steps=steps, reach=reach)
 
+    def edit(
+        self,
+        rows: Any,
+        examples: Any = None,
+        *,
+        set: Mapping[str, Any],
+        strength: float = 1.0,
+        steps: int = 1,
+    ) -> pa.Table:
+        """Rows with an attribute changed, and little else. See `vaekit.queries.edit`."""
+        return self.query("edit", rows, examples, set=set, strength=strength, steps=steps)
+
     def impute(
         self, table: Any, *, draws: int = 1, interval: float | None = None, samples: int = 64, seed: int = 0
     ) -> pa.Table:

@@ -13,6 +13,7 @@ LINES = {
     "A1": "benchmarks.lines.anomaly",
     "A6": "benchmarks.lines.imputation",
     "BALANCE": "benchmarks.lines.balance",
+    "COLLAPSE": "benchmarks.lines.collapse",
     "COLUMNS": "benchmarks.lines.columns",
     "COMPACT": "benchmarks.lines.compact",
     "KILL": "benchmarks.lines.killing",

@@ -50,6 +50,10 @@ class LinearLatent(Latent):
         z, log_q = q.rsample(noise["z"])
         return [Group("z", z, log_q, self.prior.log_prob(z), self.prior.kl(q) if self.closed else None, q)]
 
+    def log_q(self, h, condition, z):
+        q = DiagonalNormal((h - self.bias) @ self.gain.T + self.shift, self.log_std.expand(len(h), L))
+        return q.log_prob(z["z"])
+
 
 class Identity(nn.Module):
     def forward(self, *args):

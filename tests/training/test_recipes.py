@@ -167,6 +167,7 @@ def test_no_option_is_ignored(table, contract):
         ({"schedules": {"beta": {"share": 0.7, "after": 0.7}}}, "shares of one training"),
         ({"prior_share": 0.5}, "stage 'prior' trains no parameter"),
         ({"lagging": -1}, "lagging must not be negative"),
+        ({"lagging": 3, "posterior": "iaf"}, "until mutual information stops rising"),
         ({"depth": 0, "dropout": 0.1}, "with depth=0 there are none"),
     ],
 )
@@ -216,12 +217,27 @@ def test_lagging_steps_move_the_inference_network_alone(table, contract, monkeyp
         return found
 
     monkeypatch.setattr(Loop, "_descend", spy)
-    run(table, contract, epochs=5, lagging=2, encoder_share=0.2, warmup=0.0)
-    lagging = [changed for stage, changed in moved if stage == "lagging"]
-    assert lagging[0::3] == lagging[1::3] == [{"inference"}] * (len(lagging) // 3)
-    assert lagging[2::3] == [{"inference", "decoder"}] * (len(lagging) // 3)
-    assert {tuple(sorted(changed)) for stage, changed in moved if stage == "vae"} == {("decoder", "inference")}
+    history = run(table, contract, epochs=5, lagging=2, encoder_share=0.2, warmup=0.0).history
+    first = [changed for stage, changed in moved if stage == "vae"][: 3 * 5]
+    assert first[0::3] == first[1::3] == [{"inference"}] * 5
+    assert first[2::3] == [{"inference", "decoder"}] * 5
+    assert history[0]["train"]["ahead"] == 2.0
     assert {tuple(changed) for stage, changed in moved if stage == "encoder"} == {("inference",)}
+
+
+def test_inference_runs_ahead_until_its_loss_and_mutual_information_stand_still(table, contract, monkeypatch):
+    told, calls = [0.3, 0.2, 0.3, 0.1, 9.0, 9.0], []
+
+    def stub(*_):
+        calls.append(1)  # once before training, then at each of the five steps of an epoch
+        return told[max(0, len(calls) - 2) // 5]
+
+    monkeypatch.setattr("vaekit.training.information._information", stub)
+    history = run(table, contract, epochs=6, lagging=200, warmup=0.0, learning_rate=0.02).history
+    ahead = [one["train"]["ahead"] for one in history]
+    assert len(ahead) == 30
+    assert all(10 <= steps < 200 for steps in ahead[:16])  # the third look that does not beat the first is at step 16
+    assert ahead[16:] == [0.0] * 14
 
 
 def test_the_second_stage_of_a_quantised_model_trains_its_prior_alone(table, contract, monkeypatch):

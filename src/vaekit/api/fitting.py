@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["assemble", "fit"]
 
 _BASELINE_ROWS, _LEAST_BASELINE, _BASELINE_CELLS = 50_000, 2_000, 10_000_000
+_LATENT_ROWS = 500  # every draw is compared with every row
 
 
 def fit(
@@ -132,9 +133,12 @@ def assemble(trained: Trained, rows: pa.Table, seed: int) -> Model:
         A model on the torch backend.
     """
     import pyarrow as pa
+    import torch
 
     from vaekit.nn.build import VERSION
     from vaekit.runtime.torch_backend import TorchBackend
+    from vaekit.training.batches import Resident
+    from vaekit.training.information import latent_figures
 
     architecture = Architecture(
         blocks=trained.contract.blocks(),
@@ -154,6 +158,9 @@ def assemble(trained: Trained, rows: pa.Table, seed: int) -> Model:
     baseline = some_rows(rows.take(pa.array(splits.train)), most, seed)
     unseen = rows.take(pa.array(held_out))
     evaluation = evaluate(engine, unseen, baseline, seed)
+    if evaluation:
+        seen = Resident(trained.contract.encode(some_rows(unseen, _LATENT_ROWS, seed)), torch.device("cpu"))
+        evaluation["latent"] = latent_figures(trained.vae, seen.take(slice(None)), seed)
     bundle = Bundle(
         contract=trained.contract,
         architecture=architecture,

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Literal
+
 import numpy as np
 
 from vaekit.arrays import Array
 from vaekit.metrics.likelihood import log_mean_exp
 
-__all__ = ["active_units", "mutual_information"]
+__all__ = ["active_units", "collapse", "mutual_information"]
+
+_NOTHING, _EMPTY = 0.1, 0.02  # nats per row of which a latent space, and of which one group, tells nothing
+_FEW = 0.5  # share of active units
 
 
 def active_units(means: Array, threshold: float = 0.01) -> Array:
@@ -67,3 +73,35 @@ def mutual_information(mean: Array, log_std: Array, noise: Array) -> float:
         own = table[np.arange(len(z))[rows], np.arange(table.shape[1])]
         total += float((own - log_mean_exp(table)).sum())
     return total / len(z)
+
+
+def collapse(
+    kl: Mapping[str, float], active: int, units: int, information: float | None = None, dead_codes: float = 0.0
+) -> Literal["ok", "partial", "collapsed"]:
+    """Whether the latent space still tells anything about a row.
+
+    ``collapsed``: less than 0.1 nats per row, or no active unit. ``partial``: one of several groups is empty, or fewer
+    than half of the units are active, or more than half of the codes are dead; if rows need no more, that is no harm.
+
+    Args:
+        kl: Mean KL of each latent group, in nats per row.
+        active: Active units of all groups.
+        units: Latent width of all groups.
+        information: Mutual information between x and z in nats, if it is known.
+        dead_codes: Share of the codes that are not in use, where there are codes.
+
+    Example:
+        >>> collapse({"z": 3.0}, active=4, units=6), collapse({"z2": 0.0, "z1": 3.0}, active=6, units=8)
+        ('ok', 'partial')
+        >>> collapse({"z": 3.0}, active=4, units=6, information=0.01)
+        'collapsed'
+
+    References:
+        Lucas et al., Understanding posterior collapse in generative latent variable models, 2019. He et al., Lagging
+        inference networks and posterior collapse, 2019, section 3 (mutual information tells the kinds apart).
+    """
+    total = sum(kl.values())
+    if active == 0 or min(total, total if information is None else information) < _NOTHING:
+        return "collapsed"
+    empty = len(kl) > 1 and min(kl.values()) < _EMPTY
+    return "partial" if empty or active < _FEW * units or dead_codes > 0.5 else "ok"

@@ -188,13 +188,17 @@ def _copula(figures: Mapping[str, Any]) -> list[Advice]:
 
 
 def _collapse(figures: Mapping[str, Any]) -> list[Advice]:
-    if figures.get("active_units") != 0:
+    verdict = figures.get("latent", {}).get("verdict", "collapsed" if figures.get("active_units") == 0 else "ok")
+    if verdict != "collapsed":
         return []
     sentence = (
         "The latent space tells nothing about a row (posterior collapse): embeddings and traversals are empty. Lower "
         "beta, give free bits, or accept that the columns are independent."
     )
-    return [Advice("stop", "collapse", f"0 of {figures['latent_width']} latent dimensions are active", sentence)]
+    number = f"{figures['active_units']} of {figures['latent_width']} latent dimensions are active"
+    if (information := figures.get("latent", {}).get("information")) is not None:
+        number += f", {information:.2g} nats per row"
+    return [Advice("stop", "collapse", number, sentence)]
 
 
 def _drift(figures: Mapping[str, Any], record: Mapping[str, Any]) -> list[Advice]:

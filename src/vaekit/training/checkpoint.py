@@ -33,6 +33,10 @@ class Position(msgspec.Struct, kw_only=True):
         began: Seconds of training before the stage.
         due: Share of the stage's budget at which the next validation is due.
         finished: Whether the whole fit is done.
+        ahead: Whether the inference network still runs ahead, where the stage lets it.
+        information: Most mutual information so far, while it does.
+        watched: Epoch in which that was last looked at.
+        still: Looks since mutual information last rose.
     """
 
     stage: int = 0
@@ -45,6 +49,10 @@ class Position(msgspec.Struct, kw_only=True):
     began: float = 0.0
     due: float = 0.0
     finished: bool = False
+    ahead: bool = True
+    information: float | None = None
+    watched: int = -1
+    still: int = 0
 
 
 @dataclass(frozen=True)

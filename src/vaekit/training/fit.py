@@ -24,6 +24,7 @@ from vaekit.training.balance import balanced, field_weights
 from vaekit.training.batches import Resident
 from vaekit.training.choose import choose
 from vaekit.training.config import Config, TrainConfig
+from vaekit.training.failing import failures
 from vaekit.training.loop import Loop
 from vaekit.training.losses import require_commitment
 from vaekit.training.progress import Progress
@@ -110,7 +111,8 @@ def train(
         stopping = table.take(pa.array(splits.valid[:_VALID_ROWS]))
         seen = Resident(contract.encode(train_rows, training=True), device)
         unseen = Resident(contract.encode(stopping), device)
-        vae = build(contract.blocks(), model, config.seed).to(device)
+        with failures(out, record):
+            vae = build(contract.blocks(), model, config.seed).to(device)
         fingerprint = {"contract": contract.hash, "data": record["data"]["sha256"], "model": msgspec.to_builtins(model)}
         meant = {name: value for name, value in msgspec.to_builtins(training).items() if name != "threads"}
         fingerprint |= {"training": meant, "seed": config.seed}
@@ -131,7 +133,7 @@ def train(
         if training.balance == "entropy":
             some = contract.encode(train_rows.slice(0, BALANCE_ROWS))
             made = balanced(made, field_weights(contract.blocks(), some), steps)
-        with threads(training.threads):
+        with threads(training.threads), failures(out, record):
             loop.run(made, resume=resume)
     return Trained(vae.to("cpu"), contract, splits, model, history, record)
 
@@ -209,6 +211,7 @@ def _prepare(
     elif last.exists():
         raise ConfigError(f"{out} already holds a run; resume it (resume=True, --resume), or choose another folder")
     write_file(out / "contract.json", contract.to_json().encode())
+    (out / "failure.json").unlink(missing_ok=True)
     write_file(out / "run.json", msgspec.json.format(msgspec.json.encode(record), indent=1))
     return folder
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vaekit.errors import TrainingError
+from vaekit.errors import ConfigError, TrainingError
 from vaekit.nn.vae import VAE, Pass
 from vaekit.training import checkpoint
 from vaekit.training.batches import Resident, binarised, draw_noise, hide, seeded, step_generator
@@ -27,6 +27,8 @@ from vaekit.training.validate import validate
 __all__ = ["Loop"]
 
 _VALIDATIONS = 60  # per stage; patience counts them
+_LOOK = 10  # steps of the inference network after which its loss is compared, while it runs ahead
+_STILL = 3  # epochs without more mutual information before it does so no longer
 
 Optimizers = Mapping[str, torch.optim.Optimizer]
 Report = Callable[[dict[str, Any]], None]
@@ -76,6 +78,7 @@ class Loop:
             self._check_schedules(stage)
             stage.objective.prepare(self.vae, self._look(stage), len(self.train), self.seed)
             stage.objective.to(self.train.device)
+            self._check_lagging(stage)
             optimizers = optimizers_of(stage, self.vae, self.config)
             if last and not position.finished:
                 checkpoint.restore(last, self.vae, stage.objective, optimizers)
@@ -118,14 +121,37 @@ class Loop:
     def _step(self, stage: Stage, phases: Mapping[str, Phase], indices: Tensor, at: Position) -> dict[str, float]:
         """One step of every phase: lagging steps of the inference network, the model, the critic."""
         rng = step_generator(self.seed, at.stage * 2**40 + at.step, self.train.device)
-        for _ in range(stage.lagging):
-            some = torch.randint(len(self.train), indices.shape, generator=rng, device=rng.device)
-            self._descend(stage, phases["inference"], self._pass(stage, some, rng), rng, at)
+        ahead = self._run_ahead(stage, phases["inference"], indices, rng, at) if stage.lagging and at.ahead else 0
         passed = self._pass(stage, indices, rng)
         figures = self._descend(stage, phases["model"], passed, rng, at)
+        if stage.lagging:
+            figures["ahead"] = float(ahead)
         if "critic" in phases:
             figures |= self._criticise(stage, phases["critic"], passed, rng, at)
         return figures
+
+    def _run_ahead(self, stage: Stage, phase: Phase, indices: Tensor, rng: torch.Generator, at: Position) -> int:
+        """Steps of the inference network alone, on other rows, until its loss stops falling; how many there were."""
+        last, total = math.inf, 0.0
+        for step in range(1, stage.lagging + 1):
+            some = torch.randint(len(self.train), indices.shape, generator=rng, device=rng.device)
+            total += self._descend(stage, phase, self._pass(stage, some, rng), rng, at)["loss"]
+            if step % _LOOK == 0:
+                if total >= last:
+                    return step
+                last, total = total, 0.0
+        return stage.lagging
+
+    def _watch_information(self, stage: Stage, at: Position, found: Mapping[str, Any]) -> None:
+        """Let the inference network run ahead no longer once mutual information has stopped rising."""
+        if not (stage.lagging and at.ahead) or at.watched == at.epoch:
+            return
+        information, at.watched = found["information"], at.epoch
+        if at.information is None or information > at.information:
+            at.information, at.still = information, 0
+        else:
+            at.still += 1
+        at.ahead = at.still < _STILL
 
     def _pass(self, stage: Stage, indices: Tensor, rng: torch.Generator) -> Pass:
         """A forward pass over some rows, parts of them hidden."""
@@ -190,6 +216,7 @@ class Loop:
         judged = found[stage.objective.criterion]
         better = at.best is None or judged > at.best
         at.best, at.stale = (judged, 0) if better else (at.best, at.stale + 1)
+        self._watch_information(stage, at, found["latent"])
         weights = {name: stage.objective.weight(name) for name in stage.objective.weights}
         self.on_validation(
             {"stage": stage.name, "epoch": at.epoch, "step": at.step, "seconds": round(at.seconds, 3)}
@@ -199,6 +226,14 @@ class Loop:
             self._save("best", stage, optimizers, at)
         self._save("last", stage, optimizers, at)
         return at.stale >= self.config.patience
+
+    def _check_lagging(self, stage: Stage) -> None:
+        """Refuse to let inference run ahead where nothing tells when to stop."""
+        if stage.lagging and validate(self.vae, self.valid, self.seed)["latent"]["information"] is None:
+            raise ConfigError(
+                "lagging runs until mutual information stops rising, which takes densities of any z; this posterior "
+                "knows those of its own draws only. Leave lagging at 0, or take another posterior"
+            )
 
     def _check_schedules(self, stage: Stage) -> None:
         """Refuse a schedule of something that is not there."""

@@ -71,7 +71,8 @@ class Progress:
     def validated(self, metrics: dict[str, Any]) -> None:
         """One validation is done."""
         valid = metrics["valid"]
-        self.text = f"valid: {-valid['elbo']:.3f} nats/row (KL {valid['kl']:.2f})"
+        told = "" if (verdict := valid["latent"]["verdict"]) == "ok" else f", latent {verdict}"
+        self.text = f"valid: {-valid['elbo']:.3f} nats/row (KL {valid['kl']:.2f}{told})"
         if self.enabled and self.bar is None and self.fraction >= self.printed + _LINE:
             self.printed = self.fraction
             rate = self.rows / max(time.monotonic() - self.began, 1e-9)

@@ -16,8 +16,6 @@ from vaekit.training.losses import objective_of
 
 __all__ = ["Stage", "default_stages"]
 
-_LAGGING = 0.2  # share of the epochs in which the inference network runs ahead
-
 
 @dataclass(frozen=True)
 class Stage:
@@ -31,7 +29,8 @@ class Stage:
         parameters: Prefixes of the parameters that are trained; all by default.
         parts: Parts of the model that are trained, ``inference``, ``prior``, ``decoder``; all by default. What is not
             trained is also left out of what training does beside gradients: dropout, moving codebooks and scales.
-        lagging: Extra steps of the inference network alone, on other rows, before each step.
+        lagging: Most steps of the inference network alone, on other rows, before each step: until its loss stops
+            falling, and no longer once mutual information on the rows for early stopping has stopped rising.
     """
 
     name: str
@@ -65,24 +64,17 @@ class Stage:
 
 
 def default_stages(config: TrainConfig, steps_per_epoch: int) -> list[Stage]:
-    """The stages of a configuration: the model, and what it asks for before and afterwards.
+    """The stages of a configuration: the model, and what it asks for afterwards.
 
-    - ``lagging``: the first fifth of the epochs with extra steps of the inference network (He et al., Lagging inference
-      networks and posterior collapse, 2019, algorithm 1, with a fixed number of steps);
-    - ``vae``: the bound and its terms, with warm-up;
+    - ``vae``: the bound and its terms, with warm-up; with ``lagging`` the inference network runs ahead at first (He et
+      al., Lagging inference networks and posterior collapse, 2019, algorithm 1);
     - ``encoder``: the inference network alone, on the finished decoder;
     - ``prior``: the prior alone, on the finished codes.
     """
     epochs = config.epochs or 1
-    early = max(1, round(_LAGGING * epochs)) if config.lagging else 0
     parts = ("inference", "decoder") if config.prior_share else ("inference", "prior", "decoder")
-    stages = []
-    if early:
-        schedules = _schedules(config, early * steps_per_epoch)
-        stages.append(Stage("lagging", objective_of(config), early, schedules, parts=parts, lagging=config.lagging))
-    if epochs > early:
-        schedules = {} if early else _schedules(config, epochs * steps_per_epoch)
-        stages.append(Stage("vae", objective_of(config), epochs - early, schedules, parts=parts))
+    schedules = _schedules(config, epochs * steps_per_epoch)
+    stages = [Stage("vae", objective_of(config), epochs, schedules, parts=parts, lagging=config.lagging)]
     if config.encoder_share:
         more = max(1, round(config.encoder_share * epochs))
         stages.append(Stage("encoder", objective_of(config), more, parts=("inference",)))

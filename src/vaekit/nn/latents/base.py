@@ -75,6 +75,19 @@ class Latent(nn.Module):
         """
         raise NotImplementedError
 
+    def log_q(self, h: Tensor, condition: Tensor | None, z: Mapping[str, Tensor]) -> Tensor:
+        """Log-density of any z of all groups under the posterior of each row, shape (K, B).
+
+        Args:
+            h: Hidden vector of the encoder, shape (B, H).
+            condition: Hidden vector of the condition fields, shape (B, H), or None.
+            z: Every group, shapes (K, B, L).
+
+        Raises:
+            ConfigError: If it is only known for z that the posterior drew itself.
+        """
+        raise ConfigError(f"{type(self).__name__} knows the log-density of its own draws only, not of a foreign z")
+
     def sample(self, condition: Tensor | None, noise: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Draw every group from the prior: group name to z (K, B, L)."""
         raise NotImplementedError

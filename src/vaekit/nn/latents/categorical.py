@@ -100,6 +100,11 @@ class Categorical(Latent):
             z = hard + soft - soft.detach()
         return [Group("z", z.flatten(2), *masses, kl, weights=weights)]
 
+    def log_q(self, h: Tensor, condition: Tensor | None, z: Mapping[str, Tensor]) -> Tensor:
+        """Log-mass of codes."""
+        log_q = torch.log_softmax(self.posterior(h).unflatten(-1, self.shape), -1)
+        return (z["z"].unflatten(-1, self.shape) * log_q).sum((-2, -1))
+
     def sample(self, condition: Tensor | None, noise: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Draw codes from the prior."""
         return {"z": self.draw(self.log_prior(condition) + noise["z"]).flatten(2)}

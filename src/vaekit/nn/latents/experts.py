@@ -106,12 +106,22 @@ class Experts(Latent):
 
     def forward(self, h: Tensor, condition: Tensor | None, noise: Mapping[str, Tensor]) -> list[Group]:
         """Infer the one group from (B, G, H + 1): a hidden vector per expert, and whether it saw anything."""
+        q = self.combined(h, noise.get("z.expert"))
+        z, log_q = q.rsample(noise["z"])
+        return [Group("z", z, log_q, self.prior.log_prob(z, condition), self.prior.kl(q, condition), q)]
+
+    def log_q(self, h: Tensor, condition: Tensor | None, z: Mapping[str, Tensor]) -> Tensor:
+        """That of the combined posterior."""
+        return self.combined(h, None).log_prob(z["z"])
+
+    def combined(self, h: Tensor, choice: Tensor | None) -> Distribution:
+        """The product or the mixture of what all experts say; a mixture draws from the expert that noise chooses."""
         seen = h[..., -1]  # shape: (B, G)
         found: list[Any] = [expert(h[:, index, :-1]) for index, expert in enumerate(self.posterior)]
         mean, log_std = (torch.stack([getattr(q, name) for q in found], 1) for name in ("mean", "log_std"))
-        q = self.product(mean, log_std, seen) if self.rule == "product" else self.mixture(mean, log_std, seen, noise)
-        z, log_q = q.rsample(noise["z"])
-        return [Group("z", z, log_q, self.prior.log_prob(z, condition), self.prior.kl(q, condition), q)]
+        return (
+            self.product(mean, log_std, seen) if self.rule == "product" else self.mixture(mean, log_std, seen, choice)
+        )
 
     def product(self, mean: Tensor, log_std: Tensor, seen: Tensor) -> DiagonalNormal:
         """Precisions add up, that of N(0, I) included."""
@@ -119,13 +129,13 @@ class Experts(Latent):
         total = 1.0 + precision.sum(1)
         return DiagonalNormal((precision * mean).sum(1) / total, -0.5 * torch.log(total))
 
-    def mixture(self, mean: Tensor, log_std: Tensor, seen: Tensor, noise: Mapping[str, Tensor]) -> MixtureDraws:
+    def mixture(self, mean: Tensor, log_std: Tensor, seen: Tensor, choice: Tensor | None) -> MixtureDraws:
         """Experts that saw something have equal weights; N(0, I) has all of it if none did."""
         count = seen.sum(1, keepdim=True)
         weight = torch.cat([seen / torch.clamp(count, min=1.0), (count == 0.0).to(seen.dtype)], 1)
         log_weight = torch.where(weight > 0.0, torch.log(torch.clamp(weight, min=1e-30)), -math.inf)
         blank = torch.zeros_like(mean[:, :1])
-        scores = torch.clamp(log_weight, min=-1e9) + noise["z.expert"]
+        scores = torch.clamp(log_weight, min=-1e9) + (0.0 if choice is None else choice)
         chosen = (scores == scores.amax(-1, keepdim=True)).to(mean.dtype)
         return MixtureDraws(torch.cat([mean, blank], 1), torch.cat([log_std, blank], 1), log_weight, chosen)
 

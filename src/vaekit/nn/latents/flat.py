@@ -43,6 +43,11 @@ class Flat(Latent):
         z, log_q = q.rsample(noise["z"])
         return [Group("z", z, log_q, self.prior.log_prob(z, condition), self.prior.kl(q, condition), q)]
 
+    def log_q(self, h: Tensor, condition: Tensor | None, z: Mapping[str, Tensor]) -> Tensor:
+        """That of the posterior."""
+        found: Tensor = self.posterior(h).log_prob(z["z"])
+        return found
+
     def sample(self, condition: Tensor | None, noise: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Draw z from the prior."""
         return {"z": self.prior.sample(own_noise("z", self.prior.noise, noise), condition)}

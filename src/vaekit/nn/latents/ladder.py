@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import cast
 
@@ -71,9 +72,7 @@ class Ladder(Latent):
 
     def forward(self, h: Tensor, condition: Tensor | None, noise: Mapping[str, Tensor]) -> list[Group]:
         """Infer all groups from the top down."""
-        seen = [h]
-        for layer in self.up:
-            seen.append(seen[-1] + torch.nn.functional.silu(layer(seen[-1])))
+        seen = self.climb(h)
         q = self.top(seen[-1])
         z, log_q = q.rsample(noise[self.names[0]])
         found = [
@@ -89,12 +88,33 @@ class Ladder(Latent):
         state = condition
         for index, name in enumerate(self.names[1:]):
             state, p = self.below(index, z, state)
-            change, raw = self.changes[index](torch.tanh(state + seen[-2 - index])).chunk(2, dim=-1)
-            q = DiagonalNormal(p.mean + change, p.log_std + soft_bound(raw, -5.0, 2.0))
+            q = self.moved(index, p, state, seen)
             z, log_q = q.rsample(noise[name])
             kl = q.kl_to(p.mean, p.log_std).mean(0)  # the prior depends on the draws above, shape: (K, B, L)
             found.append(Group(name, z, log_q, p.log_prob(z), kl))
         return found
+
+    def log_q(self, h: Tensor, condition: Tensor | None, z: Mapping[str, Tensor]) -> Tensor:
+        """The densities of all groups, each given those above it."""
+        seen = self.climb(h)
+        found: Tensor = self.top(seen[-1]).log_prob(z[self.names[0]])
+        state = condition
+        for index, (above, name) in enumerate(itertools.pairwise(self.names)):
+            state, p = self.below(index, z[above], state)
+            found = found + self.moved(index, p, state, seen).log_prob(z[name])
+        return found
+
+    def climb(self, h: Tensor) -> list[Tensor]:
+        """What each layer has seen of the rows, from the bottom up."""
+        seen = [h]
+        for layer in self.up:
+            seen.append(seen[-1] + torch.nn.functional.silu(layer(seen[-1])))
+        return seen
+
+    def moved(self, index: int, p: DiagonalNormal, state: Tensor, seen: list[Tensor]) -> DiagonalNormal:
+        """The posterior of a lower group, told as its difference from the prior above it."""
+        change, raw = self.changes[index](torch.tanh(state + seen[-2 - index])).chunk(2, dim=-1)
+        return DiagonalNormal(p.mean + change, p.log_std + soft_bound(raw, -5.0, 2.0))
 
     def sample(self, condition: Tensor | None, noise: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Draw all groups from the top down."""

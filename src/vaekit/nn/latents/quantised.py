@@ -99,7 +99,7 @@ class Quantised(Latent):
     def forward(self, h: Tensor, condition: Tensor | None, noise: Mapping[str, Tensor]) -> list[Group]:
         """Infer the codes."""
         value = self.linear(h).unflatten(-1, (self.shape[0], self.dim))  # shape: (B, M, dim)
-        far = (value[..., None, :] - self.codebook).square().sum(-1)  # shape: (B, M, C)
+        far = self.distance(value)
         if self.training:
             hard = self.eye[far.argmin(-1)]
             near = self.look_up(hard)
@@ -114,6 +114,17 @@ class Quantised(Latent):
         hard = self.eye[(log_q + noise["z"]).argmax(-1)]  # shape: (K, B, M, C)
         z, mass = self.look_up(hard).flatten(2), (hard * log_q).sum((-2, -1))
         return [Group("z", z, mass, self.log_prior(hard, condition))]
+
+    def log_q(self, h: Tensor, condition: Tensor | None, z: Mapping[str, Tensor]) -> Tensor:
+        """Log-mass of codes, which are told by their vectors."""
+        inside = (self.shape[0], self.dim)
+        log_q = torch.log_softmax(-0.5 * self.distance(self.linear(h).unflatten(-1, inside)) / self.spread, -1)
+        hard = self.eye[self.distance(z["z"].unflatten(-1, inside)).argmin(-1)]
+        return (hard * log_q).sum((-2, -1))
+
+    def distance(self, value: Tensor) -> Tensor:
+        """Squared distances of values (..., M, dim) from all codes, shape (..., M, C)."""
+        return (value[..., None, :] - self.codebook).square().sum(-1)
 
     def sample(self, condition: Tensor | None, noise: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Draw codes from the prior, one position after the other, and look them up."""

@@ -13,7 +13,7 @@ from vaekit.errors import ConfigError
 from vaekit.nn.latents.base import Group, Latent, refuse_parts
 from vaekit.nn.parts import Around, Part
 from vaekit.nn.posteriors import DiagonalNormal
-from vaekit.nn.special import log_sigmoid, soft_bound
+from vaekit.nn.special import HALF_LOG_2PI, log_sigmoid, soft_bound
 
 __all__ = ["Sparse"]
 
@@ -84,6 +84,13 @@ class Sparse(Latent):
         share = torch.sigmoid(logit)
         kl = share * (slab.kl_to() + on - prior_on) + (1.0 - share) * (off - prior_off)
         return [Group("z", spike * value, log_q.sum(-1), log_p.sum(-1), kl)]
+
+    def log_q(self, h: Tensor, condition: Tensor | None, z: Mapping[str, Tensor]) -> Tensor:
+        """A normal density where z is active, the mass of the spike where it is zero."""
+        mean, raw, logit = self.linear(h).chunk(3, dim=-1)
+        log_std = soft_bound(raw, -7.0, 3.0)
+        slab = -0.5 * ((z["z"] - mean) * torch.exp(-log_std)).square() - log_std - HALF_LOG_2PI
+        return torch.where(z["z"] == 0.0, log_sigmoid(-logit), log_sigmoid(logit) + slab).sum(-1)
 
     def sample(self, condition: Tensor | None, noise: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Draw spikes and slabs from the prior."""

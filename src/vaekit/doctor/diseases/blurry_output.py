@@ -1,0 +1,67 @@
+"""Blurry output: what is sampled has the single columns right, but what ties them together is washed out."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vaekit.arrays import Array
+from vaekit.doctor.base import Disease, Evidence, Finding, Picture, Treatment
+from vaekit.doctor.patient import Patient
+
+__all__ = ["DISEASE", "kept_correlation"]
+
+_KEPT, _STRONG = 0.6, 0.3
+
+
+def _examine(patient: Patient) -> Finding | None:
+    real, drawn = patient.numbers("fresh"), patient.numbers("sampled")
+    if real is None or drawn is None or patient.engine is None or len(real) < 50:
+        return None
+    first, second = correlations(real), correlations(drawn)
+    kept = kept_correlation(first, second)
+    if kept is None:
+        return None
+    fixed = {
+        name: {"options": {"scale": "learned"}}
+        for name in patient.engine.contract.names("model")
+        if getattr(patient.engine.contract[name], "options", {}).get("scale") in ("fixed", "shared")
+    }
+    beta = float(patient.training.get("beta", 1.0))
+    order = np.argsort(-np.abs(first))[:200]
+    return Finding(
+        "blurry output",
+        (Evidence("share of strong correlations that sampled rows keep", kept, _KEPT, "below"),),
+        "Sampled rows are noise around the middle: columns that go together in real rows hardly do in them.",
+        Treatment(
+            "weigh the KL by 1 at most, learn the scale of the noise, and give the networks more room",
+            {"beta": min(1.0, beta), "warmup": 0.3, "preset": "medium"},
+            fixed,
+        ),
+        Picture(
+            "Correlations of pairs of columns, strongest first",
+            {"real": first[order].tolist(), "sampled": second[order].tolist()},
+            [float(index) for index in range(len(order))],
+            "pair",
+        ),
+    )
+
+
+def correlations(values: Array) -> Array:
+    """Correlation of each pair of columns over the rows that hold both; 0 where a column is constant."""
+    spread = np.nanstd(values, axis=0)
+    white = (values - np.nanmean(values, axis=0)) / np.where(spread > 1e-9, spread, np.inf)
+    there = np.isfinite(white)
+    filled = np.where(there, white, 0.0)
+    both = there.T.astype(float) @ there.astype(float)
+    table = filled.T @ filled / np.maximum(both, 1.0)
+    found: Array = table[np.triu_indices(values.shape[1], 1)]
+    return found
+
+
+def kept_correlation(real: Array, drawn: Array) -> float | None:
+    """Projection of sampled correlations on the real ones that exceed 0.3; None where there are none."""
+    strong = np.abs(real) > _STRONG
+    return float((real * drawn)[strong].sum() / np.square(real)[strong].sum()) if strong.any() else None
+
+
+DISEASE = Disease("blurry output", _examine, "50 real rows or more, with numeric columns that go together")

@@ -1,0 +1,73 @@
+"""Memorisation: who has the model can tell which rows it was trained on."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vaekit.arrays import Array
+from vaekit.doctor.base import Disease, Evidence, Finding, Picture, Treatment
+from vaekit.doctor.patient import Patient
+
+__all__ = ["DISEASE", "membership"]
+
+_CHANCE, _ERRORS = 0.65, 3.0
+
+
+def _examine(patient: Patient) -> Finding | None:
+    if patient.foreign:
+        return None
+    seen, unseen = patient.bounds("train"), patient.bounds("fresh")
+    if seen is None or unseen is None:
+        return None
+    found = membership(seen, unseen)
+    error = float(np.sqrt((len(seen) + len(unseen) + 1) / (12.0 * len(seen) * len(unseen))))
+    places = np.linspace(0.05, 0.95, 19)
+    levels = np.quantile(np.concatenate([seen, unseen]), places)
+    return Finding(
+        "memorisation",
+        (
+            Evidence("chance to tell a training row from another one by its score", found, _CHANCE),
+            Evidence("standard errors above one half", (found - 0.5) / error, _ERRORS),
+        ),
+        "Scores tell who was in the training rows: not to be shared, and its samples may repeat real rows.",
+        Treatment(
+            "a smaller network with dropout and more hidden cells, stopped early, the KL weighed by 1 at least",
+            {
+                "width": 32,
+                "depth": 1,
+                "latent": max(2, min(6, patient.units)),
+                "dropout": 0.3,
+                "mask": 0.5,
+                "patience": 4,
+                "weight_decay": 0.05,
+                "beta": max(1.0, float(patient.training.get("beta", 1.0))),
+            },
+        ),
+        Picture(
+            "Share of rows that score below x",
+            {
+                "training": [float((seen < at).mean()) for at in levels],
+                "others": [float((unseen < at).mean()) for at in levels],
+            },
+            levels.tolist(),
+            "bound on log p, nats",
+        ),
+    )
+
+
+def membership(seen: Array, unseen: Array) -> float:
+    """Chance that a row that was seen scores above one that was not: 1/2 if nothing is told.
+
+    References:
+        Yeom et al., Privacy risk in machine learning: analyzing the connection to overfitting, 2018, section 3.
+
+    Example:
+        >>> membership(np.array([2.0, 3.0]), np.array([1.0, 2.5]))
+        0.75
+    """
+    ordered = np.sort(unseen)
+    below = (np.searchsorted(ordered, seen, "left") + np.searchsorted(ordered, seen, "right")) / 2.0
+    return float(below.mean() / len(unseen))
+
+
+DISEASE = Disease("memorisation", _examine, "the table of the fit")

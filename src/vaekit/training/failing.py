@@ -1,0 +1,46 @@
+"""How a run failed, written down for those who look at it later."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from vaekit.errors import TrainingError
+from vaekit.files import write_file
+
+__all__ = ["failures"]
+
+
+@contextmanager
+def failures(out: Path | None, record: Mapping[str, Any]) -> Iterator[None]:
+    """Turn a lack of memory into an error that says what helps, and write ``failure.json`` into the run's folder.
+
+    Args:
+        out: The folder, if there is one.
+        record: The record of the run, which may not be there yet.
+
+    Raises:
+        TrainingError: As it came, or if memory was not enough.
+    """
+    try:
+        yield
+    except TrainingError as error:
+        _write(out, record, "not finite" if "not finite" in str(error) else "stopped", str(error))
+        raise
+    except (MemoryError, RuntimeError) as error:  # torch has its own error for GPUs only
+        if not isinstance(error, MemoryError) and "memory" not in str(error):
+            raise
+        said = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        message = f"out of memory: {said}. A smaller preset or batch_size needs less"
+        _write(out, record, "memory", message)
+        raise TrainingError(message) from error
+
+
+def _write(out: Path | None, record: Mapping[str, Any], kind: str, message: str) -> None:
+    if out is not None:
+        content = {"kind": kind, "message": message, "run": record}
+        write_file(out / "failure.json", msgspec.json.format(msgspec.json.encode(content), indent=1))

@@ -89,9 +89,7 @@ def edit(
     ],
     examples: Annotated[
         Path | None,
-        typer.Option(
-            "--examples", metavar="FILE", exists=True, help="Rows with columns of attributes to learn from."
-        ),
+        typer.Option("--examples", metavar="FILE", exists=True, help="Rows with columns of attributes to learn from."),
     ] = None,
     out: Out = None,
     strength: Annotated[float, typer.Option(help="How far to go; 1 is to the new value.")] = 1.0,

@@ -15,7 +15,7 @@ _CLUSTERS, _LEAST, _SHARE, _ROWS = 12, 0.25, 0.2, 150
 
 def _examine(patient: Patient) -> Finding | None:
     real, drawn = patient.numbers("fresh"), patient.numbers("sampled")
-    if real is None or drawn is None or len(real) < _ROWS:
+    if real is None or drawn is None or len(real) < _ROWS or not patient.alike:
         return None
     shares, found = dropped(real, drawn, patient.seed)
     lost = float(shares[found < _LEAST * shares].sum())
@@ -68,4 +68,4 @@ def _nearest(rows: Array, centres: Array) -> Array:
     return found
 
 
-DISEASE = Disease("mode dropping", _examine, f"{_ROWS} real rows or more, with numeric columns")
+DISEASE = Disease("mode dropping", _examine, f"{_ROWS} rows or more like those of training, with numeric columns")

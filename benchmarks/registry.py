@@ -16,6 +16,7 @@ LINES = {
     "COLLAPSE": "benchmarks.lines.collapse",
     "COLUMNS": "benchmarks.lines.columns",
     "COMPACT": "benchmarks.lines.compact",
+    "DOCTOR": "benchmarks.lines.doctoring",
     "KILL": "benchmarks.lines.killing",
     "NATS": "benchmarks.lines.nats",
     "OBSERVE": "benchmarks.lines.observing",

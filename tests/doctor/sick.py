@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import pyarrow as pa
 import vaekit as vk
 from vaekit.api.fitting import assemble
 from vaekit.api.treating import patient_of, shown
-from vaekit.doctor import Diagnosis, Patient, examine
+from vaekit.doctor import Diagnosis, Patient, Treatment, examine
 from vaekit.errors import TrainingError
 from vaekit.training import load_config, train
 
@@ -89,7 +89,7 @@ class Case:
 
     Args:
         rows: Its table.
-        options: Options of the fit.
+        options: Options of the fit, on top of `BASE`.
         fields: Changes to fields.
         shown: Rows for the doctor; the table of the fit by default.
     """
@@ -110,9 +110,17 @@ class Case:
             trained = train(table, contract, config, out=out, progress=False)
         except TrainingError:
             return patient_of(out)
-        model = assemble(trained, table, 0)
+        model = assemble(trained, table, config.seed)
         patient = Patient(model.bundle, model.engine, model.bundle.run, trained.history)
         return shown(patient, model, table if self.shown is None else self.shown())
+
+    def treated(self, treatment: Treatment) -> Case:
+        """The same run with what helps."""
+        options = {name: value for name, value in {**self.options, **treatment.options}.items() if value is not None}
+        fields = {name: dict(change) for name, change in self.fields.items()}
+        for name, change in treatment.fields.items():
+            fields[name] = {**fields.get(name, {}), **change}
+        return replace(self, options=options, fields=fields)
 
     def diagnosis(self, out: Path) -> Diagnosis:
         """Train and examine."""

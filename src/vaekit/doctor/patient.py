@@ -75,6 +75,12 @@ class Patient:
         return {} if self.bundle is None else self.bundle.architecture.config
 
     @property
+    def plain_posterior(self) -> dict[str, str]:
+        """The option that gives inference a scale of its own, where it has a fixed one."""
+        part = self.model.get("posterior", "diagonal")
+        return {"posterior": "diagonal"} if (part if isinstance(part, str) else part.get("name")) == "fixed" else {}
+
+    @property
     def units(self) -> int:
         """Latent width of all groups."""
         return 0 if self.bundle is None else sum(self.bundle.architecture.groups.values())

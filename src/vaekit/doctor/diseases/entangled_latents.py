@@ -35,7 +35,7 @@ def _examine(patient: Patient) -> Finding | None:
         "Units of the code move together: to move one alone leaves the region that real rows take.",
         Treatment(
             "weigh the KL by 1 at least and charge for what units share (beta-TCVAE)",
-            {"beta": max(1.0, beta), "warmup": 0.3, "terms": terms, "prior": "standard"},
+            {"beta": max(1.0, beta), "warmup": 0.3, "terms": terms, "prior": "standard", **patient.plain_posterior},
         ),
         Picture(
             "Correlations of pairs of units, strongest first",

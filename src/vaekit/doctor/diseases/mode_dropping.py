@@ -21,7 +21,8 @@ def _examine(patient: Patient) -> Finding | None:
     lost = float(shares[found < _LEAST * shares].sum())
     spread = float(np.nanvar(drawn, axis=0).sum() / max(np.nanvar(real, axis=0).sum(), 1e-9))
     order = np.argsort(-shares)
-    flat = patient.model.get("structure", "flat") == "flat" and patient.units > 1
+    weighed = float(patient.training.get("beta", 1.0)) >= 1.0
+    learnt = weighed and patient.model.get("structure", "flat") == "flat" and patient.units > 1
     return Finding(
         "mode dropping",
         (
@@ -30,8 +31,8 @@ def _examine(patient: Patient) -> Finding | None:
         ),
         "Sampled rows leave out whole kinds of real ones: they lie where the prior hardly ever draws.",
         Treatment(
-            "weigh the KL by 1, so that codes lie where the prior draws, and learn the prior",
-            {"beta": 1.0, "warmup": 0.3, **({"prior": "mixture"} if flat else {})},
+            "weigh the KL by 1, so that codes lie where the prior draws; where it is, learn the prior",
+            {"beta": 1.0, "warmup": 0.3, **patient.plain_posterior, **({"prior": "mixture"} if learnt else {})},
         ),
         Picture(
             "Kinds of rows: share of real and of sampled ones",

@@ -49,7 +49,14 @@ def _examine(patient: Patient) -> Finding | None:
             ),
         ),
         f"Large columns drown others in the sum of nats: {', '.join(drowned[:5]) or 'none'}.",
-        Treatment("let fields weigh alike in the first half of training", {"balance": "entropy"}),
+        Treatment(
+            "let fields weigh alike in the first half of training, give the code room for them, and train longer",
+            {
+                "balance": "entropy",
+                "latent": max(8, 2 * patient.units),
+                "epochs": 2 * int(patient.training.get("epochs") or 1),
+            },
+        ),
         Picture(
             "Nats: learnt from the rest of the row, and what one other column tells",
             {"learnt": [learnt[n] for n in order], "there": [there[n] for n in order]},

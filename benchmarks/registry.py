@@ -22,6 +22,7 @@ LINES = {
     "D4": "benchmarks.lines.sprites",
     "D5": "benchmarks.lines.draws",
     "COMPACT": "benchmarks.lines.compact",
+    "DOCTOR": "benchmarks.lines.doctoring",
     "KILL": "benchmarks.lines.killing",
     "NATS": "benchmarks.lines.nats",
     "OBSERVE": "benchmarks.lines.observing",

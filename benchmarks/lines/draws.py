@@ -1,4 +1,4 @@
-"""D5: samples of MNIST: Fréchet distance in the features of a small frozen classifier, learned prior against N(0, I)."""
+"""D5: samples of MNIST: Fréchet distance in features of a small frozen classifier, learned prior against N(0, I)."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def run(settings: Settings) -> Outcome:
         ratios={"of the standard prior": round(share, 3)},
         met=share <= SHARE,
         notes=[
-            f"features: 64 units of a classifier with {float((labels == data.y_test[:count]).mean()):.1%} of test images "
-            f"right; {count} samples at the means of their pixels, against as many test images; {SECONDS:.0f} s each",
+            f"features: 64 units of a classifier with {float((labels == data.y_test[:count]).mean()):.1%} of test "
+            f"images right; {count} samples at the means of their pixels, against as many test images; {SECONDS:.0f} s each",
         ],
     )

@@ -51,11 +51,11 @@ def run(settings: Settings) -> Outcome:
             ours[kind]["right"] > plain[kind]["right"] and ours[kind]["else"] < plain[kind]["else"] for kind in ours
         ),
         notes=[
-            "class: each test image into each other digit; right: a frozen classifier sees that digit; else: mean absolute "
-            "change of thickness and slant, in standard deviations over test images",
-            "thickness, slant: one standard deviation up and down; right: share of edits whose measured change is within "
-            "half of what was asked; else: share of images that the classifier takes for another digit than before, plus "
-            "the mean absolute change of the other quantity",
+            "class: each test image into each other digit; right: a frozen classifier sees that digit; else: mean "
+            "absolute change of thickness and slant, in standard deviations over test images",
+            "thickness, slant: one standard deviation up and down; right: share of edits whose measured change is "
+            "within half of what was asked; else: share of images that the classifier takes for another digit than "
+            "before, plus the mean absolute change of the other quantity",
             "arithmetic: difference of class means; for a quantity, the difference of the means of its upper and lower "
             "half, scaled by the difference of its own means there",
         ],

@@ -58,7 +58,7 @@ def run(settings: Settings) -> Outcome:
         met=all(share <= LESS for share in shares.values()),
         notes=[
             f"importance-weighted bound of 100 draws on 1,000 test images; {SECONDS:.0f} s of training each, 2 threads",
-            "cifar10_subset has 10,000 of 50,000 training images: not comparable with published figures on the full set",
+            "cifar10_subset has 10,000 of 50,000 training images: not comparable with published figures",
             f"shared {SHARED}; ours {OURS}; likelihood {FIELD}",
         ],
     )

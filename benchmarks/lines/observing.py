@@ -22,12 +22,12 @@ from benchmarks.registry import Outcome, Settings
 from benchmarks.tools.timing import interleaved, medians, ratio
 from vaekit.monitoring.signals import Signals
 from vaekit.queries import query
-from vaekit.serving.asking import Group, Seen, Told
-from vaekit.serving.facts import Facts
-from vaekit.serving.logs import Log
-from vaekit.serving.observing import Observing
-from vaekit.serving.records import BatchRecord
+from vaekit.serving.batching.records import BatchRecord
+from vaekit.serving.observing.logs import Log
+from vaekit.serving.observing.observer import Observing
 from vaekit.serving.request import Request
+from vaekit.serving.wire.asking import Group, Seen, Told
+from vaekit.serving.wire.facts import Facts
 
 __all__ = ["GOAL", "run"]
 
@@ -136,7 +136,7 @@ def _batches(observing: Observing, count: int) -> float:
         model="flights",
         query="score",
         reason="idle",
-        ids=[f"{n:024x}" for n in range(BATCH)],
+        numbers=list(range(BATCH)),
         waits=[1e-4] * BATCH,
         kinds=[""] * BATCH,
         seen=Seen(parse=1e-4, groups=[group]),

@@ -1,6 +1,9 @@
 """A job answers every row once, as the model does, and goes on where it was."""
 
+import importlib.util
+import signal
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +16,8 @@ from tests.notorch.alike import differences
 from tests.support import MODELS
 from vaekit import batch
 from vaekit.batch import job as job_module
+from vaekit.batch import output
+from vaekit.batch.asking import Answered
 from vaekit.batch.output import Folder
 from vaekit.bundle import Bundle
 from vaekit.errors import BundleError, ConfigError, ContractError, QueryError
@@ -422,3 +427,32 @@ def test_progress_is_told(flights, tmp_path):
     assert [one.rows for one in told] == [32, 64, 96, 128, 160, 192, 200]
     assert {one.total for one in told} == {200}
     assert np.all(np.diff([one.seconds for one in told]) >= 0)
+
+
+def test_who_is_killed_while_an_old_job_is_removed_leaves_a_job_that_goes_on(flights, tmp_path, monkeypatch):
+    kept, source = flights
+    batch.run(kept.bundle, "score", source, tmp_path / "out", **SMALL)
+    whole = prints(tmp_path / "out")
+    with monkeypatch.context() as killing:
+        killing.setattr(Folder, "tidy", lambda _: signal.raise_signal(signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            batch.run(kept.bundle, "score", source, tmp_path / "out", overwrite=True, **SMALL)
+    assert prints(tmp_path / "out") != whole
+    assert batch.run(kept.bundle, "score", source, tmp_path / "out", **SMALL).before < 200
+    assert prints(tmp_path / "out") == whole
+
+
+def test_row_groups_fit_the_rows_though_the_first_ones_are_in_quarantine(tmp_path, monkeypatch):
+    monkeypatch.setattr(output, "GROUP_BYTES", 2**12)
+    rows = pa.table({"row": pa.array(range(2000), pa.int64())})
+    parts = [Answered(0, 5, rows.slice(0, 0)), Answered(5, 2000, rows)]
+    Folder(tmp_path).write(0, parts, rows.schema)
+    metadata = pq.read_metadata(tmp_path / "part-00000.parquet")
+    assert [metadata.row_group(at).num_rows for at in range(metadata.num_row_groups)] == [512, 512, 512, 464]
+
+
+def test_graphs_of_another_runtime_are_told(zoo, tmp_path, monkeypatch):
+    edge = replace(zoo["flights"].onnx.bundle, kind="tflite", weights={}).save(tmp_path / "edge")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(BundleError, match="the bundle holds LiteRT graphs"):
+        batch.run(edge, "score", zoo["flights"].rows, tmp_path / "out")

@@ -7,7 +7,7 @@ import tomllib
 import pytest
 
 from vaekit.cli import main
-from vaekit.serving.keys import KeyFile
+from vaekit.serving.access.keys import KeyFile
 
 
 def run(capsys, *argv):

@@ -16,17 +16,17 @@ import pyarrow.csv as csv
 import pyarrow.parquet as pq
 
 from tests.support import Kept
-from vaekit.serving.answering import Answering
-from vaekit.serving.asking import Ask, Told
-from vaekit.serving.batcher import Batcher
+from vaekit.serving.batching.batcher import Batcher
+from vaekit.serving.batching.stored import read_bundle
 from vaekit.serving.config import ServeConfig
-from vaekit.serving.formats.arrow import FILE, STREAM
-from vaekit.serving.formats.csv import CSV
-from vaekit.serving.formats.json import COLUMNS, JSON
-from vaekit.serving.formats.parquet import PARQUET
-from vaekit.serving.hosted import Hosted
-from vaekit.serving.messages import Limits
-from vaekit.serving.stored import read_bundle
+from vaekit.serving.wire.asking import Ask, Told
+from vaekit.serving.wire.messages import Limits
+from vaekit.serving.worker.answering import Answering
+from vaekit.serving.worker.formats.arrow import FILE, STREAM
+from vaekit.serving.worker.formats.csv import CSV
+from vaekit.serving.worker.formats.json import COLUMNS, JSON
+from vaekit.serving.worker.formats.parquet import PARQUET
+from vaekit.serving.worker.hosted import Hosted
 
 PATIENCE = 120.0  # seconds: other tests run beside this one
 LIMITS = {"max_rows": 10_000, "max_batch_rows": 1024, "max_samples": 1024, "max_pixels": 1 << 20}

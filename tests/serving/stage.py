@@ -10,8 +10,6 @@ from typing import Any, Self
 
 import uvloop
 
-from vaekit.serving.asking import Ask, Told
-from vaekit.serving.facts import ColumnFacts, Facts, FieldFacts, QueryFacts
 from vaekit.serving.feedback.ledger import Ledger
 from vaekit.serving.front import Front
 from vaekit.serving.http.app import Application
@@ -21,6 +19,8 @@ from vaekit.serving.http.system import System
 from vaekit.serving.http.v1 import V1
 from vaekit.serving.http.v2 import V2
 from vaekit.serving.settings import Settings
+from vaekit.serving.wire.asking import Ask, Told
+from vaekit.serving.wire.facts import ColumnFacts, Facts, FieldFacts, QueryFacts
 
 FACTS = Facts(
     name="m",

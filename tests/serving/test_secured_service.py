@@ -8,16 +8,16 @@ import grpc
 import httpx
 import pytest
 
+from tests.serving.access.test_keys import write
 from tests.serving.certificates import Authority
 from tests.serving.issuer import Issuer
 from tests.serving.live import PATIENCE, Live
 from tests.serving.receiver import receiving
-from tests.serving.test_keys import write
 from vaekit.bundle.manifest import manifest_bytes
 from vaekit.bundle.signature import new_signing_key, sign
-from vaekit.serving.inference import SERVICE
-from vaekit.serving.keys import make_key
+from vaekit.serving.access.keys import make_key
 from vaekit.serving.rpc.messages import message
+from vaekit.serving.wire.inference import SERVICE
 
 SCOPES = {
     "score": ("score:flights",),

@@ -1,12 +1,17 @@
 """The life of the service: start, drain, stop, and what survives a crash; with real processes and signals."""
 
+import os
+import re
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
+from pathlib import Path
 
 import httpx
 import pytest
@@ -78,14 +83,24 @@ def test_a_stop_loses_nothing_that_was_sent(bundle):
     assert all(caller.refused and caller.closing for caller in callers)
 
 
+def in_flight(live):
+    """Requests that are being handled, beside this question."""
+    return float(re.search(r"^vaekit_requests_in_flight (.+)$", live.ask("/metrics").text, re.MULTILINE)[1]) - 1
+
+
 def test_a_request_that_is_slow_is_answered_before_the_end(bundle):
-    with sampling(bundle, "--set", "drain_delay=0") as live:
-        slow = {**BODY, "n": 10_000}
+    with sampling(bundle, "--set", "drain_delay=0", "--set", f"heartbeat_timeout={PATIENCE}") as live:
+        front = live.process.pid
+        worker = int(Path(f"/proc/{front}/task/{front}/children").read_text())
+        os.kill(worker, signal.SIGSTOP)
         found = []
-        asking = threading.Thread(target=lambda: found.append(live.ask(SAMPLE, slow)))
+        asking = threading.Thread(target=lambda: found.append(live.ask(SAMPLE, {**BODY, "n": 10_000})))
         asking.start()
-        time.sleep(0.3)
-        assert live.stop() == 0
+        live.wait(lambda: in_flight(live) == 1)
+        live.process.send_signal(signal.SIGTERM)
+        live.wait(lambda: "draining" in live.log)
+        os.kill(worker, signal.SIGCONT)
+        assert live.process.wait(PATIENCE) == 0
         asking.join(PATIENCE)
         assert (found[0].status_code, len(found[0].json()["rows"])) == (200, 10_000)
 
@@ -115,7 +130,7 @@ def test_what_does_not_end_is_cut_off(bundle):
     head = f"POST {SAMPLE} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 5\r\n\r\n"
     limits = ("--set", "drain_delay=0", "--set", "drain_timeout=0.5")
     with sampling(bundle, *limits) as live, live.raw(head.encode()):
-        time.sleep(0.2)
+        live.wait(lambda: in_flight(live) == 1)
         assert live.stop() == 1
         assert '"cut":1' in live.log
 
@@ -191,11 +206,17 @@ def test_it_listens_while_models_are_loaded(bundle):
 # ---------------------------------------------------------------------------------------------------------------- state
 
 
+def answers_in(state):
+    """Answers that are written down."""
+    with closing(sqlite3.connect(f"file:{state / 'feedback.sqlite'}?mode=ro", uri=True)) as database:
+        return database.execute("SELECT count(*) FROM answered").fetchone()[0]
+
+
 def test_feedback_finds_its_answer_after_a_crash(bundle, tmp_path):
     state = tmp_path / "state"
     with sampling(bundle, "--state", state) as live:
         assert live.ask(SAMPLE, BODY, headers={"x-request-id": "before"}).status_code == 200
-        time.sleep(1.0)  # answers are written within a quarter of a second
+        live.wait(lambda: answers_in(state) == 1)  # which is written without being asked for
         live.process.kill()
         live.process.wait(PATIENCE)
     with sampling(bundle, "--state", state) as live:

@@ -120,7 +120,7 @@ def loaded(bundle: str | Path | Bundle) -> Bundle:
 
 def engine_of(bundle: Bundle, backend: str) -> Engine:
     """The engine of a bundle for several calls at a time, each of them on one core."""
-    if backend == "onnx" or (backend == "auto" and bundle.graphs):
+    if bundle.kind == "onnx" and (backend == "onnx" or (backend == "auto" and bundle.graphs)):
         from vaekit.runtime.onnx_backend import OnnxBackend
 
         return Engine.of(bundle, OnnxBackend(bundle, threads=1, arena=True))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -16,12 +16,12 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
-def in_order(work: Callable[[Task], Result], tasks: Iterable[Task], threads: int) -> Iterator[Result]:
+def in_order(work: Callable[[Task], Result], tasks: Iterable[Task], threads: int) -> Generator[Result, None, None]:
     """The results of tasks in their order, while the next ones are worked on.
 
     Tasks are taken, and results are given, in the thread of the caller: so reading and writing need no locks, and go on
     beside the work. If the tasks end with an error that is raised on purpose, it comes after the results of those
-    before.
+    before. Close it where it is left early: the tasks that are worked on are then waited for, and no other is begun.
 
     Args:
         work: Is called in one of the threads; it should spend its time where the interpreter lock is released.

@@ -266,13 +266,14 @@ class _Run:
         size = self.plan.part_rows
         first = next(number for number in range(len(self.parts) + 1) if number not in self.parts)
         found = 0
-        for answer in in_order(self.work.answer, self._tasks(first * size), self.threads):
-            found += 1
-            self.rows, self.quarantined = self.rows + answer.rows, self.quarantined + len(answer.faults)
-            if self.told is not None:
-                seconds = time.perf_counter() - self.began
-                self.told(Progress(self.rows, self.before, self.work.total, self.quarantined, seconds))
-            yield answer
+        with closing(in_order(self.work.answer, self._tasks(first * size), self.threads)) as answers:
+            for answer in answers:
+                found += 1
+                self.rows, self.quarantined = self.rows + answer.rows, self.quarantined + len(answer.faults)
+                if self.told is not None:
+                    seconds = time.perf_counter() - self.began
+                    self.told(Progress(self.rows, self.before, self.work.total, self.quarantined, seconds))
+                yield answer
         if not found and not self.parts:  # a folder without rows has columns all the same
             yield Answered(0, 0, self.work.schema.empty_table())
 

@@ -67,12 +67,13 @@ class Folder:
 
         handle = os.open(self.path, os.O_RDONLY)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # given back by the system however the process ends
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # given back by the system however the process ends
+            except BlockingIOError as error:
+                raise ConfigError(
+                    f"another process is writing to {self.path}; wait for it, or choose another folder"
+                ) from error
             yield
-        except BlockingIOError as error:
-            raise ConfigError(
-                f"another process is writing to {self.path}; wait for it, or choose another folder"
-            ) from error
         finally:
             os.close(handle)
 
@@ -97,15 +98,19 @@ class Folder:
         write_file(self.path / PLAN, msgspec.json.format(msgspec.json.encode(plan, order="sorted"), indent=1) + b"\n")
 
     def clear(self) -> None:
-        """Take away everything that a job wrote here, the plan last."""
+        """Take away everything that a job wrote here: first that it is done, and the plan last.
+
+        Who is killed meanwhile leaves a half-done job, which goes on.
+        """
         quarantine = self.path / QUARANTINE
+        for name in (SUCCESS, SUMMARY):
+            (self.path / name).unlink(missing_ok=True)
         for file in (*self.path.glob("part-*.parquet"), *quarantine.glob("part-*.jsonl")):
             file.unlink()
         self.tidy()
         if quarantine.exists():
             quarantine.rmdir()
-        for name in (SUCCESS, SUMMARY, PLAN):
-            (self.path / name).unlink(missing_ok=True)
+        (self.path / PLAN).unlink(missing_ok=True)
 
     def tidy(self) -> None:
         """Take away what a killed process had not finished."""
@@ -176,9 +181,9 @@ def _written(target: Path, answers: Iterable[Answered], schema: pa.Schema, fault
         for answer in answers:
             first, rows = (answer.first if first < 0 else first), rows + answer.rows
             faults.extend(answer.faults)
-            size = size or _group_rows(answer.table)
             start = 0
             while start < answer.table.num_rows:
+                size = size or _group_rows(answer.table)
                 room = size - sum(table.num_rows for table in held)
                 held.append(answer.table.slice(start, room))
                 start += held[-1].num_rows
@@ -194,7 +199,7 @@ def _written(target: Path, answers: Iterable[Answered], schema: pa.Schema, fault
 def _group_rows(table: pa.Table) -> int:
     """Rows of a row group, told by the width of the first rows."""
     some = table.slice(0, 256)
-    fitting: int = GROUP_BYTES * max(some.num_rows, 1) // max(some.nbytes, 1)
+    fitting: int = GROUP_BYTES * some.num_rows // max(some.nbytes, 1)
     return max(1, min(GROUP_ROWS, fitting))
 
 

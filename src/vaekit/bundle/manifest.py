@@ -102,7 +102,7 @@ def needed(manifest: Manifest, backend: str) -> set[str]:
 
     Args:
         manifest: Its manifest.
-        backend: ``auto``, ``onnx`` or ``torch``; only torch needs the weights.
+        backend: ``auto``, ``onnx``, ``litert`` or ``torch``; only torch needs the weights.
     """
     graphs = {name for name in manifest.files if name.startswith("graphs/")}
     weights = {"weights.safetensors"} if backend == "torch" or (backend == "auto" and not graphs) else set()

@@ -60,7 +60,7 @@ def new(
     import tomli_w
     from msgspec import to_builtins
 
-    from vaekit.serving.keys import make_key
+    from vaekit.serving.access.keys import make_key
 
     if (models is None) != (queries is None):
         raise ConfigError("--models and --queries go together: say which queries of which models; * stands for all")
@@ -90,7 +90,7 @@ def check(
     [bold]vae keys check keys.toml[/bold]
     [bold]vae keys check keys.toml --key ci.key[/bold]
     """
-    from vaekit.serving.keys import KeyFile, read_keys
+    from vaekit.serving.access.keys import KeyFile, read_keys
 
     now = datetime.datetime.now(datetime.UTC)
     entries = read_keys(file)

@@ -158,12 +158,15 @@ class VectorCodec(Codec):
         observed = np.empty(values.shape, dtype=np.bool_)
         for start in range(0, rows, CHUNK):
             part = slice(start, start + CHUNK)
-            standard = (matrix[part] - self._center) / self._scale
-            np.clip(standard, -FARTHEST, FARTHEST, out=standard)
-            seen = np.equal(standard, standard, out=observed[part, 0])  # NaN, which is missing, equals nothing
+            standard = matrix[part] - self._center
+            standard /= self._scale
+            whole = _below(standard, FARTHEST)
+            if not whole:
+                np.clip(standard, -FARTHEST, FARTHEST, out=standard)
             values[part, 0], constant[part, 0] = standard, self._jacobian
-            if not seen.all():
-                values[part, 0][~seen] = constant[part, 0][~seen] = 0.0
+            observed[part] = True
+            if not whole and not np.equal(standard, standard, out=observed[part, 0]).all():  # NaN, which is missing
+                values[part, 0][~observed[part, 0]] = constant[part, 0][~observed[part, 0]] = 0.0
         return Block(values, observed, constant=constant)
 
     def decode(self, values: NDArray[Any]) -> list[pa.Array]:
@@ -299,8 +302,16 @@ def _check_lengths(field: Field, chunk: pa.Array, length: int, start: int) -> No
         )
 
 
+def _below(values: Float, bound: float) -> bool:
+    """Whether it is easily seen that all values are numbers below a bound: their squares add up to less than its."""
+    flat = values.ravel()
+    return bool(np.dot(flat, flat) < bound * bound)
+
+
 def _check_elements(field: Vector, values: Float) -> None:
     """Refuse infinite elements, and elements of a bernoulli vector that are neither 0 nor 1."""
+    if field.likelihood != "bernoulli" and _below(values, HUGE):
+        return
     bad, expected = np.abs(values) >= HUGE, "finite numbers (below 1e100), or null where they are not known"
     if field.likelihood == "bernoulli" and not bad.any():
         bad, expected = (values != 0) & (values != 1) & ~np.isnan(values), "elements that are 0 or 1"

@@ -34,8 +34,6 @@ __all__ = [
 Query = Callable[..., "pa.Table"]
 QUERIES: dict[str, Query] = {}
 
-_signature = functools.cache(inspect.signature)
-
 
 def register(function: Query) -> Query:
     """Make a function known to every host under its own name."""
@@ -61,16 +59,22 @@ def query(engine: Engine, name: str, *args: Any, **options: Any) -> pa.Table:
     """
     if name not in QUERIES:
         raise QueryError(f"unknown query {name!r}; this release answers: {', '.join(sorted(QUERIES))}")
-    signature = _signature(QUERIES[name])
-    try:
-        signature.bind(engine, *args, **options)
-    except TypeError as error:
-        takes = ", ".join(list(signature.parameters)[1:])
-        raise QueryError(f"query {name!r} takes {takes}; {error}") from error
+    _bound(QUERIES[name], len(args), tuple(options))
     try:
         return QUERIES[name](engine, *args, **options)
     except BundleError as error:
         raise type(error)(f"query {name!r} cannot be answered: {error}") from error
+
+
+@functools.lru_cache(maxsize=1024)
+def _bound(function: Query, args: int, options: tuple[str, ...]) -> None:
+    """Check that a query takes so many arguments beside the engine, and options of such names."""
+    signature = inspect.signature(function)
+    try:
+        signature.bind(*range(args + 1), **dict.fromkeys(options))
+    except TypeError as error:
+        takes = ", ".join(list(signature.parameters)[1:])
+        raise QueryError(f"query {function.__name__!r} takes {takes}; {error}") from error
 
 
 def positive(**options: int) -> None:

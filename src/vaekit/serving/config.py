@@ -16,7 +16,7 @@ from vaekit.errors import ConfigError
 __all__ = ["ServeConfig"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_BACKENDS = ("auto", "onnx", "torch")
+_BACKENDS = ("auto", "onnx", "torch", "litert")
 _MIB = 1 << 20
 
 
@@ -25,7 +25,7 @@ class ServeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     Args:
         bundles: Name under which a model is served, to the folder of its bundle.
-        backend: ``onnx``, ``torch``, or ``auto``.
+        backend: ``onnx``, ``litert``, ``torch``, or ``auto``.
         require_signature: Files with public keys, one of which must have signed each bundle; none: that is not checked.
         queries: Queries that are answered; all that a bundle can answer if empty.
         workers: Number of worker processes; each holds every model.
@@ -122,14 +122,16 @@ class ServeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     @staticmethod
     def named(paths: Sequence[str | Path]) -> dict[str, str]:
-        """Bundles by the name under which they are served: ``NAME=PATH``, or that of the folder.
+        """Bundles by the name under which they are served: ``NAME=PATH``, or a path, and then that of the folder.
 
         Raises:
             ConfigError: If two bundles have the same name.
         """
         bundles: dict[str, str] = {}
         for text in map(str, paths):
-            name, _, path = text.rpartition("=")
+            name, equals, path = text.partition("=")
+            if not equals or Path(text).exists():  # a path may have '=' in it
+                name, path = "", text
             if not name:
                 folder = Path(path).resolve()
                 name = folder.parent.name if folder.name == "bundle" else folder.name

@@ -9,10 +9,10 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
-from vaekit.serving.asking import Ask, Told
-from vaekit.serving.facts import Facts
 from vaekit.serving.feedback.ledger import Answered, Ledger, Source
 from vaekit.serving.request import Around, Refused, Request, chained, refused
+from vaekit.serving.wire.asking import Ask, Told
+from vaekit.serving.wire.facts import Facts
 
 __all__ = ["Asker", "Front", "identity"]
 
@@ -132,6 +132,7 @@ class Front:
         request.size = len(body)
         ask = Ask(
             id=request.id,
+            number=request.number,
             model=facts.name,
             query=request.query,
             takes=request.takes,

@@ -6,13 +6,14 @@ request, such as authorisation, logs, metrics and traces, is an `Around` and kno
 
 from __future__ import annotations
 
+import itertools
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from vaekit.errors import VaekitError
-from vaekit.serving.asking import Fault, Told
-from vaekit.serving.facts import Facts
+from vaekit.serving.wire.asking import Fault, Told
+from vaekit.serving.wire.facts import Facts
 
 __all__ = ["Around", "Handler", "Refused", "Request", "chained", "refused"]
 
@@ -20,6 +21,7 @@ Handler = Callable[["Request"], Awaitable[Told]]
 Around = Callable[["Request", Handler], Awaitable[Told]]
 """Called with a request whose body is not read yet and with the rest of its way: returns what the rest returns, or a
 `Told` with a fault in its place. A caller who goes away is an `asyncio.CancelledError` out of the rest of the way."""
+_NUMBERS = itertools.count(1)
 
 
 class Refused(VaekitError):
@@ -60,9 +62,10 @@ class Request(ABC):
         peer: Address of the caller.
 
     Attributes:
+        number: Its number in this process; callers choose ids, and may choose one twice.
         started: When it came, of `time.monotonic`.
-        takes: Media type of the body, a name of `vaekit.serving.formats.READERS`.
-        gives: Media type of the answer, a name of `vaekit.serving.formats.WRITERS`.
+        takes: Media type of the body, a name of `vaekit.serving.worker.formats.READERS`.
+        gives: Media type of the answer, a name of `vaekit.serving.worker.formats.WRITERS`.
         options: Options that came outside the body.
         asks: Other facts for the worker, told to it as `Ask.headers`.
         timeout: Seconds until the answer is of no use; None: what the service grants by default.
@@ -98,7 +101,7 @@ class Request(ABC):
     ) -> None:
         self.id, self.host, self.method, self.route, self.handler = id, host, method, route, handler
         self.headers, self.model, self.query, self.version, self.peer = headers, model, query, version, peer
-        self.started = time.monotonic()
+        self.number, self.started = next(_NUMBERS), time.monotonic()
         self.options: dict[str, str] = {}
         self.asks: dict[str, str] = {}
         self.replies: dict[str, str] = {}

@@ -18,23 +18,23 @@ import uvloop
 
 from vaekit.bundle.manifest import read_files, read_manifest
 from vaekit.errors import ConfigError
-from vaekit.serving.access import Gate
-from vaekit.serving.addresses import check_listening, only_loopback
-from vaekit.serving.batcher import Batcher
-from vaekit.serving.bridge import bridged
+from vaekit.serving.access.addresses import check_listening, only_loopback
+from vaekit.serving.access.gate import Gate
+from vaekit.serving.access.guard import Guard
+from vaekit.serving.batching.batcher import Batcher
 from vaekit.serving.feedback.ledger import Ledger
 from vaekit.serving.front import Front
-from vaekit.serving.guard import Guard
 from vaekit.serving.http.app import Application
 from vaekit.serving.http.host import HttpHost
 from vaekit.serving.http.routes import Routes
 from vaekit.serving.http.system import System
 from vaekit.serving.http.v1 import V1
 from vaekit.serving.http.v2 import V2
-from vaekit.serving.logs import Log
-from vaekit.serving.observing import Observing
+from vaekit.serving.observing.bridge import bridged
+from vaekit.serving.observing.logs import Log
+from vaekit.serving.observing.observer import Observing
+from vaekit.serving.observing.traces import Traces
 from vaekit.serving.settings import Settings
-from vaekit.serving.traces import Traces
 
 __all__ = ["Host", "Server", "serve"]
 

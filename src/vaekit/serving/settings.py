@@ -10,7 +10,7 @@ from typing import Literal, Self
 import msgspec
 
 from vaekit.errors import ConfigError
-from vaekit.serving.access_settings import AccessSettings
+from vaekit.serving.access.settings import AccessSettings
 
 __all__ = ["Settings"]
 

@@ -20,11 +20,12 @@ import msgspec
 
 from vaekit.errors import ConfigError
 
-__all__ = ["Answered", "Ledger", "Remark", "Source"]
+__all__ = ["IN_MEMORY", "Answered", "Ledger", "Remark", "Source"]
 
 PAUSE = 0.25  # seconds of answers that are written together, and that a crash may lose
 WAITING = 100_000  # answers that wait for the thread; the oldest are dropped beyond
 _PRUNE = 60.0  # seconds between two looks at what is too old
+IN_MEMORY = 20_000  # answers, and remarks, that are kept where there is no folder: about 8 MB
 _TABLES = """
 CREATE TABLE IF NOT EXISTS sources (
     number INTEGER PRIMARY KEY, model TEXT NOT NULL, version TEXT NOT NULL, contract TEXT NOT NULL, data TEXT NOT NULL,
@@ -127,14 +128,14 @@ class Ledger:
     Args:
         folder: Where the database lies; None: in memory, lost with the process.
         days: Days after which answers and remarks are forgotten.
-        most: Answers, and remarks, that are kept.
+        most: Answers, and remarks, that are kept; in memory `IN_MEMORY` at most.
 
     Raises:
         ConfigError: If the database cannot be opened.
     """
 
     def __init__(self, folder: Path | None, days: float, most: int) -> None:
-        self.days, self.most = days, most
+        self.days, self.most = days, most if folder is not None else min(most, IN_MEMORY)
         self.waiting: deque[Answered] = deque(maxlen=WAITING)
         self.lost = 0  # answers that could not be written
         self._jobs: queue.SimpleQueue[tuple[Callable[[sqlite3.Connection], Any], Future[Any]] | None]
@@ -202,7 +203,7 @@ class Ledger:
             try:
                 with self._database:
                     found = work(self._database)
-            except sqlite3.Error as error:
+            except Exception as error:  # of this job alone: the thread serves all that come after it
                 future.set_exception(error)
             else:
                 future.set_result(found)

@@ -22,8 +22,11 @@ FROM remarks LEFT JOIN answered ON answered.request = remarks.request
 WHERE :query = '' OR remarks.query = :query GROUP BY remarks.source
 """
 _FIGURES = """
-SELECT source, kind, name, count(measure), avg(measure), max(avg(measure * measure) - avg(measure) * avg(measure), 0)
-FROM remarks WHERE measure IS NOT NULL AND (:query = '' OR query = :query) GROUP BY source, kind, name
+WITH said AS (
+    SELECT source, kind, name, measure FROM remarks WHERE measure IS NOT NULL AND (:query = '' OR query = :query)
+), means AS (SELECT source, kind, name, count(*) AS times, avg(measure) AS mean FROM said GROUP BY source, kind, name)
+SELECT source, kind, name, times, mean, avg((measure - mean) * (measure - mean))
+FROM said JOIN means USING (source, kind, name) GROUP BY source, kind, name
 """
 _VALUES = """
 SELECT source, kind, value, count(*) AS times FROM remarks
@@ -64,11 +67,16 @@ def summary(database: sqlite3.Connection, model: str = "", query: str = "") -> l
         if number in told and kind == "outcome":
             told[number]["outcome_mean"] = mean
         elif number in told and kind == "kpi":
-            told[number]["kpis"][name] = {"count": count, "mean": mean, "deviation": math.sqrt(variance)}
+            told[number]["kpis"][name] = {"count": count, "mean": mean, "deviation": _root(variance)}
     for number, kind, value, times in database.execute(_VALUES, asked):
         if number in told and len(counts := told[number][f"{kind}s"]) < VALUES:
             counts[value] = times
     return [entry for entry in told.values() if entry["answers"] or entry["remarked"]]
+
+
+def _root(variance: float | None) -> float | None:
+    """The deviation; of figures so large that their squares are no numbers any more, there is none."""
+    return None if variance is None else math.sqrt(variance)
 
 
 def _date(seconds: float) -> str:

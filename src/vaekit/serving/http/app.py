@@ -7,12 +7,11 @@ is read in one go, and an answer is two messages.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
-from vaekit.serving.asking import Fault, Told
-from vaekit.serving.facts import Facts
 from vaekit.serving.front import identity
 from vaekit.serving.http.headers import request_id
 from vaekit.serving.http.media import JSON
@@ -20,6 +19,8 @@ from vaekit.serving.http.protocol import WHOLE
 from vaekit.serving.http.replies import fault_body, fault_headers
 from vaekit.serving.http.routes import Found, Route, Routes
 from vaekit.serving.request import Handler, Refused, Request, refused
+from vaekit.serving.wire.asking import Fault, Told
+from vaekit.serving.wire.facts import Facts
 
 __all__ = ["Application", "HttpRequest"]
 
@@ -130,12 +131,12 @@ class Application:
             told = Told(fault=Fault(status=500, kind="defect", message="the service has a defect; see its log"))
         status, headers, body = self._response(request, found.route.plain, told)
         whole = scope.get("extensions", {}).get(WHOLE)
-        if (
-            whole is not None
-            and not request.unread
-            and whole(status, headers, b"" if request.method == "HEAD" else body)
-        ):
-            return
+        if whole is None or request.unread or not whole(status, headers, b"" if request.method == "HEAD" else body):
+            with contextlib.suppress(asyncio.CancelledError):  # the caller has gone, and does not take it in
+                await self._write(request, status, headers, body, send)
+
+    async def _write(self, request: HttpRequest, status: int, headers: Headers, body: bytes, send: Send) -> None:
+        """Write a response piece by piece, as the caller takes it in."""
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body, "more_body": request.unread})
         if request.unread:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections import Counter
 from email.utils import formatdate
@@ -14,10 +13,10 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from vaekit.errors import ConfigError
+from vaekit.serving.access.tls import server_context
 from vaekit.serving.http.app import Application
 from vaekit.serving.http.protocol import Connection, Limits
 from vaekit.serving.settings import Settings
-from vaekit.serving.tls import server_context
 
 __all__ = ["HttpHost"]
 
@@ -51,7 +50,6 @@ class HttpHost:
             access_log=False,
             proxy_headers=False,
             server_header=False,
-            timeout_keep_alive=math.ceil(settings.idle_timeout),
         )
         self._limits = Limits(
             connections=settings.max_connections,

@@ -7,10 +7,10 @@ from typing import Any
 
 import msgspec
 
-from vaekit.serving.facts import Facts, QueryFacts
 from vaekit.serving.feedback.remarks import Feedback
 from vaekit.serving.http.media import ARROW, ARROW_FILE, CSV, FORM, JSON, PARQUET
 from vaekit.serving.http.schemas import answer_schema, option_schema, question_schema, row_schema
+from vaekit.serving.wire.facts import Facts, QueryFacts
 from vaekit.version import __version__
 
 __all__ = ["document"]

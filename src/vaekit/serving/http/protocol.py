@@ -18,8 +18,8 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from vaekit.serving.asking import Fault
 from vaekit.serving.http.replies import refusal
+from vaekit.serving.wire.asking import Fault
 
 __all__ = ["WHOLE", "Connection", "Limits"]
 
@@ -80,6 +80,7 @@ class Connection(HttpToolsProtocol):
         self.until = math.inf  # when the present phase has to be over, of time.monotonic
         self.in_head = True  # waiting for a head that has begun, or for the very first one
         self.head = 0  # bytes of it so far
+        self.blocked = math.inf  # since when what was written is not taken in
         self.refused: Fault | None = None  # why the parser was stopped
         self.task: asyncio.Task[None] | None = None  # which answers
         self.running: RequestResponseCycle | None = None  # what it answers
@@ -89,11 +90,15 @@ class Connection(HttpToolsProtocol):
 
     def sweep(self, now: float) -> None:
         """End the present phase if it lasts too long: looked at once a second."""
+        if now > self.blocked + self.limits.write_timeout:
+            self.transport.abort()  # whatever else it asks meanwhile
+            return
         if now < self.until or (self.in_head and self._answering()) or self.pipeline:
             return  # in time, or it waits for us
-        silent = self.in_head and not self.head
-        if silent or self.transport.is_closing() or not (self.in_head or self._answering()):
-            self.transport.abort()  # nothing came, or an answer is not taken
+        if self.transport.is_closing() or (self.in_head and not self.head):
+            self.transport.abort()  # the last answer is not taken, or nothing came
+        elif not (self.in_head or self._answering()):
+            self._leave()
         elif self._answering() and self.cycle.response_started:
             self.transport.abort()
         else:
@@ -111,11 +116,12 @@ class Connection(HttpToolsProtocol):
         elif self._answering():
             limit = self.limits.body_timeout if self.cycle.more_body else math.inf
         else:
-            limit = self.limits.idle_timeout + self.limits.write_timeout  # idle ones are closed by uvicorn's timer
+            limit = self.limits.idle_timeout
         self.until = time.monotonic() + limit
 
     def _count(self, size: int) -> None:
-        self.head += size
+        """Take in how long the head is so far, and stop the parser if that is too long."""
+        self.head = size
         if self.head > self.limits.head:
             what = "URL has" if len(self.url) > self.limits.head else "request line and headers have"
             self.refused = Fault(
@@ -130,6 +136,10 @@ class Connection(HttpToolsProtocol):
         self.limits.refused(fault.kind)
         if not (self._answering() and self.cycle.response_started):
             self.transport.write(refusal(fault))
+        self._leave()
+
+    def _leave(self) -> None:
+        """Close, for which the caller has to take in what was written."""
         self.until = time.monotonic() + self.limits.write_timeout
         self.transport.close()
 
@@ -152,18 +162,32 @@ class Connection(HttpToolsProtocol):
         gone = self._answering()
         self.pipeline.clear()
         self.extensions = {}
+        if self.running is not None:
+            self.running.disconnected = True  # uvicorn tells the last request that came, which may wait behind this one
         super().connection_lost(exc)
         if gone and self.task is not None:
             self.task.cancel()
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser; a head that is too long is refused though none of its lines is complete."""
+        cycle, before = self.cycle, self.head if self.in_head else 0
+        whole = cycle is None or not cycle.more_body  # otherwise the data begins with the end of a body
         super().data_received(data)
-        if self.in_head and not self.transport.is_closing():
+        if self.in_head and whole and self.cycle is cycle and not self.transport.is_closing():
             try:
-                self._count(len(data))
+                self._count(before + len(data))
             except _Stop:
                 self.send_400_response("")
+
+    def pause_writing(self) -> None:
+        """Note since when the caller takes in nothing."""
+        super().pause_writing()
+        self.blocked = time.monotonic()
+
+    def resume_writing(self) -> None:
+        """Note that the caller took in what was written."""
+        super().resume_writing()
+        self.blocked = math.inf
 
     def shutdown(self) -> None:
         """Close after the present answer, at once if there is none: called when no more connections are taken."""
@@ -177,21 +201,12 @@ class Connection(HttpToolsProtocol):
         """Begin a request."""
         super().on_message_begin()
         self.scope["extensions"] = self.extensions
-        self.in_head, self.head = True, 0
+        self.in_head, self.head = True, 1
         self._phase()
-
-    def on_url(self, url: bytes) -> None:
-        """Take a part of the URL."""
-        super().on_url(url)
-        self._count(len(url))
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header."""
-        super().on_header(name, value)
-        self._count(len(name) + len(value))
 
     def on_headers_complete(self) -> None:
         """Hand the request to the application."""
+        self._count(len(self.url) + sum(len(name) + len(value) for name, value in self.headers))
         self.in_head = False
         super().on_headers_complete()
         self._phase()
@@ -204,8 +219,13 @@ class Connection(HttpToolsProtocol):
         self._phase()
 
     def on_response_complete(self) -> None:
-        """The answer is written."""
-        super().on_response_complete()
+        """The answer is written: go on with what came meanwhile. What is idle for too long is closed by `sweep`."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
         self._phase()
 
     def _answer(self, status: int, headers: Headers, body: bytes) -> bool:

@@ -9,6 +9,8 @@ from typing import Any
 
 __all__ = ["Found", "Route", "Routes"]
 
+_LONGEST = 256  # characters of a path that is remembered
+
 
 @dataclass(frozen=True)
 class Route:
@@ -65,7 +67,11 @@ class Routes:
     def __init__(self, routes: Iterable[Route]) -> None:
         self.all = tuple(routes)
         self._parts = [(route, route.pattern.split("/")) for route in self.all]
-        self.find = functools.lru_cache(maxsize=4096)(self._find)
+        self._known = functools.lru_cache(maxsize=4096)(self._find)
+
+    def find(self, path: str) -> Found | None:
+        """The route of a path with the names in it; None if there is none. Long paths are not remembered."""
+        return self._known(path) if len(path) <= _LONGEST else self._find(path)
 
     def _find(self, path: str) -> Found | None:
         parts = path.split("/")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from vaekit.serving.facts import ColumnFacts, Facts, FieldFacts, OptionFacts, QueryFacts
+from vaekit.serving.wire.facts import ColumnFacts, Facts, FieldFacts, OptionFacts, QueryFacts
 
 __all__ = ["answer_schema", "option_schema", "question_schema", "row_schema"]
 

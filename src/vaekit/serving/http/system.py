@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from vaekit.serving.asking import Told
 from vaekit.serving.front import Front
 from vaekit.serving.http.app import HttpRequest
 from vaekit.serving.http.openapi import document
 from vaekit.serving.http.replies import as_json
 from vaekit.serving.http.routes import Route
 from vaekit.serving.request import refused
+from vaekit.serving.wire.asking import Told
 from vaekit.version import __version__
 
 __all__ = ["Metrics", "System"]

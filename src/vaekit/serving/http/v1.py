@@ -10,8 +10,6 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from vaekit.serving.asking import Told
-from vaekit.serving.facts import Facts
 from vaekit.serving.feedback.remarks import take
 from vaekit.serving.feedback.summary import summary
 from vaekit.serving.front import Front
@@ -21,6 +19,8 @@ from vaekit.serving.http.media import ARROW, ARROW_FILE, COLUMNS, CSV, FORM, JSO
 from vaekit.serving.http.replies import as_json
 from vaekit.serving.http.routes import Route
 from vaekit.serving.request import refused
+from vaekit.serving.wire.asking import Told
+from vaekit.serving.wire.facts import Facts
 
 __all__ = ["GIVES", "TAKES", "V1", "arguments"]
 

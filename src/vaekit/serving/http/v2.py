@@ -7,15 +7,15 @@ References:
 
 from __future__ import annotations
 
-from vaekit.serving.asking import Told
 from vaekit.serving.front import Front
 from vaekit.serving.http.app import HttpRequest
 from vaekit.serving.http.headers import seconds
 from vaekit.serving.http.media import BINARY, JSON, media_type
 from vaekit.serving.http.replies import as_json
 from vaekit.serving.http.routes import Route
-from vaekit.serving.inference import LENGTH, TENSORS, model_metadata, server_metadata
 from vaekit.serving.request import refused
+from vaekit.serving.wire.asking import Told
+from vaekit.serving.wire.inference import LENGTH, TENSORS, model_metadata, server_metadata
 
 __all__ = ["V2"]
 

@@ -6,8 +6,8 @@ from typing import Any
 from urllib.parse import unquote
 
 from vaekit.serving.http.headers import request_id
-from vaekit.serving.inference import SERVICE
 from vaekit.serving.request import Handler, Request, refused
+from vaekit.serving.wire.inference import SERVICE
 
 __all__ = ["Call", "address_of"]
 

@@ -10,11 +10,11 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from vaekit.errors import ConfigError
-from vaekit.serving.inference import SERVICE
+from vaekit.serving.access.tls import grpc_credentials
 from vaekit.serving.rpc.messages import POOL
 from vaekit.serving.rpc.service import Service
 from vaekit.serving.settings import Settings
-from vaekit.serving.tls import grpc_credentials
+from vaekit.serving.wire.inference import SERVICE
 
 __all__ = ["GrpcHost"]
 

@@ -9,19 +9,19 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError
 
-from vaekit.serving.asking import Fault, Told
 from vaekit.serving.front import Front, identity
-from vaekit.serving.inference import GRPC, SERVICE, model_metadata, server_metadata
-from vaekit.serving.request import Refused, Request
+from vaekit.serving.request import Handler, Refused, Request, refused
 from vaekit.serving.rpc.call import Call
 from vaekit.serving.rpc.messages import message
 from vaekit.serving.rpc.status import code_of, details_of, hints_of
+from vaekit.serving.wire.asking import Fault, Told
+from vaekit.serving.wire.inference import GRPC, SERVICE, model_metadata, server_metadata
 
 __all__ = ["Service"]
 
 _LOG = logging.getLogger(__name__)
 _OF_HTTP = ("content-type", "www-authenticate")  # headers that gRPC has no use for
-_Envelope, _Named = message("vaekit.Envelope"), message("inference.ModelReadyRequest")
+_Envelope = message("vaekit.Envelope")
 
 
 class Service:
@@ -73,17 +73,13 @@ class Service:
             self.front.model(request)
             return _encoded("ModelReadyResponse", ready=self.ready)
 
-        named = await _read(_Named, body, context)
-        call = Call(context, "ModelReady", body, handle, named.name, version=named.version)
-        return await self._answer(context, call)
+        return await self._answer(context, _about(context, "ModelReady", body, handle))
 
     async def _model_metadata(self, body: bytes, context: Any) -> bytes:
         async def handle(request: Request) -> Told:
             return _encoded("ModelMetadataResponse", **model_metadata(self.front.model(request)))
 
-        named = await _read(_Named, body, context)
-        call = Call(context, "ModelMetadata", body, handle, named.name, version=named.version)
-        return await self._answer(context, call)
+        return await self._answer(context, _about(context, "ModelMetadata", body, handle))
 
     async def _model_infer(self, body: bytes, context: Any) -> bytes:
         """Ask a model. Of the message only the envelope is read here; the tensors are left to a worker."""
@@ -91,9 +87,7 @@ class Service:
         async def handle(request: Request) -> Told:
             return await self.front.ask(request, named=False)
 
-        envelope = await _read(_Envelope, body, context)
-        name, version = envelope.model_name, envelope.model_version
-        call = Call(context, "ModelInfer", body, handle, name, "infer", version)
+        call = _about(context, "ModelInfer", body, handle, query="infer")
         call.takes = call.gives = GRPC
         return await self._answer(context, call)
 
@@ -117,12 +111,17 @@ class Service:
         return told.body
 
 
-async def _read(kind: Any, body: bytes, context: Any) -> Any:
-    """A message, or the end of the call if it is none."""
+def _about(context: Any, method: str, body: bytes, handler: Handler, query: str = "") -> Call:
+    """A call about the model that its message names; one whose message cannot be read is a call all the same."""
     try:
-        return kind.FromString(body)
+        named = _Envelope.FromString(body)
     except DecodeError:
-        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the message is not valid for this method")
+        return Call(context, method, body, _unreadable, query=query)
+    return Call(context, method, body, handler, named.model_name, query, named.model_version)
+
+
+async def _unreadable(_: Request) -> Told:
+    raise refused(400, "bad_body", "the message is not valid for this method")
 
 
 def _encoded(kind: str, **fields: Any) -> Told:

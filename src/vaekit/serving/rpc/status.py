@@ -6,7 +6,7 @@ import math
 
 import grpc
 
-from vaekit.serving.asking import Fault
+from vaekit.serving.wire.asking import Fault
 
 __all__ = ["code_of", "details_of", "hints_of"]
 

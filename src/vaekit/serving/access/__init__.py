@@ -1,0 +1,1 @@
+"""Who may come in, what for, how often, and over which connections."""

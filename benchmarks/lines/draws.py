@@ -55,6 +55,7 @@ def run(settings: Settings) -> Outcome:
         met=share <= SHARE,
         notes=[
             f"features: 64 units of a classifier with {float((labels == data.y_test[:count]).mean()):.1%} of test "
-            f"images right; {count} samples at the means of their pixels, against as many test images; {SECONDS:.0f} s each",
+            f"images right; {count} samples at the means of their pixels, against as many test images; "
+            f"{SECONDS:.0f} s each",
         ],
     )

@@ -9,12 +9,12 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
-from vaekit.serving.batching.stored import read_bundle
 
 import vaekit as vk
 from tests.serving.questions import CSV, JSON, LIMITS, PARQUET, STREAM, answer, ask, table_of, written
 from tests.serving.worker.test_formats import asked, form, picture
 from tests.support import fit
+from vaekit.serving.batching.stored import read_bundle
 from vaekit.serving.wire.messages import Limits
 from vaekit.serving.worker.hosted import Hosted
 

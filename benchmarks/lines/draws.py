@@ -18,7 +18,7 @@ SECONDS, QUICK_SECONDS = 360.0, 30.0
 FIELD: dict[str, Any] = {"likelihood": "bernoulli", "options": {"binarise": "stochastic"}}
 SHARED: dict[str, Any] = {
     "images": "dense", "width": 500, "depth": 2, "latent": 40, "epochs": 400, "batch_size": 250, "learning_rate": 2e-3,
-    "warmup": 0.05, "ema": 0.999, "precision": "bfloat16", "patience": 1000,
+    "warmup": 0.05, "ema": 0.999, "patience": 1000,
 }  # fmt: skip
 MODELS: dict[str, dict[str, Any]] = {
     "ours": {"prior": {"name": "flow", "layers": 8, "hidden": 256}},
@@ -28,7 +28,7 @@ MODELS: dict[str, dict[str, Any]] = {
 
 def run(settings: Settings) -> Outcome:
     """Train both, draw from both, and compare both with test images."""
-    torch.set_num_threads(2)
+    torch.set_num_threads(1 if settings.quick else 2)
     data = pictures(settings.data, "mnist")
     images, count = (data.x_train[:10_000], 2_000) if settings.quick else (data.x_train, 10_000)
     judge = classifier(

@@ -19,7 +19,7 @@ SECONDS, QUICK_SECONDS = 300.0, 12.0
 FIELD: dict[str, Any] = {"likelihood": "logistic_mixture", "options": {"components": 5}}
 SHARED: dict[str, Any] = {
     "width": 256, "depth": 2, "epochs": 400, "batch_size": 64, "learning_rate": 1e-3, "warmup": 0.1, "ema": 0.999,
-    "precision": "bfloat16", "patience": 1000, "images": {"name": "conv", "channels": 24, "smallest": 7},
+ "patience": 1000, "images": {"name": "conv", "channels": 24, "smallest": 7},
 }  # fmt: skip
 FLAT = {"flat, 32": {"latent": 32}, "flat, 128": {"latent": 128}}
 OURS: dict[str, Any] = {"latent": 32, "structure": {"name": "spatial", "layers": 3, "depth": 4}}
@@ -28,7 +28,7 @@ QUICK: dict[str, Any] = {"images": {"name": "conv", "channels": 8, "smallest": 7
 
 def run(settings: Settings) -> Outcome:
     """Train and evaluate all three on both sets."""
-    torch.set_num_threads(2)
+    torch.set_num_threads(1 if settings.quick else 2)
     ours: dict[str, Any] = {}
     rivals: dict[str, dict[str, Any]] = {name: {} for name in FLAT}
     shares: dict[str, float] = {}

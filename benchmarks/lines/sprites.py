@@ -19,7 +19,7 @@ ROWS, QUICK_ROWS = 50_000, 3_000
 SECONDS, QUICK_SECONDS = 420.0, 20.0
 SHARED: dict[str, Any] = {
     "width": 256, "depth": 1, "latent": 10, "images": {"name": "conv", "channels": 16, "smallest": 8}, "epochs": 200,
-    "batch_size": 128, "learning_rate": 1e-3, "precision": "bfloat16", "patience": 1000,
+    "batch_size": 128, "learning_rate": 1e-3, "patience": 1000,
 }  # fmt: skip
 MODELS: dict[str, dict[str, Any]] = {
     "ours": {"terms": {"total_correlation": {"weight": 5.0}}},
@@ -30,7 +30,7 @@ MODELS: dict[str, dict[str, Any]] = {
 
 def run(settings: Settings) -> Outcome:
     """Train all models on the same images, and measure all alike."""
-    torch.set_num_threads(2)
+    torch.set_num_threads(1 if settings.quick else 2)
     images, _ = sprites(QUICK_ROWS if settings.quick else ROWS, settings.seed)
     names = ("ours", "beta-VAE") if settings.quick else tuple(MODELS)
     found = {}

@@ -44,11 +44,18 @@ class Fitted:
         return resident.take(slice(None))
 
 
-def fit_images(images: NDArray[np.uint8], changes: dict[str, Any], seed: int, **options: Any) -> Fitted:
+def fit_images(images: NDArray[np.uint8], changes: dict[str, Any], seed: int, /, **options: Any) -> Fitted:
     """Fit a model to images; `changes` are those of the field."""
     table = to_arrow({"image": images})
     contract = vk.Contract.infer(table.slice(0, 1000)).replace("image", **changes)
-    settings = {"mask": 0.0, "valid": 0.02, "calibration": 0.0, "choose": False, "device": "cpu", "threads": 2}
+    settings = {
+        "mask": 0.0,
+        "valid": 0.02,
+        "calibration": 0.0,
+        "choose": False,
+        "device": "cpu",
+        "threads": torch.get_num_threads(),
+    }
     config = load_config(None, options.pop("recipe", None)).override(seed=seed, **{**settings, **options})
     trained = train(table, contract, config, progress=False)
     return Fitted(trained.vae.eval(), trained.contract, trained.history[-1]["seconds"], trained.history)

@@ -113,8 +113,8 @@ def edit(
     asked = typed(fields, contract)
     for name, text in named.items():
         if name not in fields:
-            there = labelled is not None and name in labelled.column_names
-            asked[name] = text if not there else _plain(text, labelled.schema.field(name).type)
+            there = {} if labelled is None else dict(zip(labelled.column_names, labelled.schema.types, strict=True))
+            asked[name] = _plain(text, there[name]) if name in there else text
     options = {"set": asked, "strength": strength, "steps": steps}
     _decoded("edit", bundle, [data, examples], options, backend, out, as_json)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import cast
 
 import msgspec
 import torch
@@ -13,7 +14,8 @@ from vaekit.arrays import Blocks, BlockSpec
 from vaekit.errors import ConfigError
 from vaekit.nn import likelihoods
 from vaekit.nn.images import IMAGES
-from vaekit.nn.images.maps import MapDecoder, MapEncoder, project
+from vaekit.nn.images.conv import Convolutional
+from vaekit.nn.images.maps import MapDecoder, MapEncoder, map_shapes, project
 from vaekit.nn.latents import LATENTS
 from vaekit.nn.parts import Around, Part, make, named, options_of
 from vaekit.nn.posteriors import POSTERIORS
@@ -201,7 +203,9 @@ def _encoder(specs: Sequence[BlockSpec], config: ModelConfig) -> nn.Module:
         return own
     if named(config.structure) == "spatial":
         layers = options_of("structure", config.structure, LATENTS).get("layers", 2)
-        return MapEncoder(specs, config, make("images", config.images, IMAGES), layers)
+        net = make("images", config.images, IMAGES)
+        map_shapes(specs, net, layers)  # refuses what has no maps
+        return MapEncoder(specs, config, cast(Convolutional, net), layers)
     return (ExpertEncoder if named(config.structure) == "experts" else Encoder)(specs, config)
 
 
@@ -220,7 +224,7 @@ def _head(spec: BlockSpec, around: Around, config: ModelConfig) -> likelihoods.L
         return own
     net = make("images", config.images, IMAGES)
     if around.maps:
-        return likelihoods.make(spec, config.width, project(spec, net, around.maps))
+        return likelihoods.make(spec, config.width, project(spec, cast(Convolutional, net), around.maps))
     if spec.kind != "image":
         return likelihoods.make(spec, config.width)
     return likelihoods.make(spec, config.width, lambda width, outputs: net.head(spec, width, outputs))

@@ -12,10 +12,11 @@ from torch import Tensor
 from vaekit.arrays import BlockSpec, draw
 from vaekit.errors import ConfigError
 from vaekit.nn.build import ModelConfig, build
+from vaekit.nn.likelihoods import Likelihood
 from vaekit.nn.parts import Around, Part, make
 from vaekit.nn.posteriors import POSTERIORS
 from vaekit.nn.priors import PRIORS
-from vaekit.objectives import ELBO
+from vaekit.objectives import ELBO, Objective
 from vaekit.testing.rows import SPECS, rows_of
 from vaekit.testing.whole import whole_model
 
@@ -152,7 +153,7 @@ def check_likelihood(part: Part, specs: Sequence[BlockSpec]) -> None:
     """Its parameters are those of the family, it adds up to one, hidden cells are finite, and a model with it works."""
     spec = next(spec for spec in specs if spec.role == "model")
     torch.manual_seed(0)
-    likelihood = make("likelihood", part, {}, spec, _WIDTH).double().eval()
+    likelihood: Likelihood = make("likelihood", part, {}, spec, _WIDTH).double().eval()
     h = torch.randn(1, 1, _WIDTH, dtype=torch.float64)
     params = likelihood(h)
     assert tuple(params) == likelihood.family.params, (
@@ -172,7 +173,7 @@ def check_likelihood(part: Part, specs: Sequence[BlockSpec]) -> None:
 def check_objective(part: Part, specs: Sequence[BlockSpec]) -> None:
     """Its terms are finite, one value per row, they move the model, and it adds up with a bound."""
     vae = build(specs, ModelConfig(width=_WIDTH, depth=1, latent=_SIZE), seed=1).train()
-    objective = make("objective", part, {})
+    objective: Objective = make("objective", part, {})
     rows = rows_of(specs, _ROWS, torch.float32)
     noise = _noise(vae.latent.noise, objective.samples, torch.float32)
     prior = _noise(vae.latent.prior_noise, 1, torch.float32) if objective.prior_draws else None

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from vaekit.arrays import Blocks
 from vaekit.errors import ConfigError
-from vaekit.nn.latents import Experts, Flat
+from vaekit.nn.latents.experts import Experts
+from vaekit.nn.latents.flat import Flat
 from vaekit.nn.posteriors import DiagonalNormal
+from vaekit.nn.priors import Prior
 from vaekit.nn.vae import VAE
 
 __all__ = ["annealed_log_p", "gap_parts"]
@@ -70,16 +72,17 @@ def annealed_log_p(vae: VAE, blocks: Blocks, seed: int, *, steps: int = 200, cha
         with torch.no_grad():
             start = vae.latent(h, condition, _noise(vae, rng, chains, len(h), h))[0].z
         z, weight = start, torch.zeros(shape[:2], dtype=h.dtype, device=h.device)
-        size, used = torch.full(shape[:2], 0.1, dtype=h.dtype, device=h.device), []
+        size = torch.full(shape[:2], 0.1, dtype=h.dtype, device=h.device)
+        used: list[Tensor] = []
         places = torch.sigmoid(torch.linspace(-4.0, 4.0, steps + 1))
-        places = ((places - places[0]) / (places[-1] - places[0])).tolist()
+        at: list[float] = ((places - places[0]) / (places[-1] - places[0])).tolist()
         for index in range(1, steps + 1):
             with torch.no_grad():
                 first, last = ends(z)
-            weight = weight + (places[index] - places[index - 1]) * (last - first)
+            weight = weight + (at[index] - at[index - 1]) * (last - first)
             step = size if sizes is None else sizes[index - 1]
             used.append(step)
-            z, taken = _leap(z, normal(*shape), step, lambda z, t=places[index]: slope(z, t), rng)
+            z, taken = _leap(z, normal(*shape), step, lambda z, t=at[index]: slope(z, t), rng)
             size = size * torch.where(taken.mean(0, keepdim=True) > _TARGET, _FASTER, _SLOWER)
         return weight, used
 
@@ -108,7 +111,7 @@ def _log_joint(vae: VAE, blocks: Blocks, condition: Tensor | None, z: Tensor) ->
     """The log-density of x and z together, shape (K, B)."""
     density = vae.log_density(vae.decode({"z": z}, blocks), blocks)
     seen: Tensor = torch.stack([value.sum(-1) for value in density.values()]).sum(0)
-    return seen + vae.latent.prior.log_prob(z, condition)
+    return seen + cast(Prior, vae.latent.prior).log_prob(z, condition)
 
 
 def _noise(vae: VAE, rng: torch.Generator, samples: int, rows: int, like: Tensor) -> dict[str, Tensor]:

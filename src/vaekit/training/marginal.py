@@ -137,7 +137,8 @@ def gap_parts(
         temperatures: Temperatures of the annealing.
 
     Returns:
-        ``log_p`` (annealed), ``elbo``, ``elbo_per_row`` (of the fitted posteriors) and the two gaps. A posterior that is no diagonal normal can be
+        ``log_p`` (annealed), ``elbo``, ``elbo_per_row`` (of the fitted posteriors) and the two gaps.
+        A posterior that is no diagonal normal can be
         better than the fitted one; its amortisation gap is then below zero.
 
     Raises:

@@ -520,9 +520,8 @@ def test_json_says_what_arrow_says(zoo, name, query):
     kept = zoo[name]
     model = hosted(kept)
     body = written(kept.rows.slice(0, 30), STREAM)
-    arrow, by_row, by_column = answer(
-        model, *(ask(name, query, body, STREAM, gives) for gives in (STREAM, JSON, COLUMNS))
-    )
+    ways = (STREAM, JSON, COLUMNS)  # one after the other: a row's last digit may depend on its place in a batch
+    arrow, by_row, by_column = (answer(model, ask(name, query, body, STREAM, gives))[0] for gives in ways)
     table = table_of(arrow)
     rows, columns = msgspec.json.decode(by_row.body)["rows"], msgspec.json.decode(by_column.body)["columns"]
     assert {name: [row[name] for row in rows] for name in columns} == columns

@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import gc
 import os
 import resource
 import signal
@@ -62,12 +65,13 @@ def _serve(line: WorkerLine) -> None:
     except VaekitError as error:
         line.send(Refused(message=str(error)))
         return
-    del contents
+    del contents, files
     noticing = Noticing(load.log_samples)
     for hosted in models.values():
         hosted.engine = noticing.watch(hosted.name, hosted.engine)
     answering = Answering(models, noticing)
     line.send(Hello(models=tuple(hosted.facts for hosted in models.values())))
+    _settle()
     while True:
         if noticing.waiting and not line.waits(PATIENCE):
             line.send(noticing.noted())
@@ -79,6 +83,14 @@ def _serve(line: WorkerLine) -> None:
         line.send(Done(batch=work.batch, tolds=slim, seen=seen), answers)
         if noticing.due:  # after the answers: nobody waits for it
             line.send(noticing.noted())
+
+
+def _settle() -> None:
+    """Give back the memory that loading took for a while, and let the collector pass over what stays."""
+    gc.collect()
+    gc.freeze()
+    with contextlib.suppress(OSError, AttributeError):  # not every C library can be asked to
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _beat(line: WorkerLine) -> None:

@@ -90,6 +90,15 @@ def test_offsets_that_lead_out_of_their_buffer_are_refused(digits):
     assert told.fault.status == 400
 
 
+def test_a_name_that_is_no_text_is_refused(digits, rows):
+    (batch,) = rows.combine_chunks().slice(0, 1).to_batches()
+    body = stream(batch.append_column("name", pa.array([1])))
+    assert body.count(b"name\0") == 1
+    for _ in range(2):
+        told = answer(digits, ask("digits", "score", body.replace(b"name\0", b"\xff\xfe\xfd\xfc\0"), STREAM))[0]
+        assert told.fault.status == 400, told.fault
+
+
 @given(st.data())
 @example(None)
 def test_damaged_streams_end_in_an_answer_or_a_refusal(digits, rows, data):

@@ -19,9 +19,12 @@ def table_rows(table: pa.Table, hosted: Hosted) -> TableRows:
     """The columns of a table that the model reads; others are passed over.
 
     Raises:
-        Refusal: A column is there twice.
+        Refusal: A column is there twice, or names are not UTF-8.
     """
-    there = table.column_names
+    try:
+        there = table.column_names
+    except UnicodeDecodeError as error:
+        raise Refusal(400, "bad_body", "the name of a column is not UTF-8") from error
     if there == list(hosted.cells) and table.schema.metadata is None:
         return TableRows(table)
     if twice := [name for name in hosted.cells if there.count(name) > 1]:

@@ -26,6 +26,7 @@ COMMANDS = {
     "sample": Home("vaekit.cli.sample", ASK),
     "interpolate": Home("vaekit.cli.paths", ASK),
     "traverse": Home("vaekit.cli.paths", ASK),
+    "edit": Home("vaekit.cli.paths", ASK),
     "batch": Home("vaekit.cli.batch", ASK),
     "export": Home("vaekit.cli.export", SHIP),
     "sign": Home("vaekit.cli.sign", SHIP),

@@ -15,7 +15,7 @@ _KEPT, _STRONG = 0.6, 0.3
 
 def _examine(patient: Patient) -> Finding | None:
     real, drawn = patient.numbers("fresh"), patient.numbers("sampled")
-    if real is None or drawn is None or patient.engine is None or len(real) < 50:
+    if real is None or drawn is None or patient.engine is None or len(real) < 50 or not patient.alike:
         return None
     first, second = correlations(real), correlations(drawn)
     kept = kept_correlation(first, second)
@@ -64,4 +64,6 @@ def kept_correlation(real: Array, drawn: Array) -> float | None:
     return float((real * drawn)[strong].sum() / np.square(real)[strong].sum()) if strong.any() else None
 
 
-DISEASE = Disease("blurry output", _examine, "50 real rows or more, with numeric columns that go together")
+DISEASE = Disease(
+    "blurry output", _examine, "50 rows or more like those of training, with numeric columns that go together"
+)

@@ -18,6 +18,7 @@ COMMANDS = [
     "inspect",
     "fit",
     "report",
+    "evaluate",
     "doctor",
     "score",
     "detect",

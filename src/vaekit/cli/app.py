@@ -16,6 +16,7 @@ COMMANDS = {
     "inspect": Home("vaekit.cli.inspect", PREPARE),
     "fit": Home("vaekit.cli.fit", PREPARE),
     "report": Home("vaekit.cli.report", PREPARE),
+    "evaluate": Home("vaekit.cli.evaluate", PREPARE),
     "doctor": Home("vaekit.cli.doctor", PREPARE),
     "score": Home("vaekit.cli.ask", ASK),
     "detect": Home("vaekit.cli.ask", ASK),

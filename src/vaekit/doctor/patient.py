@@ -127,7 +127,9 @@ class Patient:
     def unusual(self) -> Array | None:
         """Conformal p-values of the fresh rows, (B,); None without calibration."""
         rows = self.rows("fresh")
-        if rows is None or self.engine is None or self.bundle is None or not len(self.bundle.calibration["anomaly"]):
+        if rows is None or self.engine is None or self.bundle is None:
+            return None
+        if not len(self.bundle.calibration.get("anomaly", ())):
             return None
         found: Array = query(self.engine, "detect", rows, alpha=0.5)["p_value"].to_numpy()
         return found
@@ -230,6 +232,7 @@ class Patient:
                 values = np.where(np.asarray(block.observed), np.asarray(block.values, np.float64), np.nan)
                 parts.append(values.reshape(len(values), -1))
         joined = np.concatenate(parts, 1) if parts else np.zeros((count(blocks), 0))
+        joined[:, ~np.isfinite(joined).any(0)] = 0.0  # columns of which nothing is known are constant
         if joined.shape[1] > _COLUMNS:
             joined = joined[:, np.sort(generator(self.seed, "columns").permutation(joined.shape[1])[:_COLUMNS])]
         return joined if joined.shape[1] > 1 else None

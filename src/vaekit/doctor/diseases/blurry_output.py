@@ -26,15 +26,14 @@ def _examine(patient: Patient) -> Finding | None:
         for name in patient.engine.contract.names("model")
         if getattr(patient.engine.contract[name], "options", {}).get("scale") in ("fixed", "shared")
     }
-    beta = float(patient.training.get("beta", 1.0))
     order = np.argsort(-np.abs(first))[:200]
     return Finding(
         "blurry output",
         (Evidence("share of strong correlations that sampled rows keep", kept, _KEPT, "below"),),
         "Sampled rows are noise around the middle: columns that go together in real rows hardly do in them.",
         Treatment(
-            "weigh the KL by 1 at most, learn the scale of the noise, and give the networks more room",
-            {"beta": min(1.0, beta), "warmup": 0.3, "preset": "medium"},
+            "weigh the KL by 1, learn the scale of the noise, and give the networks more room",
+            {"beta": 1.0, "warmup": 0.3, "preset": "medium"},
             fixed,
         ),
         Picture(

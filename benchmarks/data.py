@@ -11,7 +11,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 __all__ = [
-    "ADBENCH", "HOLED", "TABLES", "Split", "adbench", "complete", "matrix", "mnist", "table", "table_of", "vectors",
+    "ADBENCH", "HOLED", "TABLES", "Pictures", "Split", "adbench", "complete", "matrix", "mnist", "pictures", "table",
+    "table_of", "vectors",
 ]  # fmt: skip
 
 ADBENCH = (
@@ -27,6 +28,23 @@ _FILES = {  # file, and the column that only numbers the rows
     "california_housing": ("housing.csv.gz", None),
 }
 HOLED = ("breast_cancer", "wine_red", "wine_white", "concrete", "letter")
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Images of a set, (N, height, width[, channels]) in uint8, with labels where it has some.
+
+    Args:
+        x_train: Training images.
+        y_train: Their labels; of characters the alphabets.
+        x_test: Test images.
+        y_test: Their labels.
+    """
+
+    x_train: NDArray[np.uint8]
+    y_train: NDArray[Any]
+    x_test: NDArray[np.uint8]
+    y_test: NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -73,6 +91,16 @@ def adbench(folder: Path, name: str, protocol: str, seed: int, cap: int) -> Spli
     train, rest = normal[: len(normal) // 2], normal[len(normal) // 2 :]
     test = np.sort(np.concatenate([rest, np.flatnonzero(y == 1)]))
     return Split(x[np.sort(train)], x[test], y[test])
+
+
+def pictures(folder: Path, name: str) -> Pictures:
+    """One of mnist, fashion_mnist, cifar10_subset and omniglot28, in its own split."""
+    with np.load(folder / name / f"{name}.npz", allow_pickle=False) as stored:
+        if name == "omniglot28":
+            parts = [stored[f"{what}_{part}"] for part in ("background", "evaluation") for what in ("x", "alphabet")]
+        else:
+            parts = [stored[f"{what}_{part}"] for part in ("train", "test") for what in ("x", "y")]
+    return Pictures(*parts)
 
 
 def mnist(folder: Path, rows: int) -> NDArray[np.float32]:

@@ -252,7 +252,7 @@ class Case:
 
     Args:
         query: Name of the query.
-        options: Options; as ``given``, ``"given"`` and ``"held"`` stand for what the model's `Spec` says.
+        options: Options; as ``given`` and ``set``, ``"given"`` and ``"held"`` stand for what the model's `Spec` says.
         rows: Number of rows, where it takes a number and not a table.
     """
 
@@ -270,6 +270,7 @@ CASES = {
     "denoise": Case("denoise", {"samples": 16}),
     "interpolate": Case("interpolate", {"steps": 3, "path": "spherical"}),
     "traverse": Case("traverse", {"steps": 3}),
+    "edit": Case("edit", {"set": "given", "steps": 2}),
     "impute": Case("impute", {"interval": 0.8}),
     "impute thrice": Case("impute", {"draws": 3, "samples": 16, "seed": 1}),
     "sample": Case("sample", {"given": "given", "seed": 2}, rows=400),
@@ -281,8 +282,8 @@ CASES = {
 def ask(model: vk.Model, name: str, case: Case, rows: pa.Table) -> pa.Table:
     """Put a question to a model of the zoo."""
     options = dict(case.options)
-    if "given" in options:
-        options["given"] = getattr(MODELS[name], options["given"])
+    for told in {"given", "set"} & options.keys():
+        options[told] = getattr(MODELS[name], options[told])
     args, named = arguments(case.query, case.rows, rows)
     return model.query(case.query, *args, **named, **options)
 

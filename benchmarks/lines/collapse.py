@@ -42,7 +42,7 @@ REMEDIES: dict[str, dict[str, Any]] = {
     "cyclical": {"schedules": {"beta": {"kind": "cyclical", "cycles": 4}}},
     "free bits": {"free_bits": 0.5},
     "capacity": {"objective": {"name": "capacity", "capacity": 4.0, "gamma": 5.0}, "warmup": 0.3},
-    "lagging": {"lagging": 50},
+    "lagging": {"lagging": 20},
     "weaker decoder": {"strong": False},
 }
 LEAST = 1.0  # nats
@@ -72,7 +72,7 @@ class Fitted:
 
 def run(settings: Settings) -> Outcome:
     """Fit the plain model and each remedy on the same rows, networks and epochs; print the table."""
-    count, epochs = (2_000, 20) if settings.quick else (4_000, 20)
+    count, epochs = 4_000, 20
     seeds = [settings.seed] if settings.quick else [settings.seed + k for k in range(3)]
     found = {name: [fitted(count, epochs, seed, **options) for seed in seeds] for name, options in REMEDIES.items()}
     print(f"\n{'':16s} {'nats':>7s} {'KL':>6s} {'I(x; z)':>8s} {'active':>7s} {'gap':>6s} {'verdict':>10s} {'s':>5s}")

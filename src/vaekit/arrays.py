@@ -45,7 +45,7 @@ class BlockSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         name: Unique name, for example ``"number.gaussian"`` or ``"condition.category"``.
-        kind: Field kind: ``number``, ``count``, ``category``, ``vector`` or ``datetime``.
+        kind: Field kind: ``number``, ``count``, ``category``, ``vector``, ``image`` or ``datetime``.
         role: ``model`` (has a likelihood) or ``condition`` (is only conditioned on).
         likelihood: Name of the likelihood family; empty for a condition.
         fields: Names of the fields, in order (F of them).
@@ -90,7 +90,8 @@ class BlockSpec(msgspec.Struct, frozen=True, kw_only=True):
         if self.role == "condition":
             return ("values", "observed", *seen)
         cells = {"number": ("half", "constant"), "datetime": ("half", "constant")}
-        return ("values", "observed", *cells.get(self.kind, ("constant",) if self.kind != "category" else ()), *seen)
+        data = () if self.kind in ("category", "image") else ("constant",)  # a log-mass has no part of the data alone
+        return ("values", "observed", *cells.get(self.kind, data), *seen)
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,8 @@ class Block:
     """Encoded values of one block for a batch of rows, as NumPy arrays or torch tensors alike.
 
     Args:
-        values: Encoded values, shape (B, F, *event): float32, or int64 codes for categories. Missing cells hold zero.
+        values: Encoded values, shape (B, F, *event): float32, int64 codes for categories, or uint8 levels and bits of
+            images. Missing cells hold zero.
         observed: True where a cell was observed, broadcastable to values.
         half: Numbers only. Half the width of the cell that a reading stands for, in encoded units, shape (B, F);
             zero for a continuous reading.

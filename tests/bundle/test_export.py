@@ -17,6 +17,7 @@ NEEDS = {
     "score": {"score"},
     "detect": {"score"},
     "embed": {"encode"},
+    "edit": {"encode", "decode"},
     "reconstruct": {"encode", "decode"},
     "denoise": {"encode", "decode", "log_density"},
     "interpolate": {"encode", "decode"},

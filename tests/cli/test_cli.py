@@ -14,8 +14,21 @@ import pytest
 from tests.notorch.alike import differences
 from vaekit.cli import main
 
-COMMANDS = ["inspect", "fit", "report", "score", "detect", "embed", "reconstruct", "denoise", "impute", "sample"]
-COMMANDS += ["interpolate", "traverse", "batch", "export", "load", "serve", "sign", "verify", "keys"]
+COMMANDS = [
+    "inspect",
+    "fit",
+    "report",
+    "evaluate",
+    "doctor",
+    "score",
+    "detect",
+    "embed",
+    "reconstruct",
+    "denoise",
+    "impute",
+    "sample",
+]
+COMMANDS += ["interpolate", "traverse", "edit", "batch", "export", "load", "serve", "sign", "verify", "keys"]
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from vaekit.fields.families import FAMILIES, family
 
 LEVELS = (2, 3, 7)
 K, B = 2, 3
+LEVELLED = ("logistic_mixture", "discretised_gaussian")
 
 
 def spec_of(name, kind=None):
@@ -23,8 +24,8 @@ def spec_of(name, kind=None):
         name=f"{kind}.{name}",
         kind=kind,
         likelihood=name,
-        fields=("a",) if kind == "vector" else ("a", "b", "c"),
-        event=(4,) if kind == "vector" else (3,) if name == "calendar" else (),
+        fields=("a",) if kind in ("vector", "image") else ("a", "b", "c"),
+        event={"vector": (4,), "image": (2, 3, 1)}.get(kind, (3,) if name == "calendar" else ()),
         levels=levels if kind == "category" else (),
     )
 
@@ -57,6 +58,12 @@ def params_of(name, kind=None, lead=(K, B), seed=0):
         logits, locs, spreads = rng.standard_normal((3, *shape, 5))
         weights = special.log_softmax(logits, axis=-1)
         return {"log_weights": weights, "locs": 3.0 * locs, "scales": np.exp(spreads)}
+    if (kind == "image" and name != "bernoulli") or name in LEVELLED:
+        logits, locs, spreads = rng.standard_normal((3, *shape, 5))
+        if name == "discretised_gaussian":
+            return {"loc": locs[..., 0], "scale": np.exp(spreads[..., 0] - 1.0)}
+        weights = special.log_softmax(logits[..., 0, :], axis=-1)
+        return {"log_weights": weights, "locs": locs, "scales": np.exp(spreads - 2.0), "leans": 0.0 * locs}
     drawn = {
         "loc": 3.0 * rng.standard_normal(shape),
         "logits": 2.0 * rng.standard_normal(shape),
@@ -117,7 +124,20 @@ def mixed_cdf(p):
     return lambda x: (np.exp(p["log_weights"]) * stats.norm.cdf(x[..., None], p["locs"], p["scales"])).sum(-1)
 
 
+def levels_cdf(law, p):
+    """Distribution function of levels: that of a law on a scale from -1 to 1 at the upper ends of their cells."""
+
+    def cdf(x):
+        inside = law.cdf((x / 127.5 - 1.0 + 1.0 / 255.0)[..., None])
+        inside = (np.exp(p["log_weights"])[..., None, :] * inside).sum(-1) if "locs" in p else inside[..., 0]
+        return np.where(x < 0, 0.0, np.where(x >= 255, 1.0, inside))
+
+    return cdf
+
+
 CDF = {
+    "logistic_mixture": lambda p: levels_cdf(stats.logistic(p["locs"], p["scales"]), p),
+    "discretised_gaussian": lambda p: levels_cdf(stats.norm(p["loc"][..., None], p["scale"][..., None]), p),
     "calendar": calendar,
     "gaussian": lambda p: stats.norm(p["loc"], p["scale"]).cdf,
     "student_t": lambda p: stats.t(p["df"], p["loc"], p["scale"]).cdf,
@@ -160,7 +180,7 @@ continuous = pytest.mark.parametrize(("name", "kind"), [case for case in CASES i
 
 def test_every_family_has_a_reference():
     assert set(CDF) == set(FAMILIES)
-    assert set(MEAN) == set(FAMILIES) - {"categorical"}
+    assert set(MEAN) == set(FAMILIES) - {"categorical", *LEVELLED}
     assert all(entry.name == name for name, entry in FAMILIES.items())
 
 
@@ -332,6 +352,15 @@ def test_point_is_the_median_or_the_most_probable_code(name, kind):
 def test_mean_is_scipys(name, kind):
     params, spec = params_of(name, kind), spec_of(name, kind)
     np.testing.assert_allclose(FAMILIES[name].mean(params, spec), MEAN[name](params), rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", LEVELLED)
+def test_means_of_levels_are_right_up_to_rounding(name):
+    params, spec = params_of(name), spec_of(name)
+    cdf = CDF[name](params)
+    mean = sum(1.0 - cdf(np.full((K, B, *spec.shape), float(level))) for level in range(255))
+    assert np.ptp(mean) > 100
+    np.testing.assert_allclose(FAMILIES[name].mean(params, spec), mean, atol=0.5)
 
 
 def test_unordered_categories_have_no_mean():

@@ -26,20 +26,29 @@ SPECS = (
     BlockSpec(name="category.categorical", kind="category", likelihood="categorical", fields=("c",), levels=(3,)),
     BlockSpec(name="condition.number", kind="number", role="condition", fields=("d",), cell=(0.0,)),
 )
+IMAGE = BlockSpec(name="image.x", kind="image", likelihood="bernoulli", fields=("x",), event=(2, 2, 1))
 CASES = {
     **{name: {"name": name} for name in LATENTS},
     "three layers": {"name": "ladder", "layers": 3},
     "categorical, many codes": {"name": "categorical", "categories": 3, "enumerated": 2},
     "mixture of experts": {"name": "experts", "rule": "mixture"},
 }
-DEFAULTS = {"categorical": {"categories": 3}, "quantised": {"codes": 4}, "sparse": {"active": 0.4}}
+DEFAULTS = {
+    "categorical": {"categories": 3},
+    "quantised": {"codes": 4},
+    "sparse": {"active": 0.4},
+    "spatial": {"depth": 1},
+}
+SMALL = {"name": "conv", "channels": 2, "smallest": 1}
 
 
 def model(case: str):
     """A VAE with a structure away from where it starts, in float64, with a codebook that has seen rows."""
     part = DEFAULTS.get(CASES[case]["name"], {}) | CASES[case]
     size = 4 if part["name"] == "quantised" else 2
-    vae = build(SPECS, ModelConfig(width=WIDTH, depth=1, latent=size, structure=part), seed=2).double()
+    specs = (*SPECS, IMAGE) if part["name"] == "spatial" else SPECS
+    config = ModelConfig(width=WIDTH, depth=1, latent=size, structure=part, images=SMALL)
+    vae = build(specs, config, seed=2).double()
     torch.manual_seed(0)
     with torch.no_grad():
         for parameter in vae.parameters():
@@ -57,6 +66,7 @@ def blocks(rows: int = B, seed: int = 0) -> dict[str, Block]:
         "number.gaussian": Block(x, seen, zero, zero),
         "category.categorical": Block(torch.tensor(rng.integers(0, 3, (rows, 1))), seen[:, :1]),
         "condition.number": Block(x[:, :1] - 0.3, seen[:, :1]),
+        "image.x": Block((x > 0.0).byte().repeat(1, 2).reshape(-1, 1, 2, 2, 1), seen[:, :1].reshape(-1, 1, 1, 1, 1)),
     }
 
 
@@ -139,6 +149,7 @@ def test_exports_agree_with_torch(case):
     rows = {
         name: Block(*(v.float() if v.is_floating_point() else v for v in b.arrays().values()))
         for name, b in blocks().items()
+        if name in vae.specs
     }
     arrays = {f"{n}.{a}": v for n, b in rows.items() for a, v in b.arrays().items() if a in vae.specs[n].inputs}
     for name in graphs:

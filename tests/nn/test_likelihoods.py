@@ -20,6 +20,7 @@ torch.set_num_threads(1)
 
 WIDTH, K, B = 5, 3, 4
 CELLS = (0.05, 0.4, 2.0)
+EVENTS = {"vector": (4,), "image": (2, 3, 3)}
 
 
 # ---------------------------------------------------------------------------------------------- the references
@@ -64,6 +65,27 @@ def mixed(p, x):
     return np.log(np.sum(np.exp(p["log_weights"]) * stats.norm.pdf(x[..., None], p["locs"], p["scales"]), axis=-1))
 
 
+def level_masses(law, loc, x):
+    """Log-masses of levels: cells on a scale from -1 to 1, of which the ends take the tails; law is around zero."""
+    z, half = x / 127.5 - 1.0 - loc, 1.0 / 255.0
+    left = -np.abs(z)  # the left tail keeps its digits
+    inside = law.logcdf(left + half) + np.log(-np.expm1(law.logcdf(left - half) - law.logcdf(left + half)))
+    return np.where(x <= 0, law.logcdf(z + half), np.where(x >= 255, law.logsf(z - half), inside))
+
+
+def logistics(p, x):
+    """Pixel by pixel, the mass of all channels under each component; green leans on red, and blue on both."""
+    y = (x / 127.5 - 1.0)[..., None]
+    locs = p["locs"].copy()
+    if locs.shape[-2] == 3:
+        locs = np.broadcast_to(locs, np.broadcast_shapes(locs.shape, (*y.shape[:-1], 1))).copy()
+        locs[..., 1, :] += p["leans"][..., 0, :] * y[..., 0, :]
+        locs[..., 2, :] += p["leans"][..., 1, :] * y[..., 0, :] + p["leans"][..., 2, :] * y[..., 1, :]
+    each = level_masses(stats.logistic(0, p["scales"]), locs, x[..., None]).sum(-2)
+    pixel = special.logsumexp(p["log_weights"] + each, axis=-1)
+    return np.stack([pixel, *[np.zeros_like(pixel)] * (x.shape[-1] - 1)], axis=-1)
+
+
 REFERENCE = {
     "gaussian": lambda p, x, _: stats.norm.logpdf(x, p["loc"], p["scale"]),
     "student_t": lambda p, x, _: stats.t.logpdf(x, p["df"], p["loc"], p["scale"]),
@@ -76,6 +98,8 @@ REFERENCE = {
     "negative_binomial": lambda p, x, _: negative_binomial(p, x),
     "zero_inflated_poisson": lambda p, x, _: inflated(stats.poisson.logpmf(x, p["rate"]), p, x),
     "zero_inflated_negative_binomial": lambda p, x, _: inflated(negative_binomial(p, x), p, x),
+    "logistic_mixture": lambda p, x, _: logistics(p, x),
+    "discretised_gaussian": lambda p, x, _: level_masses(stats.norm(0, p["scale"]), p["loc"], x),
 }
 DISTRIBUTION = {  # for the mass of cells: laws around zero, and the weights of their locations
     "gaussian": lambda p: (stats.norm(0, p["scale"]), p["loc"], None),
@@ -115,8 +139,8 @@ class Case:
             name=str(self),
             kind=self.kind,
             likelihood=self.name,
-            fields=("a",) if self.kind == "vector" else ("a", "b", "c"),
-            event=(4,) if self.kind == "vector" else (3,) if self.name == "calendar" else (),
+            fields=("a",) if self.kind in ("vector", "image") else ("a", "b", "c"),
+            event=EVENTS.get(self.kind, (3,) if self.name == "calendar" else ()),
             levels=levels if self.kind == "category" else (),
             cell={"number": self.cell, "datetime": 2 * self.cell if self.name == "calendar" else self.cell}.get(
                 self.kind, ()
@@ -153,6 +177,7 @@ def every_case():
     cases = [Case(name, kind) for name in LIKELIHOODS for kind in FAMILIES[name].kinds]
     scales = ({"scale": "fixed"}, {"scale": "optimal"})
     cases += [Case("gaussian", kind, scale) for kind in ("number", "vector") for scale in scales]
+    cases += [Case("discretised_gaussian", "image", scale) for scale in scales]
     return [*cases, *(Case(name, "number", cell=(0.0, 0.0, 0.0)) for name in DISTRIBUTION)]
 
 
@@ -204,6 +229,9 @@ def test_params_have_the_names_and_shapes_that_the_family_declares(case):
         **dict.fromkeys(("clock_log_weights", "clock_locs", "clock_scales"), (K, B, 3, 5)),
         **dict.fromkeys(("log_weights", "locs", "scales"), (K, B, 3, 5)),
     }
+    if case.name == "logistic_mixture":
+        shapes |= dict.fromkeys(("locs", "scales", "leans"), (K, B, *case.spec.shape, 5))
+        shapes["log_weights"] = (K, B, *case.spec.shape[:-1], 5)
     for name, value in params.items():
         assert value.shape == shapes.get(name, (K, B, *case.spec.shape)), name
     half = case.halves()
@@ -306,6 +334,41 @@ def test_mass_sums_to_one(case):
         mean = FAMILIES[case.name].mean(arrays(params), case.spec)
         assert mean.max() < most / 50
     np.testing.assert_allclose(mass, 1.0, rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["logistic_mixture", "discretised_gaussian"])
+def test_levels_sum_to_one_and_are_drawn_by_their_mass(name):
+    spec = BlockSpec(name="x", kind="image", likelihood=name, fields=("x",), event=(1, 1, 1))
+    torch.manual_seed(1)
+    module = make(spec, WIDTH).double()
+    params = module(torch.randn(1, 1, WIDTH, dtype=torch.float64))
+    levels = torch.arange(256, dtype=torch.float64).reshape(-1, 1, 1, 1, 1)
+    mass = module.log_prob(params, levels).detach().exp().flatten()
+    np.testing.assert_allclose(mass.sum(), 1.0, atol=1e-12)
+    u = np.linspace(0.0005, 0.9995, 500)
+    drawn = FAMILIES[name].ppf(arrays(params), u.reshape(1, -1, 1, 1, 1, 1), spec).flatten().astype(int)
+    below = np.concatenate([[0.0], np.cumsum(mass.numpy())])
+    assert (below[drawn] < u + 1e-9).all()
+    assert (u <= below[drawn + 1] + 1e-9).all()
+
+
+def test_colours_are_drawn_together():
+    """Draws of green and blue follow the law of the graph given red: their mean log-mass is minus its entropy."""
+    spec = BlockSpec(name="x", kind="image", likelihood="logistic_mixture", fields=("x",), event=(1, 1, 3))
+    torch.manual_seed(2)
+    module = make(spec, WIDTH).double()
+    params = {n: v.detach() for n, v in module(2.0 * torch.randn(1, 1, WIDTH, dtype=torch.float64)).items()}
+    coarse = {"log_weights": params["log_weights"], "leans": params["leans"]}
+    coarse |= {"locs": params["locs"], "scales": params["scales"].clamp(max=0.02)}  # a few hundred colours matter
+    u = np.random.default_rng(0).uniform(size=(1, 40_000, 1, 1, 1, 3))
+    drawn = FAMILIES["logistic_mixture"].ppf(arrays(coarse), u, spec)
+    values = torch.from_numpy(drawn[0])
+    log_p = module.log_prob(coarse, values).sum((2, 3, 4, 5))[0]
+    _colours, index, times = np.unique(drawn[0].reshape(-1, 3), axis=0, return_index=True, return_counts=True)
+    often = times > 50
+    expected = 40_000 * log_p[index[often]].exp().numpy()
+    assert often.sum() > 20
+    np.testing.assert_array_less(np.abs(times[often] - expected) / np.sqrt(expected), 5.5)
 
 
 def test_binary_vectors_sum_to_one():
@@ -451,8 +514,9 @@ def test_extreme_inputs_stay_finite(case):
     module, h = case.head(torch.float32)
     extremes = {"number": [-1e6, 1e6, 0.0, 1e-30], "vector": [-1e6, 1e6, 0.0, 1.0], "count": [0.0, 1.0, 1e6, 2.0**24]}
     extremes["datetime"] = extremes["number"]
+    extremes["image"] = [0.0, 255.0, 127.0, 1.0]
     if case.name == "bernoulli":
-        extremes = {"vector": [0.0, 1.0, 1.0, 0.0]}
+        extremes = {key: [0.0, 1.0, 1.0, 0.0] for key in ("vector", "image")}
     if case.kind == "category":
         values = torch.stack([zeros(case)[0], *3 * [torch.tensor(case.spec.levels) - 1]])
     else:
@@ -476,13 +540,15 @@ def test_parameters_keep_their_bounds(case):
     with torch.no_grad():
         params = module(h * 1e6)
     scale = params.get("scales", params.get("scale"))
-    if scale is not None and case.options.get("scale", "learned") == "learned":
+    if case.kind == "image" and scale is not None and "scale" not in case.options:
+        np.testing.assert_allclose([scale.min(), scale.max()], [1 / 255 / 4, np.exp(2)], rtol=1e-4)
+    elif scale is not None and case.options.get("scale", "learned") == "learned":
         fraction = {"gaussian": 1 / 3, "student_t": 1 / 2, "mixture": 1 / 3}[case.name]
         floor = np.maximum(1e-3, fraction * np.array(case.spec.cell or (0.0,)))
         lowest = (scale.amin(-1) if case.name == "mixture" else scale).amin((0, 1)).flatten().numpy()
         np.testing.assert_allclose(lowest, np.broadcast_to(floor, lowest.shape), rtol=1e-4)
         assert scale.max() <= 100.001
-    if case.name == "mixture":
+    if "log_weights" in params:
         np.testing.assert_allclose(params["log_weights"].exp().sum(-1), 1.0, rtol=1e-5)
         assert params["log_weights"].min() > -18.0
     bounds = {
@@ -494,6 +560,8 @@ def test_parameters_keep_their_bounds(case):
         "mean": (np.exp(-15), np.exp(15)),
         "dispersion": (np.exp(-5), np.exp(7)),
     }
+    if case.name == "logistic_mixture":
+        bounds["leans"] = (-1, 1)
     for name in bounds.keys() & params.keys():
         low, high = bounds[name]
         assert abs(float(params[name].min()) / low - 1) < 1e-4
@@ -518,7 +586,9 @@ def test_one_value_changes_one_log_prob_and_no_other(case):
         changed[position] = 1
         after = module.log_prob(params, changed.reshape(values.shape), half)
         moved = (after != before).flatten(1).any(0)
-        assert moved[position]
+        # channels of a pixel share their component, and their mass is told with the first
+        told = position - position % 3 if case.name == "logistic_mixture" else position
+        assert moved[told]
         assert moved.sum() == 1
 
 

@@ -22,8 +22,8 @@ def main(folder: Path) -> None:
         pq.write_table(kept.rows, kept.folder / "rows.parquet")
         for label, case in CASES.items():
             options = dict(case.options)
-            if "given" in options:
-                options["given"] = getattr(spec, options["given"])
+            for told in {"given", "set"} & options.keys():
+                options[told] = getattr(spec, options[told])
             answer = f"{name}/answers/{label}.arrow"
             questions.append(
                 {"model": name, "query": case.query, "options": options, "rows": case.rows, "answer": answer}

@@ -10,6 +10,7 @@ from sklearn.datasets import load_wine
 from sklearn.decomposition import PCA
 
 import vaekit as vk
+from tests.support import MODELS, contract_of
 from vaekit.errors import ConfigError
 from vaekit.fields.tables import to_arrow
 from vaekit.nn.parts import named
@@ -181,9 +182,20 @@ def test_a_conditional_prior_needs_a_condition(table):
         run(table, vk.Contract.infer(table), "cvae")
 
 
-def test_adversarial_terms_refuse_likelihoods_without_a_differentiable_point(table, contract):
-    with pytest.raises(ConfigError, match=r"'number.mixture' is mixture"):
-        run(table, contract.replace("alcohol", likelihood="mixture"), "vae-gan")
+def test_adversarial_terms_take_every_likelihood_and_refuse_one_they_cannot_show(monkeypatch):
+    from vaekit.objectives.shown import SHOWN
+
+    seen = set()
+    for spec in MODELS.values():
+        rows = spec.rows().slice(0, 100)
+        trained = run(rows, contract_of(spec), "vae-gan", epochs=1)
+        seen |= {block.likelihood for block in trained.contract.blocks() if block.role == "model"}
+        critic = [one["train"]["adversarial_critic"] for one in trained.history]
+        assert np.isfinite(critic).all()
+    assert seen == SHOWN.keys()
+    monkeypatch.delitem(SHOWN, "mixture")
+    with pytest.raises(ConfigError, match=r"block 'number.mixture', likelihood mixture, has none"):
+        run(MODELS["cancer"].rows().slice(0, 100), contract_of(MODELS["cancer"]), "vae-gan", epochs=1)
 
 
 def test_what_is_set_beside_a_recipe_comes_on_top(tmp_path):

@@ -112,7 +112,11 @@ def metrics(folder) -> list[dict]:
 
 
 @pytest.mark.parametrize("at", [2, 4, 7, 11, 13])
-@pytest.mark.parametrize("extra", [{}, {"dropout": 0.3, "samples": 2, "free_bits": 0.1}], ids=["plain", "dropout"])
+@pytest.mark.parametrize(
+    "extra",
+    [{"ema": 0.9, "precision": "bfloat16"}, {"dropout": 0.3, "samples": 2, "free_bits": 0.1}],
+    ids=["averaged", "dropout"],
+)
 def test_a_killed_run_resumes_to_the_same_bits(table, contract, tmp_path, monkeypatch, at, extra):
     whole = run(table, contract, out=tmp_path / "whole", **extra)
     original, calls = Loop._step, []
@@ -132,6 +136,25 @@ def test_a_killed_run_resumes_to_the_same_bits(table, contract, tmp_path, monkey
     resumed = run(table, contract, out=tmp_path / "cut", resume=True, **extra)
     assert same(weights(whole), weights(resumed))
     assert metrics(tmp_path / "whole") == metrics(tmp_path / "cut")
+
+
+def test_averaged_weights_are_kept_and_judged(table, contract, tmp_path):
+    """The best weights are a mean of many; early in training it lags behind the weights of the last step."""
+    raw, mean = (run(table, contract, out=tmp_path / str(ema), ema=ema, patience=99) for ema in (0.0, 0.999))
+    last = [checkpoints.read(tmp_path / str(ema) / "checkpoints" / "last.safetensors").tensors for ema in (0.0, 0.999)]
+    raws = [{name: value for name, value in one.items() if name.startswith("model.")} for one in last]
+    assert all(torch.equal(raws[0][name], raws[1][name]) for name in raws[0])  # averaging does not steer training
+    assert not same(weights(raw), weights(mean))
+    assert raw.history[-1]["valid"]["elbo"] != mean.history[-1]["valid"]["elbo"]
+
+
+def test_half_precision_changes_little(table, contract):
+    whole, half = (run(table, contract, precision=precision) for precision in ("float32", "bfloat16"))
+    one, other = (found.history[-1]["valid"]["elbo"] for found in (whole, half))
+    assert one != other
+    assert other == pytest.approx(one, abs=0.15)
+    with pytest.raises(ConfigError, match="ema is a decay"):
+        run(table, contract, ema=1.0)
 
 
 def test_resuming_a_finished_run_changes_nothing(table, contract, tmp_path):

@@ -84,7 +84,9 @@ def export(
     return made if keep else dataclasses.replace(made, weights={})
 
 
-def with_graphs(bundle: Bundle, rows: pa.Table | None = None, told: str = "given", kind: str = "onnx") -> Bundle:
+def with_graphs(
+    bundle: Bundle, rows: pa.Table | None = None, told: str = "given", kind: str = "onnx", backend: Any = None
+) -> Bundle:
     """The bundle with its graph primitives exported and compared with torch; needs torch.
 
     Args:
@@ -92,13 +94,14 @@ def with_graphs(bundle: Bundle, rows: pa.Table | None = None, told: str = "given
         rows: Real rows to compare on; drawn from the model if not given.
         told: Where the rows came from.
         kind: ``onnx``, or ``tflite`` for LiteRT.
+        backend: The torch backend of the model, if there is one; built from the bundle otherwise.
 
     Raises:
         BundleError: If a graph answers differently from torch.
     """
     from vaekit.runtime.torch_backend import TorchBackend
 
-    backend = TorchBackend.from_bundle(bundle)
+    backend = backend or TorchBackend.from_bundle(bundle)
     exported = _exported(backend.vae, kind)
     signatures = {name: signature for name, (_, signature) in exported.items()}
     made = dataclasses.replace(
@@ -214,7 +217,8 @@ def _pruned(bundle: Bundle, parts: Parts | None, share: float) -> Bundle:
     vae, smaller = prune(whole.vae, bundle.architecture.blocks, config, share, rows)
     if parts is not None:
         settings = msgspec.convert(bundle.run.get("config", {}).get("training", {}), TrainConfig)
-        retrain(vae, contract.encode(parts.train), contract.encode(parts.checked), settings, 0)
+        train = contract.encode(parts.train, training=True)
+        retrain(vae, train, contract.encode(parts.checked), settings, 0)
     small = dataclasses.replace(
         bundle,
         architecture=msgspec.structs.replace(bundle.architecture, config=msgspec.to_builtins(smaller)),

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["assemble", "fit"]
 
-_BASELINE_ROWS = 50_000
+_BASELINE_ROWS, _LEAST_BASELINE, _BASELINE_CELLS = 50_000, 2_000, 10_000_000
 _LATENT_ROWS = 500  # every draw is compared with every row
 
 
@@ -153,7 +153,9 @@ def assemble(trained: Trained, rows: pa.Table, seed: int) -> Model:
     splits = trained.splits
     calibration = calibrate(engine, rows.take(pa.array(splits.calibration)))
     held_out = splits.calibration if len(splits.calibration) else splits.valid
-    baseline = some_rows(rows.take(pa.array(splits.train)), _BASELINE_ROWS, seed)
+    wide = sum(spec.width for spec in architecture.blocks)
+    most = min(_BASELINE_ROWS, max(_LEAST_BASELINE, _BASELINE_CELLS // wide))
+    baseline = some_rows(rows.take(pa.array(splits.train)), most, seed)
     unseen = rows.take(pa.array(held_out))
     evaluation = evaluate(engine, unseen, baseline, seed)
     if evaluation:

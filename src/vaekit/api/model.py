@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ class Model:
         threads: Processor threads of one run of a graph; the runtime's own choice if not given.
         held_out: Rows that training did not see, to compare the graphs with torch on when they are exported; no bundle
             ever holds them.
+        modules: Names of modules that torch may import parts of the model from.
     """
 
     def __init__(
@@ -35,9 +36,10 @@ class Model:
         backend: str | Backend = "auto",
         threads: int | None = None,
         held_out: pa.Table | None = None,
+        modules: Collection[str] = (),
     ) -> None:
         self.bundle, self._held_out = bundle, held_out
-        self.engine = Engine.of(bundle, backend, threads)
+        self.engine = Engine.of(bundle, backend, threads, modules)
 
     @property
     def contract(self) -> Contract:
@@ -76,6 +78,18 @@ class Model:
     def traverse(self, dim: int, *, at: Any = None, steps: int = 9, reach: float = 3.0) -> pa.Table:
         """Rows decoded while one latent dimension moves. See `vaekit.queries.traverse`."""
         return self.query("traverse", dim, at=at, steps=steps, reach=reach)
+
+    def edit(
+        self,
+        rows: Any,
+        examples: Any = None,
+        *,
+        set: Mapping[str, Any],
+        strength: float = 1.0,
+        steps: int = 1,
+    ) -> pa.Table:
+        """Rows with an attribute changed, and little else. See `vaekit.queries.edit`."""
+        return self.query("edit", rows, examples, set=set, strength=strength, steps=steps)
 
     def impute(
         self, table: Any, *, draws: int = 1, interval: float | None = None, samples: int = 64, seed: int = 0
@@ -155,7 +169,8 @@ class Model:
         if not self.bundle.graphs:
             from vaekit.api.exporting import with_graphs
 
-            self.bundle = with_graphs(self.bundle, self._held_out, "held out")
+            at_hand = self.engine.backend if self.engine.backend.name == "torch" else None
+            self.bundle = with_graphs(self.bundle, self._held_out, "held out", backend=at_hand)
         return self.bundle.save(path)
 
     def export(
@@ -199,6 +214,7 @@ def load(
     threads: int | None = None,
     *,
     trusted: Sequence[str | Path | bytes] = (),
+    modules: Collection[str] = (),
 ) -> Model:
     """Load a bundle, verifying every file; nothing of it is executed.
 
@@ -208,12 +224,14 @@ def load(
         threads: Processor threads of one run of a graph; the runtime's own choice if not given: of ONNX Runtime one for
             each core, of LiteRT one.
         trusted: Public keys (PEM files, or PEM as bytes), one of which must have signed it; none: that is not checked.
+        modules: Names of modules that torch may import parts of the model from, if it was fitted with parts of one's
+            own; importing runs their code. Graphs need none of them.
 
     Returns:
         The model.
 
     Raises:
-        ConfigError: If an option is unknown or out of range.
+        ConfigError: If an option is unknown or out of range, or torch would need modules that are not named.
         BundleError: If a file is missing, truncated, altered, or of a newer format, or no trusted key signed it.
     """
-    return Model(Bundle.load(bundle_root(path), trusted=trusted), backend, threads)
+    return Model(Bundle.load(bundle_root(path), trusted=trusted), backend, threads, modules=modules)

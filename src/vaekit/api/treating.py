@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from vaekit.api.model import Model
 
-__all__ = ["diagnose", "patient_of", "treat"]
+__all__ = ["diagnose", "patient_of", "shown", "treat"]
 
 
 def patient_of(path: str | Path, data: Any = None, *, backend: str = "auto") -> Patient:
@@ -46,7 +46,7 @@ def patient_of(path: str | Path, data: Any = None, *, backend: str = "auto") -> 
     model = load(root, backend=backend)
     record = record or model.bundle.run
     found = Patient(model.bundle, model.engine, record, history, failure or None)
-    return found if data is None else _shown(found, model, data)
+    return found if data is None else shown(found, model, data)
 
 
 def diagnose(path: str | Path, data: Any = None, *, backend: str = "auto") -> Diagnosis:
@@ -125,8 +125,14 @@ def _json(path: Path) -> dict[str, Any]:
     return found
 
 
-def _shown(patient: Patient, model: Model, data: Any) -> Patient:
-    """The patient with rows: those of the fit in their parts, or rows from elsewhere."""
+def shown(patient: Patient, model: Model, data: Any) -> Patient:
+    """The patient with rows: those of the fit in their parts, or rows from elsewhere.
+
+    Args:
+        patient: The patient; it is changed.
+        model: Its model.
+        data: Any table.
+    """
     import pyarrow as pa
 
     table: pa.Table = model.contract.table(data)

@@ -1,11 +1,11 @@
-"""`vae interpolate` and `vae traverse`: rows on paths through the latent space."""
+"""`vae interpolate`, `vae traverse` and `vae edit`: rows on paths through the latent space."""
 
 from __future__ import annotations
 
 import time
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,10 +18,15 @@ from vaekit.cli.options import (
     Out,
     bundle_path,
     output_path,
+    pairs,
 )
 from vaekit.cli.output import deliver
+from vaekit.cli.sample import typed
 
-__all__ = ["interpolate", "traverse"]
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["edit", "interpolate", "traverse"]
 
 
 class Line(StrEnum):
@@ -73,6 +78,57 @@ def traverse(
     Next: the report of a run shows the most active dimensions, and what moves with each.
     """
     _decoded("traverse", bundle, [dim], {"at": at, "steps": steps, "reach": reach}, backend, out, as_json)
+
+
+def edit(
+    bundle: BundleArgument,
+    data: DataArgument,
+    values: Annotated[
+        list[str],
+        typer.Option("--set", metavar="NAME=VALUE", help="An attribute and its new value. Repeat it for more."),
+    ],
+    examples: Annotated[
+        Path | None,
+        typer.Option("--examples", metavar="FILE", exists=True, help="Rows with columns of attributes to learn from."),
+    ] = None,
+    out: Out = None,
+    strength: Annotated[float, typer.Option(help="How far to go; 1 is to the new value.")] = 1.0,
+    steps: Annotated[int, typer.Option(min=1, help="Rows on the way, of which the last is the full edit.")] = 1,
+    backend: BackendOption = Backend.auto,
+    as_json: AsJson = False,
+) -> None:
+    """Rows with one attribute changed, and as little else as the model allows.
+
+      [bold]vae edit run digits.parquet --examples labelled.parquet --set label=7[/bold]
+      [bold]vae edit run flights.csv --set origin=JFK[/bold]
+
+    Next: [bold]vae score run edited.parquet[/bold] tells whether the edited rows are ordinary ones.
+    """
+    named = pairs(values, "--set")
+    from vaekit.api.model import load
+
+    contract = load(bundle_path(bundle), backend=backend.value).contract
+    labelled = None if examples is None else contract.table(examples)
+    fields = {name: text for name, text in named.items() if name in contract.names("condition")}
+    asked = typed(fields, contract)
+    for name, text in named.items():
+        if name not in fields:
+            there = {} if labelled is None else dict(zip(labelled.column_names, labelled.schema.types, strict=True))
+            asked[name] = _plain(text, there[name]) if name in there else text
+    options = {"set": asked, "strength": strength, "steps": steps}
+    _decoded("edit", bundle, [data, examples], options, backend, out, as_json)
+
+
+def _plain(text: str, kind: pa.DataType) -> Any:
+    """Text as a value of a column."""
+    import pyarrow as pa
+
+    from vaekit.fields.arrow_types import value_type
+
+    try:
+        return pa.scalar(text).cast(value_type(kind)).as_py()
+    except pa.ArrowInvalid:
+        return text  # the query says what it is not
 
 
 def _decoded(

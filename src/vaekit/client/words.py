@@ -41,8 +41,9 @@ Result = TypeVar("Result")
 Doing = Generator[Send | Pause, Reply | Lost, Result]  # the steps to a result, see `vaekit.client.exchange`
 Join = Callable[[Sequence["pa.Table"]], "pa.Table"]
 
-ARGUMENTS = {"sample": ("n",), "interpolate": ("a", "b"), "traverse": ("dim", "at")}  # of queries not about one table
-_TABLES = ("a", "b", "at")
+# of queries not about one table
+ARGUMENTS = {"sample": ("n",), "interpolate": ("a", "b"), "traverse": ("dim", "at"), "edit": ("rows", "examples")}
+_TABLES = ("a", "b", "at", "rows", "examples")
 _PLACED = ("impute", "denoise")  # their noise belongs to the position of a row
 
 
@@ -128,6 +129,18 @@ class Words(ABC, Generic[Table, Models, Ready, Said]):
     def traverse(self, dim: int, *, at: Any = None, steps: int | None = None, reach: float | None = None) -> Table:
         """Rows decoded while one latent dimension moves. See `vaekit.queries.traverse`."""
         return self.query("traverse", dim, at=at, steps=steps, reach=reach)
+
+    def edit(
+        self,
+        rows: Any,
+        examples: Any = None,
+        *,
+        set: Mapping[str, Any],
+        strength: float | None = None,
+        steps: int | None = None,
+    ) -> Table:
+        """Rows with an attribute changed, and little else. See `vaekit.queries.edit`."""
+        return self.query("edit", rows, examples, set=dict(set), strength=strength, steps=steps)
 
     def impute(
         self,

@@ -12,7 +12,7 @@ import numpy as np
 from vaekit.arrays import Array, Blocks, generator, take
 from vaekit.metrics.likelihood import log_mean_exp
 from vaekit.metrics.marginals import Marginals, by_field
-from vaekit.queries.base import count, model_specs, weigh
+from vaekit.queries.base import count, model_specs, query, weigh
 from vaekit.queries.decoding import decode, draw_values, of_rows
 from vaekit.queries.embed import centre
 from vaekit.queries.evaluate import some_rows
@@ -75,6 +75,12 @@ class Patient:
         return {} if self.bundle is None else self.bundle.architecture.config
 
     @property
+    def plain_posterior(self) -> dict[str, str]:
+        """The option that gives inference a scale of its own, where it has a fixed one."""
+        part = self.model.get("posterior", "diagonal")
+        return {"posterior": "diagonal"} if (part if isinstance(part, str) else part.get("name")) == "fixed" else {}
+
+    @property
     def units(self) -> int:
         """Latent width of all groups."""
         return 0 if self.bundle is None else sum(self.bundle.architecture.groups.values())
@@ -118,6 +124,24 @@ class Patient:
         return self._kept(f"numbers {which}", lambda: self._numbers(which))
 
     @cached_property
+    def unusual(self) -> Array | None:
+        """Conformal p-values of the fresh rows, (B,); None without calibration."""
+        rows = self.rows("fresh")
+        if rows is None or self.engine is None or self.bundle is None:
+            return None
+        if not len(self.bundle.calibration.get("anomaly", ())):
+            return None
+        found: Array = query(self.engine, "detect", rows, alpha=0.5)["p_value"].to_numpy()
+        return found
+
+    @property
+    def alike(self) -> bool:
+        """Whether there are fresh rows, and they are like those of training as far as one knows."""
+        if self.rows("fresh") is None:
+            return False
+        return not self.foreign or self.unusual is None or float((self.unusual <= 0.1).mean()) < 0.25
+
+    @cached_property
     def centres(self) -> Array | None:
         """Posterior centres of the fresh rows, (B, L)."""
         blocks = self.blocks("fresh")
@@ -125,6 +149,20 @@ class Patient:
             return None
         parts = [centre(self.engine, take(blocks, chunk)) for chunk in self.engine.chunks(count(blocks), 1)]
         return np.concatenate([np.concatenate([z[0] for z in part.values()], -1) for part in parts])
+
+    @cached_property
+    def codes(self) -> Array | None:
+        """One draw of the code of each fresh row, (B, L)."""
+        blocks = self.blocks("fresh")
+        if blocks is None or self.engine is None:
+            return None
+        parts = []
+        for chunk in self.engine.chunks(count(blocks), 1):
+            part = take(blocks, chunk)
+            own = int(generator(self.seed, "codes", chunk.start).integers(2**62))
+            found = self.engine.backend.run("encode", self.engine.inputs(part) | self.engine.noise(own, 1, count(part)))
+            parts.append(np.concatenate([v[0] for n, v in found.items() if n.startswith("z.")], -1))
+        return np.concatenate(parts)
 
     @cached_property
     def sampled(self) -> Blocks | None:
@@ -194,6 +232,7 @@ class Patient:
                 values = np.where(np.asarray(block.observed), np.asarray(block.values, np.float64), np.nan)
                 parts.append(values.reshape(len(values), -1))
         joined = np.concatenate(parts, 1) if parts else np.zeros((count(blocks), 0))
+        joined[:, ~np.isfinite(joined).any(0)] = 0.0  # columns of which nothing is known are constant
         if joined.shape[1] > _COLUMNS:
             joined = joined[:, np.sort(generator(self.seed, "columns").permutation(joined.shape[1])[:_COLUMNS])]
         return joined if joined.shape[1] > 1 else None

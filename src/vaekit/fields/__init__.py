@@ -5,6 +5,7 @@ from vaekit.fields.category import Category
 from vaekit.fields.contract import Contract
 from vaekit.fields.count import Count
 from vaekit.fields.edit import AnyField
+from vaekit.fields.image import Image
 from vaekit.fields.lattice import Lattice
 from vaekit.fields.number import Number
 from vaekit.fields.other import Other
@@ -19,6 +20,7 @@ __all__ = [
     "Contract",
     "Count",
     "Field",
+    "Image",
     "Lattice",
     "Monotone",
     "Number",

@@ -18,6 +18,7 @@ _PLAIN: dict[str, pa.DataType] = {
         *(pa.date32(), pa.date64(), *(pa.timestamp(unit) for unit in ("s", "ms", "us", "ns"))),
         *(pa.duration(unit) for unit in ("s", "ms", "us", "ns")),
         *(pa.time32("s"), pa.time32("ms"), pa.time64("us"), pa.time64("ns")),
+        *(pa.binary(), pa.large_binary(), pa.binary_view()),
     )
 }
 _DIGITS = {"s": 0, "ms": 3, "us": 6, "ns": 9}
@@ -29,6 +30,10 @@ _ZONED = re.compile(r"timestamp\[(?P<unit>s|ms|us|ns), tz=(?P<zone>[\w/+:-]+)\]"
 _LIST = re.compile(
     r"(?P<family>list|large_list|fixed_size_list)"
     r"<(?P<child>.*): (?P<values>\w+)(?P<required> not null)?>(?:\[(?P<size>\d+)\])?"
+)
+
+_TENSOR = re.compile(
+    r"extension<arrow\.fixed_shape_tensor\[value_type=(?P<values>\w+), shape=\[(?P<shape>\d+(?:,\d+)*)\]\]>"
 )
 
 
@@ -61,6 +66,8 @@ def parse_type(text: str) -> pa.DataType:
             return pa.list_(child, int(match["size"]))
         if match["family"] != "fixed_size_list" and match["size"] is None:
             return pa.list_(child) if match["family"] == "list" else pa.large_list(child)
+    if (match := _TENSOR.fullmatch(text)) and match["values"] in _PLAIN:
+        return pa.fixed_shape_tensor(_PLAIN[match["values"]], [int(size) for size in match["shape"].split(",")])
     raise ContractError(
         "type is not one that can be modelled", expected="numbers, bool, text, dates, a dictionary or a list", got=text
     )

@@ -67,7 +67,7 @@ class Field(
 
     @property
     def kind(self) -> str:
-        """The name of the kind: ``number``, ``count``, ``category``, ``datetime``, ``vector`` or ``other``."""
+        """The name of the kind, such as ``number``, ``category``, ``image`` or ``other``."""
         return str(self.__struct_config__.tag)
 
     @property
@@ -191,6 +191,10 @@ class Codec(ABC):
     @abstractmethod
     def encode(self, columns: Sequence[Column | None], rows: int) -> Block:
         """Encode the columns into one block of B rows."""
+
+    def encode_training(self, columns: Sequence[Column | None], rows: int) -> Block:
+        """As `encode`, but with what training draws anew in every step left as it is; the same for most kinds."""
+        return self.encode(columns, rows)
 
     @abstractmethod
     def decode(self, values: NDArray[Any]) -> list[pa.Array]:

@@ -212,12 +212,13 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """
         return tuple(part.spec for part in self._parts)
 
-    def encode(self, data: Any, *, partial: bool = False) -> dict[str, Block]:
+    def encode(self, data: Any, *, partial: bool = False, training: bool = False) -> dict[str, Block]:
         """Rows as blocks of arrays, in encoded units.
 
         Args:
             data: Anything that `to_arrow` takes. Columns that the contract does not know are passed over.
             partial: Take columns that are not there as missing in every row.
+            training: Leave to training what it draws anew in every step, such as the bits of images.
 
         Returns:
             Block name to `Block` of B rows; missing cells hold zero.
@@ -226,7 +227,10 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             ContractError: A column is missing or has the wrong type, or a value breaks the contract.
         """
         table = self.table(data)
-        return {part.spec.name: _encoded(part, _columns(table, part, partial), table.num_rows) for part in self._parts}
+        return {
+            part.spec.name: _encoded(part, _columns(table, part, partial), table.num_rows, training)
+            for part in self._parts
+        }
 
     def validate(self, data: Any, *, partial: bool = False) -> None:
         """Check that rows fit the contract, without encoding them.
@@ -411,8 +415,8 @@ def _columns(table: pa.Table, part: _Part, partial: bool) -> list[Column | None]
     return [_column(table, field) if field.name in there else None for field in part.fields]
 
 
-def _encoded(part: _Part, columns: Sequence[Column | None], rows: int) -> Block:
-    block = part.codec.encode(columns, rows)
+def _encoded(part: _Part, columns: Sequence[Column | None], rows: int, training: bool = False) -> Block:
+    block = part.codec.encode_training(columns, rows) if training else part.codec.encode(columns, rows)
     if part.spec.role == "condition":
         return Block(block.values, block.observed, calendar=block.calendar, unknown=block.unknown)
     return block

@@ -13,6 +13,7 @@ from vaekit.fields.base import Field, Role
 from vaekit.fields.category import Category
 from vaekit.fields.count import Count
 from vaekit.fields.datetime import Datetime
+from vaekit.fields.image import Image
 from vaekit.fields.lattice import Lattice
 from vaekit.fields.number import Number
 from vaekit.fields.numeric import Numeric
@@ -21,12 +22,13 @@ from vaekit.fields.vector import Vector
 
 __all__ = ["KINDS", "AnyField", "edited"]
 
-AnyField = Number | Count | Category | Vector | Datetime | Other
+AnyField = Number | Count | Category | Vector | Image | Datetime | Other
 KINDS: dict[str, type[Field]] = {
     "number": Number,
     "count": Count,
     "category": Category,
     "vector": Vector,
+    "image": Image,
     "datetime": Datetime,
     "other": Other,
 }

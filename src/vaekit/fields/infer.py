@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -13,11 +14,13 @@ from vaekit.fields.base import Column, Field
 from vaekit.fields.category import MAX_LEVELS, Category, common_levels, levels_of, missing_count, natural_likelihood
 from vaekit.fields.count import Count
 from vaekit.fields.datetime import Datetime
+from vaekit.fields.image import Image
 from vaekit.fields.markers import says_missing, sentinels, surely_missing, without
 from vaekit.fields.names import says_identifier, says_year
 from vaekit.fields.number import WHOLE_ROWS, Number
 from vaekit.fields.number_text import NumberText, find_number_text, no_numbers
 from vaekit.fields.other import Other, why_not
+from vaekit.fields.pixels import SUFFIXES, is_bytes, is_tensor, looks_encoded
 from vaekit.fields.profile import HUGE, Profile
 from vaekit.fields.tables import RENAMED
 from vaekit.fields.temporal import find_format, is_datetime
@@ -30,6 +33,7 @@ _EXACT = 2.0**53
 _ALMOST_ALL = 0.9
 _FEW_ROWS = 20
 _HANDFUL = 5
+_FILES = 20  # paths of images that are looked up
 _GLANCE = 1000  # distinct texts that show whether a column holds numbers
 _SLIPS = 0.05  # share of texts that are no numbers, in a column that was meant to hold numbers
 
@@ -49,10 +53,14 @@ def infer_field(name: str, column: Column) -> Field:
         'category'
     """
     kind, rows = column.type, len(column)
+    if is_tensor(kind) and column.null_count < rows:
+        return _image(name, column)
     if isinstance(kind, pa.BaseExtensionType):
         return _left_out(name, kind, why_not(kind))
     if pa.types.is_null(kind) or column.null_count == rows:
         return _left_out(name, kind, "holds no values")
+    if is_bytes(kind) and looks_encoded(column.drop_null()[0].as_py()):
+        return _image(name, column)
     plain = value_type(kind)
     if is_numeric(plain) or is_text(plain) or pa.types.is_boolean(plain):
         observed = rows - missing_count(column)
@@ -249,9 +257,20 @@ def _spelled(field: Category, column: Column, text: NumberText) -> Field | None:
     return msgspec.structs.replace(field, levels=levels, likelihood=family, note=note).fit(column, strict=False)
 
 
+def _image_files(name: str, column: Column) -> Field | None:
+    """A column of text that is all paths of image files, of which the first ones are there."""
+    texts = levels_of(column, spelled=True)
+    if not texts or not all(isinstance(text, str) and text.lower().endswith(SUFFIXES) for text in texts):
+        return None
+    if not all(Path(str(text)).is_file() for text in texts[:_FILES]):
+        return None
+    return _image(name, column)
+
+
 TEXT_READINGS: tuple[Callable[[str, Column], Field | None], ...] = (
     _number_in_text,
     _date_in_text,
+    _image_files,
 )  # tried before a category
 
 
@@ -319,6 +338,25 @@ def _vector(name: str, column: Column) -> Field:
     )
     infinite = int((np.abs(values) >= HUGE).sum())
     return _with_note(fitted, _infinite(infinite) if infinite else "")
+
+
+# -------------------------------------------------------------------------------------------------------------- images
+
+
+def _image(name: str, column: Column) -> Field:
+    """An image; black and white alone make it one of bits."""
+    blank = Image.blank(name, column.type, "model")
+    tally = blank.tally(column, strict=False)
+    if not tally.seen:
+        return _left_out(name, column.type, "holds no image that can be read")
+    if len(tally.values) < 2:
+        return _left_out(name, column.type, "constant: every pixel of every image is the same")
+    field = blank.fitted(tally)
+    if tally.bits:
+        field = msgspec.structs.replace(field, likelihood="bernoulli")
+    height, width = field.size[0], field.size[1]
+    told = f"resized to {height} x {width}; size=(height, width) sets how large the model sees them"
+    return _with_note(field, f"{CHECK}{told}" if field.resize else "")
 
 
 def _infinite(count: int) -> str:

@@ -67,6 +67,11 @@ def why_not(kind: pa.DataType) -> str:
             return reason
     if isinstance(kind, pa.BaseExtensionType):
         name = str(getattr(kind, "type_name", "") or getattr(kind, "extension_name", kind))
+        if name == "arrow.fixed_shape_tensor":
+            return (
+                f"tensors are images here: uint8 (or bool) of shape (height, width) or (height, width, 1 or 3), not "
+                f"{kind.value_type} of shape {tuple(kind.shape)}; cast (grey levels from 0 to 255) or transpose them"
+            )
         if name == "arrow.uuid":
             return "an identifier: a UUID tells rows apart and has no distribution to learn"
         if getattr(kind, "vendor_name", "") == "python":

@@ -40,7 +40,7 @@ def to_arrow(data: Any, types: Mapping[str, str] | None = None) -> pa.Table:
         >>> to_arrow({"a": [1, None], "v": np.zeros((2, 3))}).schema.types
         [DataType(int64), FixedSizeListType(fixed_size_list<item: double>[3])]
     """
-    return _unique_names(_plain_text(_table(data, types).replace_schema_metadata(None)))
+    return _unique_names(_plain_types(_table(data, types).replace_schema_metadata(None)))
 
 
 def _unique_names(table: pa.Table) -> pa.Table:
@@ -62,9 +62,14 @@ def _unique_names(table: pa.Table) -> pa.Table:
     return pa.Table.from_arrays(table.columns, schema=pa.schema(fields))
 
 
-def _plain_text(table: pa.Table) -> pa.Table:
-    """String views, for which Arrow lacks kernels, as large strings."""
+def _plain_types(table: pa.Table) -> pa.Table:
+    """String views, for which Arrow lacks kernels, as large strings; tensors without axes that are in order anyway."""
     for index, field in enumerate(table.schema):
+        tensor = isinstance(field.type, pa.FixedShapeTensorType)
+        if tensor and field.type.permutation == list(range(len(field.type.shape))):
+            kind = pa.fixed_shape_tensor(field.type.value_type, field.type.shape)
+            chunks = [pa.ExtensionArray.from_storage(kind, chunk.storage) for chunk in table.column(index).chunks]
+            table = table.set_column(index, field.name, pa.chunked_array(chunks, kind))
         if pa.types.is_string_view(field.type):
             table = table.set_column(index, field.name, table.column(index).cast(pa.large_string()))
     return table
@@ -144,10 +149,16 @@ def _mixed(values: Any) -> pa.Array:
 
 
 def _lists(name: str, array: np.ndarray[Any, Any]) -> pa.Array:
-    """Rows of a 2-D array as lists of fixed size."""
+    """Rows of a 2-D array as lists of fixed size; of an array of images (3-D or 4-D, uint8 or bool) as tensors."""
+    if array.ndim in (3, 4) and array.dtype in (np.uint8, np.bool_) and not isinstance(array, np.ma.MaskedArray):
+        kind = pa.fixed_shape_tensor(pa.from_numpy_dtype(array.dtype), array.shape[1:])
+        flat = pa.array(np.ascontiguousarray(array).reshape(-1))
+        return pa.ExtensionArray.from_storage(kind, pa.FixedSizeListArray.from_arrays(flat, type=kind.storage_type))
     if array.ndim != 2 or array.dtype.kind not in "biuf" or isinstance(array, np.ma.MaskedArray):
         got = f"{'masked ' if isinstance(array, np.ma.MaskedArray) else ''}{array.dtype} of shape {array.shape}"
-        raise ContractError("array cannot be a column", field=name, expected="1-D, or 2-D and numeric", got=got)
+        raise ContractError(
+            "array cannot be a column", field=name, expected="1-D, or 2-D and numeric, or uint8 images", got=got
+        )
     flat = pa.array(np.ascontiguousarray(array).reshape(-1))
     return pa.FixedSizeListArray.from_arrays(flat, array.shape[1])
 

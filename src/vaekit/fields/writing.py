@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from vaekit.errors import ConfigError, ContractError
+from vaekit.fields.pixels import holds_images
 from vaekit.files import replace_file
 
 __all__ = ["SUFFIXES", "write", "write_batches"]
@@ -82,10 +83,10 @@ def _writer(name: str, target: Path, schema: pa.Schema, stack: ExitStack) -> Cal
     import pyarrow.csv as csv
 
     for column in schema:
-        if pa.types.is_nested(column.type):
-            raise ContractError(
-                "CSV cannot hold lists; write .parquet instead", field=column.name, got=str(column.type)
-            )
+        if pa.types.is_nested(column.type) or holds_images(column.type):
+            what = "images" if holds_images(column.type) else "lists"
+            told = f"CSV cannot hold {what}; write .parquet instead"
+            raise ContractError(told, field=column.name, got=str(column.type))
     sink = stack.enter_context(pa.output_stream(target, compression="gzip" if name.endswith(".gz") else None))
     return stack.enter_context(csv.CSVWriter(sink, schema)).write_table  # type: ignore[no-any-return]
 

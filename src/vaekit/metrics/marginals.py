@@ -19,6 +19,7 @@ from vaekit.fields.families.calendar import DAYS
 __all__ = ["Cells", "Marginals", "by_field", "log_interval", "log_normal", "marginal_nats"]
 
 _MOST_COUNTED = 4096  # counts above it share the tail
+_IMAGE_LEVELS = 256
 _NARROW = 1e-3  # cells of fewer standard deviations to each side are points
 
 Float = NDArray[np.float64]
@@ -69,8 +70,8 @@ class Marginals:
 
     Numbers: a normal in encoded units, which under a quantile transform is the smoothed histogram of the column.
     Counts and categories: smoothed frequencies (add one half), with a geometric tail for counts above the largest
-    seen. Binary vector elements: smoothed frequencies; other vectors: normals. Datetimes on a calendar: normals for
-    weeks and times of the day, smoothed frequencies of the days of the week.
+    seen. Binary vector elements and pixels: smoothed frequencies; other vectors: normals. Datetimes on a calendar:
+    normals for weeks and times of the day, smoothed frequencies of the days of the week.
     """
 
     specs: tuple[BlockSpec, ...]
@@ -201,18 +202,24 @@ class _Frequencies:
         codes, seen = _flat(block, _MOST_COUNTED).values.astype(np.int64), _flat(block).observed
         bits = spec.likelihood == "bernoulli"
         levels = (
-            (2,) * codes.shape[1] if bits else spec.levels or (np.where(seen, codes, 0).max(0, initial=0) + 1).tolist()
+            (2 if bits else _IMAGE_LEVELS,) * codes.shape[1]
+            if bits or spec.kind == "image"
+            else spec.levels or (np.where(seen, codes, 0).max(0, initial=0) + 1).tolist()
         )
         columns = zip(codes.T, seen.T, levels, strict=True)
         counts: tuple[Float, ...] = tuple(
             np.bincount(code[shown], minlength=size).astype(np.float64) + 0.5 for code, shown, size in columns
         )
-        return cls(counts, tuple(np.arange(size) for size in levels), tail=not bits and not spec.levels)
+        return cls(
+            counts,
+            tuple(np.arange(size) for size in levels),
+            tail=spec.kind == "count",
+        )
 
     def ordered(self, block: Block, latent: Float, start: int) -> Self:
         counts, places = [], []
         for column, (count, place) in enumerate(zip(self.counts, self.place, strict=True)):
-            if len(count) > 2:
+            if len(count) > 2 and latent.shape[1] > 1:
                 seen = block.observed[:, column]
                 others = np.delete(latent[seen], start + column, axis=1)
                 order = np.argsort(_discriminant(block.values[seen, column].astype(np.int64), len(count), others))
@@ -294,7 +301,7 @@ def _tail(total: float, beyond: Float) -> tuple[Float, Float]:
 def _part(spec: BlockSpec) -> type[_Normals | _Frequencies | _Calendar]:
     if spec.likelihood == "calendar":
         return _Calendar
-    discrete = spec.kind == "count" or bool(spec.levels) or spec.likelihood == "bernoulli"
+    discrete = spec.kind in ("count", "image") or bool(spec.levels) or spec.likelihood == "bernoulli"
     return _Frequencies if discrete else _Normals
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import cast
 
 import msgspec
 import torch
@@ -12,6 +13,9 @@ from torch import Tensor, nn
 from vaekit.arrays import Blocks, BlockSpec
 from vaekit.errors import ConfigError
 from vaekit.nn import likelihoods
+from vaekit.nn.images import IMAGES
+from vaekit.nn.images.conv import Convolutional
+from vaekit.nn.images.maps import MapDecoder, MapEncoder, map_shapes, project
 from vaekit.nn.latents import LATENTS
 from vaekit.nn.parts import Around, Part, make, named, options_of
 from vaekit.nn.posteriors import POSTERIORS
@@ -37,6 +41,13 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         structure: Latent structure: its name, or a mapping with its name and options.
         posterior: Posterior family, likewise.
         prior: Prior family, likewise.
+        images: Networks for fields of kind image, likewise: ``conv`` or ``dense``.
+        encoder: ``default``, or an encoder of one's own as ``package.module:Class``, made from the blocks and this
+            configuration; it maps blocks to (B, H).
+        decoder: ``default``, or one's own, made from the widths of the latent groups and this configuration; it maps
+            these groups (K, B, L) and the condition to (K, B, H).
+        likelihoods: Likelihoods of one's own by block, such as ``number.gaussian``, made from the block and the width
+            H; the family that draws stays that of the block.
     """
 
     width: int = 128
@@ -46,6 +57,10 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     structure: Part = "flat"
     posterior: Part = "diagonal"
     prior: Part = "standard"
+    images: Part = "conv"
+    encoder: Part = "default"
+    decoder: Part = "default"
+    likelihoods: dict[str, Part] = {}
 
     def __post_init__(self) -> None:
         for name, least in (("width", 1), ("depth", 0), ("latent", 1)):
@@ -55,8 +70,13 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             raise ConfigError(f"dropout must be in [0, 1), got {self.dropout}")
         if self.dropout and not self.depth:
             raise ConfigError("dropout needs hidden layers; with depth=0 there are none")
-        for name, known in (("structure", LATENTS), ("posterior", POSTERIORS), ("prior", PRIORS)):
+        for name, known in (("structure", LATENTS), ("posterior", POSTERIORS), ("prior", PRIORS), ("images", IMAGES)):
             options_of(name, getattr(self, name), known)
+        for name, part in (("encoder", self.encoder), ("decoder", self.decoder)):
+            if part != "default":
+                options_of(name, part, {})
+        for part in self.likelihoods.values():
+            options_of("likelihood", part, {})
 
 
 PRESETS = {
@@ -98,7 +118,7 @@ class Encoder(nn.Module):
 
     def __init__(self, specs: Sequence[BlockSpec], config: ModelConfig) -> None:
         super().__init__()
-        self.stems = Stems(specs, config.width)
+        self.stems = Stems(specs, config.width, config.images)
         self.trunk = MLP(config.width, config.depth, config.dropout)
 
     def forward(self, blocks: Blocks) -> Tensor:
@@ -176,6 +196,40 @@ class Decoder(nn.Module):
         return self.trunk(h if condition is None else h + condition)
 
 
+def _encoder(specs: Sequence[BlockSpec], config: ModelConfig) -> nn.Module:
+    """The encoder that the structure needs, or the user's own."""
+    if config.encoder != "default":
+        own: nn.Module = make("encoder", config.encoder, {}, specs, config)
+        return own
+    if named(config.structure) == "spatial":
+        layers = options_of("structure", config.structure, LATENTS).get("layers", 2)
+        net = make("images", config.images, IMAGES)
+        map_shapes(specs, net, layers)  # refuses what has no maps
+        return MapEncoder(specs, config, cast(Convolutional, net), layers)
+    return (ExpertEncoder if named(config.structure) == "experts" else Encoder)(specs, config)
+
+
+def _decoder(groups: Mapping[str, int], around: Around, config: ModelConfig) -> nn.Module:
+    """The decoder that the structure needs, or the user's own."""
+    if config.decoder != "default":
+        own: nn.Module = make("decoder", config.decoder, {}, groups, config)
+        return own
+    return MapDecoder(groups, around.maps, config) if around.maps else Decoder(groups, config)
+
+
+def _head(spec: BlockSpec, around: Around, config: ModelConfig) -> likelihoods.Likelihood:
+    """The likelihood of a block: of an image with a network, of other kinds with a linear map, or the user's own."""
+    if spec.name in config.likelihoods:
+        own: likelihoods.Likelihood = make("likelihood", config.likelihoods[spec.name], {}, spec, config.width)
+        return own
+    net = make("images", config.images, IMAGES)
+    if around.maps:
+        return likelihoods.make(spec, config.width, project(spec, cast(Convolutional, net), around.maps))
+    if spec.kind != "image":
+        return likelihoods.make(spec, config.width)
+    return likelihoods.make(spec, config.width, lambda width, outputs: net.head(spec, width, outputs))
+
+
 def build(specs: Sequence[BlockSpec], config: ModelConfig, seed: int = 0) -> VAE:
     """Build a VAE with weights initialised from a seed, leaving the global random state as it was.
 
@@ -194,17 +248,25 @@ def build(specs: Sequence[BlockSpec], config: ModelConfig, seed: int = 0) -> VAE
     conditions = [spec for spec in specs if spec.role == "condition"]
     if not modelled:
         raise ConfigError("no block has role 'model'; give at least one field that role")
+    if unknown := sorted(set(config.likelihoods) - {spec.name for spec in modelled}):
+        there = ", ".join(spec.name for spec in modelled)
+        raise ConfigError(f"likelihoods names {', '.join(unknown)}, which are no blocks of the model; it has: {there}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        kind = ExpertEncoder if named(config.structure) == "experts" else Encoder
-        encoder = kind(specs, config)
-        around = Around(config.width, config.width if conditions else 0, encoder.trunk_of_rows, encoder.experts)
+        encoder = _encoder(specs, config)
+        around = Around(
+            config.width,
+            config.width if conditions else 0,
+            getattr(encoder, "trunk_of_rows", None),
+            getattr(encoder, "experts", 0),
+            tuple(getattr(encoder, "maps", ())),
+        )
         latent = make("structure", config.structure, LATENTS, around, config.latent, config.posterior, config.prior)
         return VAE(
             specs,
             encoder=encoder,
             latent=latent,
-            decoder=Decoder(latent.groups, config),
-            heads={spec.name: likelihoods.make(spec, config.width) for spec in modelled},
-            condition=Stems(conditions, config.width) if conditions else None,
+            decoder=_decoder(latent.groups, around, config),
+            heads={spec.name: _head(spec, around, config) for spec in modelled},
+            condition=Stems(conditions, config.width, config.images) if conditions else None,
         )

@@ -10,12 +10,13 @@ from typing import Any, TypeVar
 from torch import Tensor
 
 from vaekit.errors import ConfigError
+from vaekit.nn.own import is_own, own_part
 
 __all__ = ["Around", "Part", "make", "named", "options_of"]
 
 T = TypeVar("T")
 Part = str | dict[str, Any]
-"""``"mixture"``, or ``{"name": "mixture", "components": 64}``."""
+"""``"mixture"``, or ``{"name": "mixture", "components": 64}``; one's own part is named ``package.module:Class``."""
 
 
 @dataclass(frozen=True)
@@ -27,12 +28,14 @@ class Around:
         condition: Width of the condition's hidden vector; 0 without condition fields.
         trunk: The encoder after its stems, (..., H) to (..., H); None if the encoder has no such half.
         experts: Number of experts of the encoder; 0 if it gives one hidden vector.
+        maps: Channels, height and width of the maps of an image that lie behind the hidden vector, coarsest first.
     """
 
     width: int
     condition: int = 0
     trunk: Callable[[Tensor], Tensor] | None = None
     experts: int = 0
+    maps: tuple[tuple[int, int, int], ...] = ()
 
 
 def named(part: Part) -> str:
@@ -65,10 +68,12 @@ def options_of(kind: str, part: Part, registry: Mapping[str, Callable[..., Any]]
         {'layers': 2}
     """
     name = named(part)
-    if name not in registry:
-        raise ConfigError(f"unknown {kind} {name!r}; known: {', '.join(sorted(registry))}")
+    if name not in registry and not is_own(name):
+        raise ConfigError(
+            f"unknown {kind} {name!r}; known: {', '.join(sorted(registry))}, and your own as package.module:Class"
+        )
     options = {} if isinstance(part, str) else {key: value for key, value in part.items() if key != "name"}
-    signature = inspect.signature(registry[name]).parameters.values()
+    signature = inspect.signature(registry[name] if name in registry else own_part(kind, name)).parameters.values()
     known = [one.name for one in signature if one.kind is inspect.Parameter.KEYWORD_ONLY]
     if unknown := sorted(options.keys() - set(known)):
         raise ConfigError(f"{kind} {name!r} has no option {', '.join(unknown)}; it has: {', '.join(known) or 'none'}")
@@ -91,4 +96,6 @@ def make(kind: str, part: Part, registry: Mapping[str, Callable[..., T]], *args:
         ConfigError: If there is no such part, it has no such option, or it refuses a value.
     """
     options = options_of(kind, part, registry)
-    return registry[named(part)](*args, **options)
+    name = named(part)
+    maker: Callable[..., T] = registry[name] if name in registry else own_part(kind, name)
+    return maker(*args, **options)

@@ -18,6 +18,7 @@ from vaekit.nn.vae import VAE, Params
 __all__ = ["PRIMITIVES", "Decode", "Encode", "LogDensity", "Primitive", "PriorDraw", "Score"]
 
 Arrays = Mapping[str, Tensor]
+_TYPES = {"category": torch.int64, "image": torch.uint8}
 
 
 class Primitive(nn.Module):
@@ -49,7 +50,8 @@ class Primitive(nn.Module):
         for spec in self.specs(role):
             for name in spec.inputs:
                 values = torch.zeros(rows, *spec.shape)
-                typed = {"values": values.long() if spec.kind == "category" else values, "observed": values == 0}
+                whole = values if spec.kind != "image" else values[:, :, :1, :1, :1]  # an image is missing as a whole
+                typed = {"values": values.to(_TYPES.get(spec.kind, values.dtype)), "observed": whole == 0}
                 typed["calendar"] = torch.zeros(rows, len(spec.fields), CHANNELS)
                 found[f"{spec.name}.{name}"] = typed.get(name, values)
         return found

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from vaekit.arrays import Block, BlockSpec
 from vaekit.errors import ConfigError
 from vaekit.fields.datetime import CHANNELS
+from vaekit.nn.images import IMAGES
+from vaekit.nn.parts import Part, make
 
 __all__ = ["STEMS", "CategoryStem", "CountStem", "DatetimeStem", "NumberStem", "Stems", "VectorStem"]
 
@@ -145,18 +147,21 @@ class Stems(nn.Module):
     Args:
         specs: The blocks.
         width: Output width H.
+        images: Networks for images: a name, or a mapping with its name and options.
 
     Raises:
         ConfigError: If a block's kind has no stem.
     """
 
-    def __init__(self, specs: Sequence[BlockSpec], width: int) -> None:
+    def __init__(self, specs: Sequence[BlockSpec], width: int, images: Part = "conv") -> None:
         super().__init__()
+        net = make("images", images, IMAGES)
+        makers = {**STEMS, "image": net.stem}
         for spec in specs:
-            if spec.kind not in STEMS:
-                raise ConfigError(f"no stem is registered for kind {spec.kind!r}; known: {', '.join(sorted(STEMS))}")
+            if spec.kind not in makers:
+                raise ConfigError(f"no stem is registered for kind {spec.kind!r}; known: {', '.join(sorted(makers))}")
         self.names = tuple(spec.name for spec in specs)  # module names cannot hold dots, block names do
-        self.parts = nn.ModuleList([STEMS[spec.kind](spec, width) for spec in specs])
+        self.parts = nn.ModuleList([makers[spec.kind](spec, width) for spec in specs])
 
     def forward(self, blocks: Mapping[str, Block]) -> Tensor:
         """Map blocks to (B, H)."""

@@ -114,11 +114,15 @@ class VAE(nn.Module):
 
     def encode(self, blocks: Blocks, noise: Mapping[str, Tensor]) -> list[Group]:
         """Draw K samples of every latent group from q(z | x); noise has shape (K, B, *shape)."""
-        return self.latent(self.encoder(blocks), self.conditioning(blocks), noise)
+        h, condition = _exact(self.encoder(blocks)), self.conditioning(blocks)
+        with torch.autocast(h.device.type, enabled=False):  # densities of z need their digits
+            return self.latent(h, None if condition is None else _exact(condition), noise)
 
     def prior(self, noise: Mapping[str, Tensor], blocks: Blocks) -> dict[str, Tensor]:
         """Draw every latent group from p(z | condition): shapes (K, B, L)."""
-        return self.latent.sample(self.conditioning(blocks), noise)
+        condition = self.conditioning(blocks)
+        with torch.autocast(next(iter(noise.values())).device.type, enabled=False):
+            return self.latent.sample(None if condition is None else _exact(condition), noise)
 
     def decode(self, z: Mapping[str, Tensor], blocks: Blocks) -> Params:
         """Likelihood parameters of every model block given z (K, B, L) and the condition blocks."""
@@ -174,3 +178,8 @@ class VAE(nn.Module):
 
     def _observe(self, name: str, params: dict[str, Tensor], block: Block) -> dict[str, Tensor]:
         return self.head(name).observe(params, block.values, block.observed)
+
+
+def _exact(h: Tensor) -> Tensor:
+    """A hidden vector that was computed in half precision, in single precision; any other as it is."""
+    return h.float() if h.dtype in (torch.float16, torch.bfloat16) else h

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vaekit.arrays import BlockSpec
@@ -12,16 +11,9 @@ from vaekit.nn.special import softplus
 from vaekit.nn.vae import VAE, Params, Pass
 from vaekit.objectives.base import Objective
 from vaekit.objectives.parts import critic_net
+from vaekit.objectives.shown import SHOWN, mask_of
 
 __all__ = ["Adversarial"]
-
-POINTS = {
-    "gaussian": lambda params: params["loc"],
-    "student_t": lambda params: params["loc"],
-    "bernoulli": lambda params: torch.sigmoid(params["logits"]),
-    "categorical": lambda params: torch.exp(params["log_probs"]),
-}
-"""Differentiable stand-ins for a drawn value, by likelihood: locations, and probabilities of categories."""
 
 
 class Adversarial(Objective):
@@ -71,10 +63,10 @@ class Adversarial(Objective):
         """Make the critic, and check that every likelihood has a differentiable point."""
         self.specs = {name: vae.specs[name] for name in passed.likelihoods}
         for spec in self.specs.values():
-            if spec.likelihood not in POINTS:
+            if spec.likelihood not in SHOWN:
                 raise ConfigError(
-                    f"adversarial needs values that gradients go through, of likelihoods {', '.join(POINTS)}; block "
-                    f"{spec.name!r} is {spec.likelihood}"
+                    f"adversarial needs values that gradients go through; that of block {spec.name!r}, likelihood "
+                    f"{spec.likelihood}, has none. Known: {', '.join(SHOWN)}"
                 )
         self.critic = critic_net(self._real(passed).shape[-1], self.hidden, seed, normalise=True)
 
@@ -94,25 +86,18 @@ class Adversarial(Objective):
         return {"adversarial_critic": softplus(-real) + softplus(self.critic(imagined)[:, 0])}
 
     def _real(self, passed: Pass) -> Tensor:
-        """Rows as the critic sees them, (B, ·): numbers as they are, categories as one-hot codes, missing cells 0."""
+        """Rows as the critic sees them, (B, ·); missing cells are 0."""
         found = []
         for name, spec in self.specs.items():
-            values = passed.blocks[name].values
-            if spec.likelihood == "categorical":
-                columns = zip(values.unbind(1), spec.levels, strict=True)
-                values = torch.cat([F.one_hot(column, levels) for column, levels in columns], -1)
-            found.append(values.flatten(1) * self._mask(passed, spec))
+            block = passed.blocks[name]
+            found.append(SHOWN[spec.likelihood].real(block.values, spec) * mask_of(block, spec))
         return torch.cat(found, -1)
 
     def _shown(self, passed: Pass, params: Params) -> Tensor:
         """Points of the likelihoods at their first draw, seen in the same way."""
-        points = {name: POINTS[spec.likelihood](params[name])[0].flatten(1) for name, spec in self.specs.items()}
-        return torch.cat([points[name] * self._mask(passed, spec) for name, spec in self.specs.items()], -1)
-
-    def _mask(self, passed: Pass, spec: BlockSpec) -> Tensor:
-        """1 where a cell was observed, (B, ·) in the same layout."""
-        observed = passed.blocks[spec.name].observed
-        if spec.likelihood == "categorical":
-            repeats = torch.tensor(spec.levels, device=observed.device)
-            return observed.repeat_interleave(repeats, dim=1).float()
-        return observed.expand_as(passed.blocks[spec.name].values).flatten(1).float()
+        found = []
+        for name, spec in self.specs.items():
+            first = {key: value[0] for key, value in params[name].items()}
+            point = SHOWN[spec.likelihood].point(first, spec)
+            found.append(point * mask_of(passed.blocks[name], spec))
+        return torch.cat(found, -1)

@@ -4,6 +4,7 @@ from vaekit.queries.base import QUERIES, Query, query
 from vaekit.queries.calibrate import calibrate
 from vaekit.queries.denoise import denoise
 from vaekit.queries.detect import detect
+from vaekit.queries.edit import edit
 from vaekit.queries.embed import embed
 from vaekit.queries.impute import impute
 from vaekit.queries.paths import interpolate, traverse
@@ -20,6 +21,7 @@ __all__ = [
     "calibrate",
     "denoise",
     "detect",
+    "edit",
     "embed",
     "impute",
     "interpolate",

@@ -44,7 +44,8 @@ def evaluate(engine: Engine, held_out: Any, train: Any, seed: int = 0) -> dict[s
         ``marginal_gain`` and ``copula_gain`` (nats per row that the model saves over each, with the standard error
         ``se`` of the paired difference), ``shift`` (nats by which independent marginals do worse here than on their own
         rows: drift), ``fields`` {name: figures}, ``active_units``, ``latent_width``, and ``mutual_information`` where
-        the posterior is a diagonal normal. Above 150 scalar columns there is no copula, and ``copula_left_out`` says
+        the posterior is a diagonal normal; ``bits_per_dimension`` (the bound of 64 draws over pixels and channels) of
+        models of one image. Above 150 scalar columns there is no copula, and ``copula_left_out`` says
         so. Of each field: ``nats`` (given latents that saw it), ``marginal_nats`` (on its own) and ``conditional_nats``
         (given the rest of the row); the difference of the last two is the information that the model finds about it.
 
@@ -67,6 +68,8 @@ def evaluate(engine: Engine, held_out: Any, train: Any, seed: int = 0) -> dict[s
     }
     for name, information in _information(engine, blocks, baseline, seed).items():
         figures["fields"][name]["conditional_nats"] = figures["fields"][name]["marginal_nats"] - information
+    if dimensions := _pixels(engine):
+        figures["bits_per_dimension"] = float(-figures["iwae_64"] / (dimensions * np.log(2.0)))
     for name, error in _errors(engine, held_out, reconstruct(engine, held_out)).items():
         figures["fields"][name] |= error
     return figures | _latent(engine, blocks, seed)
@@ -128,6 +131,12 @@ def _information(engine: Engine, blocks: Blocks, baseline: dict[str, Array], see
         for name, nats in found.items():
             gains[name].append(baseline[name][some] - nats)
     return {name: float(np.concatenate(parts).mean()) for name, parts in gains.items()}
+
+
+def _pixels(engine: Engine) -> int:
+    """Number of levels in a row of a model of one image and nothing else; 0 for other models."""
+    specs = model_specs(engine)
+    return specs[0].width if len(specs) == 1 and specs[0].kind == "image" else 0
 
 
 def _percentiles(values: Array) -> dict[str, float]:

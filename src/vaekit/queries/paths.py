@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from vaekit.runtime.engine import Engine
 
-__all__ = ["interpolate", "traverse"]
+__all__ = ["centres", "decoded", "interpolate", "traverse"]
 
 
 @register
@@ -51,10 +51,10 @@ def interpolate(engine: Engine, a: Any, b: Any, *, steps: int = 8, path: str = "
     if count(first) != count(second):
         raise QueryError(f"both tables need the same number of rows, got {count(first)} and {count(second)}")
     share = np.linspace(0.0, 1.0, steps)[:, None, None]
-    ends = zip(_centres(engine, first).items(), _centres(engine, second).values(), strict=True)
+    ends = zip(centres(engine, first).items(), centres(engine, second).values(), strict=True)
     walk = {name: (_slerp if path == "spherical" else _lerp)(here, there, share) for (name, here), there in ends}
     pair, step = (part.ravel() for part in np.mgrid[: count(first), :steps])
-    return _decoded(engine, walk, first, {"pair": pair, "step": step})
+    return decoded(engine, walk, first, {"pair": pair, "step": step})
 
 
 @register
@@ -82,7 +82,7 @@ def traverse(engine: Engine, dim: int, *, at: Any = None, steps: int = 9, reach:
     if at is None and engine.contract.names("condition"):
         raise ConfigError("a model with condition fields needs rows to start from; pass them as at=")
     blocks = engine.contract.missing(1) if at is None else engine.encode(engine.contract.table(at))
-    start = _prior_centre(engine, blocks) if at is None else _centres(engine, blocks)
+    start = _prior_centre(engine, blocks) if at is None else centres(engine, blocks)
     values = np.linspace(-reach, reach, steps, dtype=np.float32)
     walk, offset = {}, 0
     for name, z in start.items():
@@ -91,10 +91,10 @@ def traverse(engine: Engine, dim: int, *, at: Any = None, steps: int = 9, reach:
             path[:, :, dim - offset] = values[:, None]
         walk[name], offset = path, offset + z.shape[-1]
     row, step = (part.ravel() for part in np.mgrid[: count(blocks), :steps])
-    return _decoded(engine, walk, blocks, {"row": row, "step": step, "z": values[step]})
+    return decoded(engine, walk, blocks, {"row": row, "step": step, "z": values[step]})
 
 
-def _centres(engine: Engine, blocks: Blocks) -> dict[str, Array]:
+def centres(engine: Engine, blocks: Blocks) -> dict[str, Array]:
     """Posterior centres of all rows: group name to z, shape (B, L)."""
     parts = [centre(engine, take(blocks, rows)) for rows in engine.chunks(count(blocks), 1)]
     groups = engine.architecture.groups.items()
@@ -107,7 +107,7 @@ def _prior_centre(engine: Engine, blocks: Blocks) -> dict[str, Array]:
     return {name.removeprefix("z."): value[0] for name, value in found.items()}
 
 
-def _decoded(engine: Engine, walk: dict[str, Array], blocks: Blocks, named: dict[str, Array]) -> pa.Table:
+def decoded(engine: Engine, walk: dict[str, Array], blocks: Blocks, named: dict[str, Array]) -> pa.Table:
     """Points (steps, B, L) decoded, row after row of the table and step after step, beside named columns."""
     import pyarrow as pa
 

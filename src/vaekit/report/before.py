@@ -153,7 +153,9 @@ def _repeated(table: pa.Table, names: list[str], seen: list[Seen]) -> tuple[int,
     import pyarrow as pa
 
     rich = [s for s in seen if s.shape != "category" and len(np.unique(numbers_of(s, s.real))) > 0.5 * len(s.real)]
-    plain = [name for name in names if not pa.types.is_nested(table[name].type)]
+    kinds = {name: table[name].type for name in names}
+    nested = (pa.types.is_nested, lambda kind: isinstance(kind, pa.BaseExtensionType))
+    plain = [name for name, kind in kinds.items() if not any(one(kind) for one in nested)]
     if not rich or len(plain) < len(names) or table.num_rows < 20:
         return 0, 0
     part = table.select(plain).slice(0, _DUPLICATE_ROWS)

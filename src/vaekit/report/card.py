@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from vaekit.report.gather import Facts
@@ -62,11 +63,19 @@ def _model(facts: Facts) -> str:
     sizes = [f"{facts.weights:,} weights", f"{sum(groups.values())} latent dimensions"]
     active = facts.bundle.evaluation.get("active_units")
     sizes[1] += f" ({active} of them active)" if active is not None else ""
-    parts = [f"{part} {config[part]}" for part in ("structure", "posterior", "prior") if config.get(part)]
+    parts = [f"{part} {_part(config[part])}" for part in ("structure", "posterior", "prior") if config.get(part)]
     text = f"A variational autoencoder of {len(contract.names('model'))} fields with {' and '.join(sizes)}"
     text += f"; {', '.join(parts)}." if parts else "."
     given = contract.names("condition")
     return text + (f" It is conditional: {_listed(given)} must be known." if given else "")
+
+
+def _part(part: str | Mapping[str, Any]) -> str:
+    """A part of a model by its name, with its options."""
+    if isinstance(part, str):
+        return part
+    options = ", ".join(f"{name} {value}" for name, value in part.items() if name != "name")
+    return f"{part['name']}{f' ({options})' if options else ''}"
 
 
 def _purpose(facts: Facts) -> str:

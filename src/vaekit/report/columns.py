@@ -65,7 +65,7 @@ def look(field: Field, real: pa.ChunkedArray, sampled: pa.ChunkedArray | None = 
         [0, -1, 1, 0]
     """
     name, kind, real = field.name, field.kind, field.clean(real)
-    shape = SHAPES.get(kind) or _by_type(real.type)
+    shape = SHAPES.get(kind) or (None if kind == "image" else _by_type(real.type))
     if shape is None or len(real) == real.null_count:
         return None
     there = real.slice(0, 0) if sampled is None else sampled

@@ -17,7 +17,8 @@ from vaekit.report.before import TableFacts, table_facts
 from vaekit.report.columns import Seen
 from vaekit.report.compare import Pairs, pairs, similarity, views
 from vaekit.report.examples import Example, Ranked, examples, ranked
-from vaekit.report.latent import LatentMap, Traversal, latent_map, traversals
+from vaekit.report.images import Gallery, galleries
+from vaekit.report.latent import LatentMap, Traversal, latent_map, neighbours, ordered, traversals
 from vaekit.report.quality import Alarm, Coverage, coverage, false_alarms, sampled_like
 
 if TYPE_CHECKING:
@@ -72,7 +73,9 @@ class Facts:
     similarity: dict[str, float]
     pairs: Pairs | None
     map: LatentMap | None
+    neighbours: Array | None
     traversals: list[Traversal]
+    galleries: list[Gallery]
     examples: list[Example]
     skipped: dict[str, str] = field(default_factory=dict)
 
@@ -121,6 +124,7 @@ def gather(
     calibration = len(bundle.calibration.get("anomaly", ()))
     told: TableFacts = table_facts(table, bundle.contract, seed)
     weights = sum(int(np.prod(value.shape)) for value in bundle.weights.values())
+    kl = _costs(bundle, history)
     like = {one.name: similarity(one) for one in seen}
     return Facts(
         bundle=bundle,
@@ -139,7 +143,9 @@ def gather(
         similarity={name: value for name, value in like.items() if value is not None},
         pairs=pairs(seen, seed),
         map=latent_map(embedding, seen),
-        traversals=tried("traversals", lambda: traversals(engine, table, embedding, _told(bundle, fields)), []),
+        neighbours=neighbours(embedding, seed),
+        traversals=tried("traversals", lambda: traversals(engine, table, embedding, _told(bundle, fields), kl), []),
+        galleries=tried("galleries", lambda: galleries(engine, table, ordered(embedding, kl), seed), []),
         examples=tried("examples", lambda: examples(engine, table, order, numbers), []) if len(order.score) else [],
         skipped=skipped,
     )
@@ -175,6 +181,15 @@ def _told(bundle: Bundle, fields: Sequence[str]) -> dict[str, float]:
         saved = alone - known[name]["nats"]["mean"] if name in known else 0.0
         found[name] = min(max(saved / alone, 0.0), 1.0) if alone > 0 else 1.0
     return found
+
+
+def _costs(bundle: Bundle, history: Sequence[Mapping[str, Any]]) -> Array | None:
+    """Nats that each latent dimension costs, all groups side by side, if they are known."""
+    last = history[-1]["valid"].get("kl_per_dimension") if history else None
+    if last and list(last) == list(bundle.architecture.groups):
+        return np.concatenate([np.ravel(value) for value in last.values()])
+    known = bundle.evaluation.get("kl_per_dimension")
+    return None if known is None else np.asarray(known, np.float64)
 
 
 def _spread(seen: Sequence[Seen]) -> dict[str, dict[str, float]]:

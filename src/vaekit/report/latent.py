@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 
     from vaekit.runtime.engine import Engine
 
-__all__ = ["LatentMap", "Move", "Traversal", "latent_map", "traversals"]
+__all__ = ["LatentMap", "Move", "Traversal", "latent_map", "neighbours", "ordered", "traversals"]
 
 REACH, STEPS = 2.0, 9
 _DIMENSIONS, _MOVES = 6, 5
+_UMAP_ROWS = 50
 _ACTIVE = 0.01  # least variance of the posterior centre
 
 
@@ -68,12 +69,14 @@ class Traversal:
     Args:
         dim: The dimension.
         activity: Variance of its posterior centre over rows, 1 if it says as much as a dimension can.
+        kl: Nats that it costs, if they are known.
         z: Values of the dimension at the steps.
         moves: The fields that move most, largest first.
     """
 
     dim: int
     activity: float
+    kl: float | None
     z: tuple[float, ...]
     moves: tuple[Move, ...]
 
@@ -128,7 +131,37 @@ def _explained(surface: Array, target: Array) -> float:
     return float(1.0 - np.square(known - fitted).sum() / spread)
 
 
-def traversals(engine: Engine, table: pa.Table, embedding: Array, told: Mapping[str, float]) -> list[Traversal]:
+def ordered(embedding: Array, kl: Array | None) -> list[int]:
+    """The active dimensions that cost most nats, or where these are not known, vary most; at most six.
+
+    Example:
+        >>> ordered(np.array([[1.0, 2.0, 0.0], [-1.0, -2.0, 0.0]]), None)
+        [1, 0]
+    """
+    activity = np.var(embedding, axis=0)
+    weight = activity if kl is None or len(kl) != len(activity) else kl
+    return [int(dim) for dim in np.argsort(-weight, kind="stable") if activity[dim] > _ACTIVE][:_DIMENSIONS]
+
+
+def neighbours(embedding: Array, seed: int = 0) -> Array | None:
+    """Embeddings (B, L) on a plane on which neighbours stay neighbours, by UMAP where it is installed; shape (B, 2).
+
+    References:
+        McInnes, Healy & Melville, UMAP: uniform manifold approximation and projection, 2018.
+    """
+    import importlib.util
+
+    if importlib.util.find_spec("umap") is None or len(embedding) < _UMAP_ROWS or embedding.shape[1] < 3:
+        return None
+    import umap
+
+    found: Array = np.asarray(umap.UMAP(random_state=seed, n_jobs=1).fit_transform(embedding), np.float64)
+    return found
+
+
+def traversals(
+    engine: Engine, table: pa.Table, embedding: Array, told: Mapping[str, float], kl: Array | None = None
+) -> list[Traversal]:
     """What the most active latent dimensions mean: which fields move, and from what to what.
 
     Args:
@@ -138,11 +171,14 @@ def traversals(engine: Engine, table: pa.Table, embedding: Array, told: Mapping[
         told: Fields to look at, with the share of their nats that the latent code tells: the most probable category may
             change though the code says next to nothing about it, so moves of categories are weighed by that share.
 
+        kl: Nats that each dimension costs, shape (L,), if they are known.
+
     Returns:
-        At most six, most active first.
+        At most six, those first that cost most; or that vary most.
     """
     activity = np.var(embedding, axis=0)
-    dims = [int(dim) for dim in np.argsort(-activity)[:_DIMENSIONS] if activity[dim] > _ACTIVE]
+    dims = ordered(embedding, kl)
+    known_kl = kl if kl is not None and len(kl) == len(activity) else None
     at = None
     if engine.contract.names("condition"):
         middle = int(np.square(embedding - np.median(embedding, axis=0)).sum(1).argmin())
@@ -155,7 +191,8 @@ def traversals(engine: Engine, table: pa.Table, embedding: Array, told: Mapping[
         moves = [move for move in _moves(engine, known, walked, told) if move.size > 0.02]
         z = tuple(float(value) for value in walked["z"].to_pylist())
         moves.sort(key=lambda move: -move.size)
-        found.append(Traversal(dim, float(activity[dim]), z, tuple(moves[:_MOVES])))
+        nats = None if known_kl is None else float(known_kl[dim])
+        found.append(Traversal(dim, float(activity[dim]), nats, z, tuple(moves[:_MOVES])))
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ __all__ = ["page"]
 
 _CONTRACT_ROWS = 60
 _CELL = 28
+_DRAWN = ("curves", "kl", "groups", "p_values", "alarms", "pairs", "map", "neighbours")
 
 
 @dataclass(frozen=True)
@@ -166,12 +167,16 @@ def _pictures(facts: Facts) -> Mapping[str, Any]:
     from vaekit.report.drawing import Pen
 
     pen, history = Pen(), facts.history
-    found: dict[str, Any] = dict.fromkeys(("curves", "kl", "p_values", "alarms", "pairs", "map"))
+    found: dict[str, Any] = dict.fromkeys(
+        ("curves", "kl", "p_values", "alarms", "pairs", "map", "neighbours", "groups")
+    )
     found |= {"marginals": [(seen, Markup(pictures.marginal(pen, seen))) for seen in facts.views]}
     if len(history) > 1:
         found["curves"] = Markup(pictures.curves(pen, history))
         if all(line["valid"].get("kl_per_dimension") for line in history):
             found["kl"] = Markup(pictures.kl_by_dimension(pen, history))
+            if len(history[-1]["valid"]["kl_per_dimension"]) > 1:
+                found["groups"] = Markup(pictures.kl_by_group(pen, history))
     if facts.alarms:
         found["p_values"] = Markup(pictures.p_value_histogram(pen, facts.p_values))
         found["alarms"] = Markup(pictures.alarms(pen, facts.alarms))
@@ -180,6 +185,9 @@ def _pictures(facts: Facts) -> Mapping[str, Any]:
     if facts.map is not None:
         chosen = next(seen for seen in facts.views if seen.name == facts.map.field)
         found["map"] = Markup(pictures.scatter(pen, facts.map, chosen))
+        if facts.neighbours is not None:
+            near = replace(facts.map, points=facts.neighbours)
+            found["neighbours"] = Markup(pictures.scatter(pen, near, chosen, plane=True))
     found["walks"] = [(one, Markup(pictures.walk(pen, one))) for one in facts.traversals]
     return found
 

@@ -15,7 +15,10 @@ from vaekit.report.drawing import COLOURS, PALETTE, Pen, plain, room
 from vaekit.report.latent import LatentMap, Traversal
 from vaekit.report.quality import Alarm
 
-__all__ = ["alarms", "curves", "heat_maps", "kl_by_dimension", "marginal", "p_value_histogram", "scatter", "walk"]
+__all__ = [
+    "alarms", "curves", "heat_maps", "kl_by_dimension", "kl_by_group", "marginal", "p_value_histogram", "scatter",
+    "walk",
+]  # fmt: skip
 
 _WIDE, _SMALL = 4.6, 3.4
 _BARS, _BINS = 10, 26
@@ -72,6 +75,22 @@ def kl_by_dimension(pen: Pen, history: Sequence[Mapping[str, Any]]) -> str:
         axes.set_xlabel("seconds of training")
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.02), handlelength=1.2)
     return pen.svg(figure, "KL of each latent dimension over training")
+
+
+def kl_by_group(pen: Pen, history: Sequence[Mapping[str, Any]]) -> str:
+    """KL of each latent group over training."""
+    seconds = [line["seconds"] for line in history]
+    groups = list(history[-1]["valid"]["kl_per_dimension"])
+    with pen.figure(_WIDE, 2.4, left=0.5, bottom=0.45, right=0.75) as (figure, axes):
+        for index, group in enumerate(groups):
+            nats = [float(np.sum(line["valid"]["kl_per_dimension"].get(group, 0.0))) for line in history]
+            axes.plot(seconds, nats, color=PALETTE[index % len(PALETTE)], label=group)
+        axes.set_ylim(bottom=0)
+        axes.grid(axis="y")
+        axes.set_ylabel("KL in nats")
+        axes.set_xlabel("seconds of training")
+        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.02), handlelength=1.2)
+    return pen.svg(figure, "KL of each latent group over training")
 
 
 def p_value_histogram(pen: Pen, p_values: Array) -> str:
@@ -335,8 +354,8 @@ def _heat_map(pen: Pen, names: Sequence[str], matrix: Array, label: str) -> str:
     return pen.svg(figure, f"association of pairs of fields in {label}", least=60 + 16 * size)
 
 
-def scatter(pen: Pen, found: LatentMap, seen: Seen) -> str:
-    """Rows in the latent space, coloured by the field that the map explains best."""
+def scatter(pen: Pen, found: LatentMap, seen: Seen, plane: bool = False) -> str:
+    """Rows in the latent space, coloured by the field that the map explains best; `plane`: axes have no meaning."""
     few = np.linspace(0, len(found.points) - 1, min(_POINTS, len(found.points))).astype(int)
     points, values = found.points[few], seen.real[few]
     if seen.shape == "category":
@@ -350,8 +369,9 @@ def scatter(pen: Pen, found: LatentMap, seen: Seen) -> str:
         for index, (label, chosen) in enumerate(groups):
             colour = PALETTE[index]
             axes.plot(*points[chosen].T, "o", ms=3, alpha=0.7, markeredgewidth=0, color=colour, label=label)
-        axes.set_xlabel(f"first direction ({found.explained[0]:.0%} of the spread)")
-        axes.set_ylabel(f"second ({found.explained[1]:.0%})")
+        if not plane:
+            axes.set_xlabel(f"first direction ({found.explained[0]:.0%} of the spread)")
+            axes.set_ylabel(f"second ({found.explained[1]:.0%})")
         axes.set_xticks([])
         axes.set_yticks([])
         figure.legend(loc="upper center", ncols=3, borderaxespad=0.2, handletextpad=0.1, markerscale=1.8)

@@ -134,6 +134,8 @@ def hidden(table: pa.Table, masks: dict[str, Array]) -> pa.Table:
         if pa.types.is_dictionary(column.type):
             codes = pc.if_else(pa.array(mask), pa.scalar(None, column.type.index_type), column.indices)
             column = pa.DictionaryArray.from_arrays(codes, column.dictionary, ordered=column.type.ordered)
+        elif isinstance(column.type, pa.BaseExtensionType):  # which cannot be chosen between
+            column = column.take(pa.array(np.arange(len(column)), mask=mask))
         else:
             column = pc.if_else(pa.array(mask), pa.scalar(None, column.type), column)
         table = table.set_column(table.schema.get_field_index(name), name, column)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
 from vaekit.arrays import Array
@@ -25,19 +25,23 @@ class Backend(Protocol):
         ...
 
 
-def make_backend(bundle: Bundle, name: str = "auto", threads: int | None = None) -> Backend:
+def make_backend(
+    bundle: Bundle, name: str = "auto", threads: int | None = None, modules: Collection[str] = ()
+) -> Backend:
     """Choose the backend of a bundle.
 
     Args:
         bundle: The bundle.
         name: ``onnx``, ``litert``, ``torch``, or ``auto``: what runs the graphs that the bundle holds, else torch.
         threads: Processor threads of one run of a graph; the runtime's own choice if not given.
+        modules: Names of modules that torch may import parts of the model from; graphs need none.
 
     Returns:
         The backend.
 
     Raises:
-        ConfigError: If the name is unknown, or threads are asked for where they cannot be set.
+        ConfigError: If the name is unknown, threads are asked for where they cannot be set, or the model has parts from
+            other modules.
         BundleError: If the bundle cannot run on that backend here.
     """
     if name not in ("auto", "torch", *_RUNS.values()):
@@ -63,4 +67,4 @@ def make_backend(bundle: Bundle, name: str = "auto", threads: int | None = None)
         )
     from vaekit.runtime.torch_backend import TorchBackend
 
-    return TorchBackend.from_bundle(bundle)
+    return TorchBackend.from_bundle(bundle, modules)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -43,9 +43,15 @@ class Engine:
     _drawn: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
-    def of(cls, bundle: Bundle, backend: str | Backend = "auto", threads: int | None = None) -> Engine:
+    def of(
+        cls,
+        bundle: Bundle,
+        backend: str | Backend = "auto",
+        threads: int | None = None,
+        modules: Collection[str] = (),
+    ) -> Engine:
         """The engine of a bundle on a named backend, with so many threads, or on one that is at hand."""
-        made = make_backend(bundle, backend, threads) if isinstance(backend, str) else backend
+        made = make_backend(bundle, backend, threads, modules) if isinstance(backend, str) else backend
         return cls(bundle.contract, bundle.architecture, made, bundle.calibration)
 
     def encode(self, table: pa.Table, partial: bool = False) -> dict[str, Block]:

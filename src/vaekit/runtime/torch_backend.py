@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import msgspec
 import numpy as np
@@ -12,6 +12,7 @@ from vaekit.arrays import Array
 from vaekit.bundle import Bundle
 from vaekit.errors import BundleError, ConfigError
 from vaekit.nn.build import VERSION, ModelConfig, build
+from vaekit.nn.own import refuse_untrusted
 from vaekit.nn.primitives import PRIMITIVES
 from vaekit.nn.vae import VAE
 
@@ -32,10 +33,15 @@ class TorchBackend:
         self._primitives = {name: kind(vae) for name, kind in PRIMITIVES.items()}
 
     @classmethod
-    def from_bundle(cls, bundle: Bundle) -> TorchBackend:
+    def from_bundle(cls, bundle: Bundle, modules: Collection[str] = ()) -> TorchBackend:
         """Rebuild the module from a bundle's architecture and weights.
 
+        Args:
+            bundle: The bundle.
+            modules: Names of modules that parts of the model may be imported from.
+
         Raises:
+            ConfigError: If the model has parts from other modules.
             BundleError: If the bundle has no weights, they were trained with networks that compute something else than
                 those of this release, it cannot build the architecture, or the weights do not fit it.
         """
@@ -47,6 +53,7 @@ class TorchBackend:
                 f"the weights were trained with version {trained} of the networks, and this release has version "
                 f"{VERSION}, in which they would answer differently; use backend='onnx', or the release that fitted it"
             )
+        refuse_untrusted(bundle.architecture.config, modules)
         try:
             vae = build(bundle.architecture.blocks, msgspec.convert(bundle.architecture.config, ModelConfig))
         except (msgspec.ValidationError, ConfigError) as error:

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaekit.arrays import Block, Blocks, BlockSpec, NoiseSpec, generator
+from vaekit.arrays import Array, Block, Blocks, BlockSpec, NoiseSpec, generator
 
-__all__ = ["Resident", "draw_noise", "hide", "seeded", "step_generator"]
+__all__ = ["Resident", "binarised", "draw_noise", "hide", "seeded", "step_generator"]
 
 
 class Resident:
@@ -80,6 +80,26 @@ def draw_noise(spec: NoiseSpec, rng: torch.Generator, samples: int, rows: int) -
     return drawn
 
 
+def binarised(blocks: Blocks, specs: Mapping[str, BlockSpec], rng: torch.Generator) -> dict[str, Block]:
+    """Images whose bits are stochastic with new bits, ``P(1) = level / 255``; other blocks as they are.
+
+    Args:
+        blocks: A batch of training rows, encoded for training.
+        specs: The blocks' descriptions.
+        rng: The step's random stream.
+
+    References:
+        Salakhutdinov & Murray, On the quantitative analysis of deep belief networks, 2008, section 6. Burda et al.,
+        Importance weighted autoencoders, 2016, section 5 (new bits in every epoch).
+    """
+    found = dict(blocks)
+    for name, block in blocks.items():
+        if specs[name].options.get("binarise") == "stochastic":
+            level = torch.rand(block.values.shape, generator=rng, device=rng.device) * 255.0
+            found[name] = replace(block, values=(level < block.values).to(block.values.dtype))
+    return found
+
+
 def hide(blocks: Blocks, specs: Mapping[str, BlockSpec], share: float, rng: torch.Generator) -> dict[str, Block]:
     """Hide a random part of some rows, so that the model meets every pattern of missing cells.
 
@@ -114,7 +134,11 @@ def hide(blocks: Blocks, specs: Mapping[str, BlockSpec], share: float, rng: torc
 
 def _tensors(block: Block, device: torch.device) -> Block:
     seen = replace(block, unknown=None).arrays()  # the networks do not look at it
-    return Block(**{name: torch.from_numpy(np.ascontiguousarray(value)).to(device) for name, value in seen.items()})
+    return Block(**{name: _tensor(value).to(device) for name, value in seen.items()})
+
+
+def _tensor(value: Array) -> Tensor:
+    return torch.from_numpy(np.require(value, requirements=("C", "W")))  # torch has no arrays that cannot be written
 
 
 def _select(block: Block, indices: Tensor | slice) -> Block:

@@ -71,10 +71,12 @@ def write(
     model: nn.Module,
     objective: nn.Module,
     optimizers: Mapping[str, torch.optim.Optimizer],
+    average: nn.Module,
 ) -> None:
-    """Write the state of model, objective and optimisers by name, position and fingerprint, atomically."""
+    """Write model, objective, optimisers and the mean of the weights by name, position and fingerprint, atomically."""
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     tensors |= {f"objective.{name}": value for name, value in objective.state_dict().items()}
+    tensors |= {f"average.{name}": value for name, value in average.state_dict().items()}
     for label, optimizer in optimizers.items():
         for index, state in optimizer.state_dict()["state"].items():
             tensors |= {f"{label}.{index}.{name}": torch.as_tensor(value) for name, value in state.items()}
@@ -103,14 +105,16 @@ def restore(
     model: nn.Module,
     objective: nn.Module,
     optimizers: Mapping[str, torch.optim.Optimizer],
+    average: nn.Module,
 ) -> None:
-    """Put a checkpoint's tensors back into model, objective and optimisers."""
-    parts: dict[str, dict[str, Tensor]] = {name: {} for name in ("model", "objective", *optimizers)}
+    """Put a checkpoint's tensors back into model, objective, optimisers and the mean of the weights."""
+    parts: dict[str, dict[str, Tensor]] = {name: {} for name in ("model", "objective", "average", *optimizers)}
     for name, value in checkpoint.tensors.items():
         part, _, rest = name.partition(".")
         parts[part][rest] = value
     model.load_state_dict(parts["model"])
     objective.load_state_dict(parts["objective"])
+    average.load_state_dict(parts["average"])
     for label, optimizer in optimizers.items():
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in parts[label].items():

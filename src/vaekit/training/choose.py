@@ -201,7 +201,7 @@ class _Pilots:
     def run(self, changes: Changes, conditional: bool = True) -> _Found:
         """Fit with some changes, and look at the held-out rows."""
         contract = _changed(self.contract, changes).fit(self.seen)
-        train, valid = contract.encode(self.seen), contract.encode(self.unseen)
+        train, valid = contract.encode(self.seen, training=True), contract.encode(self.unseen)
         per_epoch = -(-self.seen.num_rows // (self.training.batch_size or 1))
         # the loop ends after whole epochs, or in time
         config = msgspec.structs.replace(

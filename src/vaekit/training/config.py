@@ -55,6 +55,9 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             Figures and early stopping are about the ELBO in any case.
         choose: Whether the likelihood of each column is chosen by short pilot fits before training; by default if the
             contract was inferred by the fit itself.
+        ema: Decay of a running mean of the weights, by which the model is judged and which is kept, such as 0.999; 0
+            for the weights themselves.
+        precision: ``bfloat16`` computes the networks of encoder and decoder in half the bits, densities in all of them.
         threads: Processor threads of training; PyTorch's own choice if not given. Small models on a busy machine are
             often faster with one.
     """
@@ -82,6 +85,8 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     calibration: float = 0.1
     balance: Literal["entropy", "none"] = "none"
     choose: bool | None = None
+    ema: float = 0.0
+    precision: Literal["float32", "bfloat16"] = "float32"
     threads: int | None = None
 
     def __post_init__(self) -> None:
@@ -96,6 +101,8 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}")
         objective_of(self)
+        if not 0.0 <= self.ema < 1.0:
+            raise ConfigError(f"ema is a decay in [0, 1), got {self.ema}")
         for name in ("warmup", "mask"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} is a share between 0 and 1, got {getattr(self, name)}")

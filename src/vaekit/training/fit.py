@@ -19,6 +19,7 @@ from vaekit.files import write_file
 from vaekit.nn.build import ModelConfig, build
 from vaekit.nn.vae import VAE
 from vaekit.training import checkpoint
+from vaekit.training.balance import ROWS as BALANCE_ROWS
 from vaekit.training.balance import balanced, field_weights
 from vaekit.training.batches import Resident
 from vaekit.training.choose import choose
@@ -108,8 +109,8 @@ def train(
                     train_rows, contract, model, training, config.seed, device, shown.note, out if resume else None
                 )
         stopping = table.take(pa.array(splits.valid[:_VALID_ROWS]))
-        encoded = contract.encode(train_rows)
-        seen, unseen = Resident(encoded, device), Resident(contract.encode(stopping), device)
+        seen = Resident(contract.encode(train_rows, training=True), device)
+        unseen = Resident(contract.encode(stopping), device)
         with failures(out, record):
             vae = build(contract.blocks(), model, config.seed).to(device)
         fingerprint = {"contract": contract.hash, "data": record["data"]["sha256"], "model": msgspec.to_builtins(model)}
@@ -130,7 +131,8 @@ def train(
         steps = -(-len(splits.train) // (training.batch_size or 1))
         made = stages(training, steps)
         if training.balance == "entropy":
-            made = balanced(made, field_weights(contract.blocks(), encoded), steps)
+            some = contract.encode(train_rows.slice(0, BALANCE_ROWS))
+            made = balanced(made, field_weights(contract.blocks(), some), steps)
         with threads(training.threads), failures(out, record):
             loop.run(made, resume=resume)
     return Trained(vae.to("cpu"), contract, splits, model, history, record)

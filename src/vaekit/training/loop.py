@@ -16,7 +16,8 @@ from torch import Tensor
 from vaekit.errors import ConfigError, TrainingError
 from vaekit.nn.vae import VAE, Pass
 from vaekit.training import checkpoint
-from vaekit.training.batches import Resident, draw_noise, hide, seeded, step_generator
+from vaekit.training.average import Average
+from vaekit.training.batches import Resident, binarised, draw_noise, hide, seeded, step_generator
 from vaekit.training.checkpoint import Position
 from vaekit.training.config import TrainConfig
 from vaekit.training.forensics import explain_gradient, explain_loss
@@ -80,8 +81,9 @@ class Loop:
             stage.objective.to(self.train.device)
             self._check_lagging(stage)
             optimizers = optimizers_of(stage, self.vae, self.config)
+            self._average = Average(self.vae, self.config.ema)
             if last and not position.finished:
-                checkpoint.restore(last, self.vae, stage.objective, optimizers)
+                checkpoint.restore(last, self.vae, stage.objective, optimizers, self._average)
             if not position.finished:
                 self._stage(stage, optimizers, position)
             self._load_best()
@@ -124,6 +126,7 @@ class Loop:
         ahead = self._run_ahead(stage, phases["inference"], indices, rng, at) if stage.lagging and at.ahead else 0
         passed = self._pass(stage, indices, rng)
         figures = self._descend(stage, phases["model"], passed, rng, at)
+        self._average.update()
         if stage.lagging:
             figures["ahead"] = float(ahead)
         if "critic" in phases:
@@ -156,10 +159,12 @@ class Loop:
     def _pass(self, stage: Stage, indices: Tensor, rng: torch.Generator) -> Pass:
         """A forward pass over some rows, parts of them hidden."""
         objective, latent = stage.objective, self.vae.latent
-        blocks = hide(self.train.take(indices), self.vae.specs, self.config.mask, rng)
+        rows = binarised(self.train.take(indices), self.vae.specs, rng)
+        blocks = hide(rows, self.vae.specs, self.config.mask, rng)
         noise = draw_noise(latent.noise, rng, objective.samples, len(indices))
         prior = draw_noise(latent.prior_noise, rng, 1, len(indices)) if objective.prior_draws else None
-        with seeded(rng.initial_seed(), rng.device):
+        half = torch.autocast(rng.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16")
+        with seeded(rng.initial_seed(), rng.device), half:
             found: Pass = self.vae(blocks, noise, prior, objective.prior_rows)
         return found
 
@@ -204,7 +209,8 @@ class Loop:
         return found
 
     def _validate(self, stage: Stage, optimizers: Optimizers, at: Position, since: _Mean, rate: float) -> bool:
-        found = validate(self.vae, self.valid, self.seed, samples=stage.objective.importance)
+        with self._average.instead():
+            found = validate(self.vae, self.valid, self.seed, samples=stage.objective.importance)
         stage.prepare_modes(self.vae)
         if not math.isfinite(found["elbo"]):
             raise TrainingError(
@@ -269,11 +275,17 @@ class Loop:
             stage.objective.set_weight(name, value)
 
     def _save(self, name: str, stage: Stage, optimizers: Optimizers, at: Position) -> None:
-        if name == "best":
+        if name == "last":
+            self._write(name, stage, optimizers, at)
+            return
+        with self._average.instead():
             self._best = {key: value.detach().clone() for key, value in self.vae.state_dict().items()}
+            self._write(name, stage, optimizers, at)
+
+    def _write(self, name: str, stage: Stage, optimizers: Optimizers, at: Position) -> None:
         if self.folder:
             path = self.folder / f"{name}.safetensors"
-            checkpoint.write(path, at, self.fingerprint, self.vae, stage.objective, optimizers)
+            checkpoint.write(path, at, self.fingerprint, self.vae, stage.objective, optimizers, self._average)
 
     def _load_best(self) -> None:
         if self.folder:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from vaekit.errors import ConfigError
+from vaekit.nn.own import is_own
 from vaekit.nn.parts import make, named
 from vaekit.objectives import ELBO, TERMS, Capacity, Cyclical, ImportanceWeighted, Linear, Objective, Schedule, Sigmoid
 
@@ -102,7 +103,8 @@ def objective_of(config: TrainConfig) -> Objective:
     Raises:
         ConfigError: If a part is unknown, or the parts cannot be added.
     """
-    found = make("objective", config.objective, BOUNDS, config)
+    own = is_own(named(config.objective))
+    found: Objective = make("objective", config.objective, BOUNDS, *(() if own else (config,)))
     for name, options in config.terms.items():
         if "name" in options:
             raise ConfigError(f"a term is named by its key; leave 'name' out of the options of {name!r}")

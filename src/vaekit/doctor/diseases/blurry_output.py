@@ -15,7 +15,7 @@ _KEPT, _STRONG = 0.6, 0.3
 
 def _examine(patient: Patient) -> Finding | None:
     real, drawn = patient.numbers("fresh"), patient.numbers("sampled")
-    if real is None or drawn is None or patient.engine is None or len(real) < 50:
+    if real is None or drawn is None or patient.engine is None or len(real) < 50 or not patient.alike:
         return None
     first, second = correlations(real), correlations(drawn)
     kept = kept_correlation(first, second)
@@ -26,15 +26,14 @@ def _examine(patient: Patient) -> Finding | None:
         for name in patient.engine.contract.names("model")
         if getattr(patient.engine.contract[name], "options", {}).get("scale") in ("fixed", "shared")
     }
-    beta = float(patient.training.get("beta", 1.0))
     order = np.argsort(-np.abs(first))[:200]
     return Finding(
         "blurry output",
         (Evidence("share of strong correlations that sampled rows keep", kept, _KEPT, "below"),),
         "Sampled rows are noise around the middle: columns that go together in real rows hardly do in them.",
         Treatment(
-            "weigh the KL by 1 at most, learn the scale of the noise, and give the networks more room",
-            {"beta": min(1.0, beta), "warmup": 0.3, "preset": "medium"},
+            "weigh the KL by 1, learn the scale of the noise, and give the networks more room",
+            {"beta": 1.0, "warmup": 0.3, "preset": "medium"},
             fixed,
         ),
         Picture(
@@ -64,4 +63,6 @@ def kept_correlation(real: Array, drawn: Array) -> float | None:
     return float((real * drawn)[strong].sum() / np.square(real)[strong].sum()) if strong.any() else None
 
 
-DISEASE = Disease("blurry output", _examine, "50 real rows or more, with numeric columns that go together")
+DISEASE = Disease(
+    "blurry output", _examine, "50 rows or more like those of training, with numeric columns that go together"
+)

@@ -10,14 +10,14 @@ from vaekit.doctor.patient import Patient
 
 __all__ = ["DISEASE"]
 
-_ACTIVE, _STRONG, _NATS = 0.01, 0.7, 0.35
+_ACTIVE, _STRONG, _NATS = 0.01, 0.6, 0.1
 
 
 def _examine(patient: Patient) -> Finding | None:
-    centres = patient.centres
-    if centres is None or len(centres) < 50 or patient.foreign:
+    centres, codes = patient.centres, patient.codes
+    if centres is None or codes is None or len(centres) < 50 or patient.foreign:
         return None
-    active = centres[:, np.var(centres, axis=0) > _ACTIVE].astype(np.float64)
+    active = codes[:, np.var(centres, axis=0) > _ACTIVE].astype(np.float64)
     if active.shape[1] < 2 or patient.model.get("structure", "flat") != "flat":
         return None
     table: Array = np.asarray(np.corrcoef(active, rowvar=False))
@@ -35,7 +35,7 @@ def _examine(patient: Patient) -> Finding | None:
         "Units of the code move together: to move one alone leaves the region that real rows take.",
         Treatment(
             "weigh the KL by 1 at least and charge for what units share (beta-TCVAE)",
-            {"beta": max(1.0, beta), "warmup": 0.3, "terms": terms, "prior": "standard"},
+            {"beta": max(1.0, beta), "warmup": 0.3, "terms": terms, "prior": "standard", **patient.plain_posterior},
         ),
         Picture(
             "Correlations of pairs of units, strongest first",

@@ -16,7 +16,7 @@ _NATS, _SHARE, _CLIP = 0.25, 0.3, 1e-3
 def _examine(patient: Patient) -> Finding | None:
     real, figures = patient.numbers("fresh"), patient.evaluation.get("latent")
     ranks = {name: rank for name, rank in patient.ranks.items() if np.isfinite(rank).mean() > 0.5}
-    if real is None or not figures or len(ranks) < 3 or len(real) < 50:
+    if real is None or not figures or len(ranks) < 3 or len(real) < 50 or not patient.alike:
         return None
     left, whole = dependence_of(_scores(np.stack(list(ranks.values()), 1))), dependence_of(_normal(real))
     wide = max(4, 2 * patient.units)
@@ -57,4 +57,4 @@ def _normal(values: Array) -> Array:
     return _scores((rankdata(kept, axis=0, nan_policy="omit") - 0.5) / len(kept))
 
 
-DISEASE = Disease("latent too small", _examine, "50 real rows or more, with three numeric columns")
+DISEASE = Disease("latent too small", _examine, "50 rows or more like those of training, with three numeric columns")

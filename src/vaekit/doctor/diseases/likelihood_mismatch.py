@@ -16,7 +16,7 @@ _EDGE, _CLIP = 0.05, 0.01
 def _examine(patient: Patient) -> Finding | None:
     known = {name: rank[np.isfinite(rank)] for name, rank in patient.ranks.items()}
     known = {name: rank for name, rank in known.items() if len(rank) >= _ROWS}
-    if not known or patient.engine is None:
+    if not known or patient.engine is None or not patient.alike:
         return None
     outside = {name: float(((rank < _EDGE) | (rank > 1.0 - _EDGE)).mean()) for name, rank in known.items()}
     least = 1.63 / np.sqrt(min(len(rank) for rank in known.values()))  # of a true shape one in a hundred is as far off
@@ -72,4 +72,6 @@ def _shape(ranks: np.ndarray) -> float:
     return float(max(np.abs(places - fitted).max(), np.abs(places - 1.0 / len(scores) - fitted).max()))
 
 
-DISEASE = Disease("likelihood mismatch", _examine, f"{_ROWS} real rows or more, with numbers or counts")
+DISEASE = Disease(
+    "likelihood mismatch", _examine, f"{_ROWS} rows or more like those of training, with numbers or counts"
+)

@@ -15,13 +15,14 @@ _CLUSTERS, _LEAST, _SHARE, _ROWS = 12, 0.25, 0.2, 150
 
 def _examine(patient: Patient) -> Finding | None:
     real, drawn = patient.numbers("fresh"), patient.numbers("sampled")
-    if real is None or drawn is None or len(real) < _ROWS:
+    if real is None or drawn is None or len(real) < _ROWS or not patient.alike:
         return None
     shares, found = dropped(real, drawn, patient.seed)
     lost = float(shares[found < _LEAST * shares].sum())
     spread = float(np.nanvar(drawn, axis=0).sum() / max(np.nanvar(real, axis=0).sum(), 1e-9))
     order = np.argsort(-shares)
-    flat = patient.model.get("structure", "flat") == "flat" and patient.units > 1
+    weighed = float(patient.training.get("beta", 1.0)) >= 1.0
+    learnt = weighed and patient.model.get("structure", "flat") == "flat" and patient.units > 1
     return Finding(
         "mode dropping",
         (
@@ -30,8 +31,8 @@ def _examine(patient: Patient) -> Finding | None:
         ),
         "Sampled rows leave out whole kinds of real ones: they lie where the prior hardly ever draws.",
         Treatment(
-            "weigh the KL by 1, so that codes lie where the prior draws, and learn the prior",
-            {"beta": 1.0, "warmup": 0.3, **({"prior": "mixture"} if flat else {})},
+            "weigh the KL by 1, so that codes lie where the prior draws; where it is, learn the prior",
+            {"beta": 1.0, "warmup": 0.3, **patient.plain_posterior, **({"prior": "mixture"} if learnt else {})},
         ),
         Picture(
             "Kinds of rows: share of real and of sampled ones",
@@ -68,4 +69,4 @@ def _nearest(rows: Array, centres: Array) -> Array:
     return found
 
 
-DISEASE = Disease("mode dropping", _examine, f"{_ROWS} real rows or more, with numeric columns")
+DISEASE = Disease("mode dropping", _examine, f"{_ROWS} rows or more like those of training, with numeric columns")

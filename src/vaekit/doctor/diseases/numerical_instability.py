@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 from vaekit.doctor.base import Disease, Evidence, Finding, Picture, Treatment
 from vaekit.doctor.patient import Patient
 
@@ -17,12 +15,15 @@ def _examine(patient: Patient) -> Finding | None:
     broken = patient.failure is not None and patient.failure["kind"] == "not finite"
     if len(lines) < 3 and patient.failure is None:
         return None
-    bounds = [one["valid"]["elbo"] for one in lines]
-    rise = max(max(bounds) - bounds[0], 1.0) if bounds else 1.0
-    fall = max((before - after for before, after in itertools.pairwise(bounds)), default=0.0)
+    told = [one["valid"]["reconstruction"] for one in lines]
+    rise = max(max(told) - told[0], 1.0) if told else 1.0
+    falls = [min(max(told[:at]), max(told[at + 1 :])) - told[at] for at in range(1, len(told) - 1)]
+    fall = max([0.0, *falls])  # that came and went: one that stays may be overfitting
     rate = float(patient.training.get("learning_rate", 4e-3))
     evidence = [
-        Evidence("largest fall of the held-out bound at once, as a share of its whole rise", fall / rise, _FALL)
+        Evidence(
+            "deepest fall of the held-out reconstruction that came and went, as a share of its rise", fall / rise, _FALL
+        )
     ]
     if broken:
         evidence = [Evidence("losses or gradients that were not finite", 1.0, 0.0)]
@@ -35,7 +36,7 @@ def _examine(patient: Patient) -> Finding | None:
             "a lower learning rate, and gradients that are clipped earlier",
             {"learning_rate": min(rate / 10.0, 1e-3), "clip": 1.0},
         ),
-        Picture("Bound while training", {"held out": bounds}, [float(one["step"]) for one in lines], "step"),
+        Picture("Reconstruction while training", {"held out": told}, [float(one["step"]) for one in lines], "step"),
     )
 
 

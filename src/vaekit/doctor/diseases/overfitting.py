@@ -9,7 +9,7 @@ from vaekit.doctor.patient import Patient
 
 __all__ = ["DISEASE"]
 
-_SHARE, _ERRORS, _FALL = 0.5, 4.0, 0.5
+_SHARE, _ERRORS, _FALL = 0.35, 4.0, 0.5
 
 
 def _examine(patient: Patient) -> Finding | None:

@@ -11,7 +11,7 @@ from vaekit.report.columns import codes_of, look
 
 __all__ = ["DISEASE"]
 
-_LEAST, _SHARE, _DROWNED, _ROWS = 0.05, 0.2, 0.2, 100
+_LEAST, _SHARE, _DROWNED, _LARGEST, _ROWS = 0.05, 0.2, 0.2, 0.6, 100
 
 
 def _examine(patient: Patient) -> Finding | None:
@@ -31,7 +31,8 @@ def _examine(patient: Patient) -> Finding | None:
     if not known_to_tell:
         return None
     drowned = [name for name in known_to_tell if learnt[name] < _SHARE * there[name]]
-    best = max(learnt[name] / there[name] for name in known_to_tell)
+    saved = {name: max(one["marginal_nats"] - one["nats"]["mean"], 0.0) for name, one in figures.items()}
+    largest = max(saved, key=saved.__getitem__)
     order = sorted(known_to_tell, key=lambda name: learnt[name] / there[name])[:20]
     return Finding(
         "scale imbalance",
@@ -41,10 +42,21 @@ def _examine(patient: Patient) -> Finding | None:
                 len(drowned) / len(known_to_tell),
                 _DROWNED,
             ),
-            Evidence("share that is learnt of the best column", best, 0.5),
+            Evidence(
+                f"share of all nats that the code saves which {largest} takes",
+                saved[largest] / max(sum(saved.values()), 1e-9),
+                _LARGEST,
+            ),
         ),
         f"Large columns drown others in the sum of nats: {', '.join(drowned[:5]) or 'none'}.",
-        Treatment("let fields weigh alike in the first half of training", {"balance": "entropy"}),
+        Treatment(
+            "let fields weigh alike in the first half of training, give the code room for them, and train longer",
+            {
+                "balance": "entropy",
+                "latent": max(8, 2 * patient.units),
+                "epochs": 2 * int(patient.training.get("epochs") or 1),
+            },
+        ),
         Picture(
             "Nats: learnt from the rest of the row, and what one other column tells",
             {"learnt": [learnt[n] for n in order], "there": [there[n] for n in order]},

@@ -6,7 +6,6 @@ import numpy as np
 
 from vaekit.doctor.base import Disease, Evidence, Finding, Picture, Treatment
 from vaekit.doctor.patient import Patient
-from vaekit.queries.base import query
 
 __all__ = ["DISEASE"]
 
@@ -17,9 +16,9 @@ def _examine(patient: Patient) -> Finding | None:
     rows = patient.rows("fresh")
     if rows is None or rows.num_rows < _ROWS or patient.engine is None or patient.bundle is None:
         return None
-    if len(patient.bundle.calibration.get("anomaly", ())) < _CALIBRATION:
+    found = patient.unusual
+    if found is None or len(patient.bundle.calibration["anomaly"]) < _CALIBRATION:
         return None
-    found = query(patient.engine, "detect", rows, alpha=_ALPHA)["p_value"].to_numpy()
     share = float((found <= _ALPHA).mean())
     places = np.linspace(0.05, 1.0, 20)
     return Finding(

@@ -19,6 +19,7 @@ from vaekit.fields.families.counts import (
     ZeroInflatedNegativeBinomial,
     ZeroInflatedPoisson,
 )
+from vaekit.fields.families.levels import DiscretisedGaussian, LogisticMixture
 
 __all__ = ["FAMILIES", "Family", "family"]
 
@@ -36,6 +37,8 @@ FAMILIES: dict[str, Family] = {
         NegativeBinomial(),
         ZeroInflatedPoisson(),
         ZeroInflatedNegativeBinomial(),
+        LogisticMixture(),
+        DiscretisedGaussian(),
     )
 }
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import numpy as np
 
 from vaekit.arrays import Array, BlockSpec
@@ -17,12 +20,15 @@ class Bernoulli(Family):
     """Two outcomes: P(1) = sigmoid(logits)."""
 
     name = "bernoulli"
-    kinds = ("category", "vector")
+    kinds = ("category", "vector", "image")
     params = ("logits",)
+    options: ClassVar[Mapping[str, tuple[str, ...] | type[float]]] = {"binarise": ("stochastic", "threshold")}
 
     def check(self, spec: BlockSpec) -> None:
-        """As in `Family`, and no category with more than two levels."""
+        """As in `Family`, no category with more than two levels, and bits are made of images only."""
         super().check(spec)
+        if "binarise" in spec.options and spec.kind != "image":
+            raise ConfigError(f"block {spec.name!r}: option 'binarise' makes bits of images; a {spec.kind} has none")
         if any(level > 2 for level in spec.levels):
             raise ConfigError(f"block {spec.name!r}: bernoulli has two levels; got fields with {max(spec.levels)}")
 

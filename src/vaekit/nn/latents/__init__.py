@@ -11,12 +11,14 @@ from vaekit.nn.latents.flat import Flat
 from vaekit.nn.latents.ladder import Ladder
 from vaekit.nn.latents.quantised import Quantised
 from vaekit.nn.latents.sparse import Sparse
+from vaekit.nn.latents.spatial import Spatial
 
 __all__ = ["LATENTS", "Flat", "Group", "Latent"]
 
 LATENTS: dict[str, Callable[..., Latent]] = {
     "flat": Flat,
     "ladder": Ladder,
+    "spatial": Spatial,
     "categorical": Categorical,
     "quantised": Quantised,
     "sparse": Sparse,

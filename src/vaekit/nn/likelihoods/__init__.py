@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from torch import nn
+
 from vaekit.arrays import BlockSpec
 from vaekit.errors import ConfigError
 from vaekit.nn.likelihoods.base import Likelihood
@@ -15,6 +19,7 @@ from vaekit.nn.likelihoods.counts import (
     ZeroInflatedPoisson,
 )
 from vaekit.nn.likelihoods.gaussian import Gaussian
+from vaekit.nn.likelihoods.levels import DiscretisedGaussian, LogisticMixture
 from vaekit.nn.likelihoods.mixture import Mixture
 from vaekit.nn.likelihoods.ordinal import Ordinal
 from vaekit.nn.likelihoods.student_t import StudentT
@@ -33,15 +38,18 @@ LIKELIHOODS: dict[str, type[Likelihood]] = {
     "negative_binomial": NegativeBinomial,
     "zero_inflated_poisson": ZeroInflatedPoisson,
     "zero_inflated_negative_binomial": ZeroInflatedNegativeBinomial,
+    "logistic_mixture": LogisticMixture,
+    "discretised_gaussian": DiscretisedGaussian,
 }
 
 
-def make(spec: BlockSpec, width: int) -> Likelihood:
+def make(spec: BlockSpec, width: int, project: Callable[[int, int], nn.Module] | None = None) -> Likelihood:
     """The likelihood of a block.
 
     Args:
         spec: The block.
         width: Width H of the decoder's hidden vector.
+        project: Makes what maps that vector to so many outputs; a linear map if not given.
 
     Returns:
         A module with `forward`, `observe` and `log_prob`.
@@ -56,4 +64,7 @@ def make(spec: BlockSpec, width: int) -> Likelihood:
     if spec.likelihood not in LIKELIHOODS:
         choice = ", ".join(LIKELIHOODS)
         raise ConfigError(f"block {spec.name!r}: expected a likelihood of {choice}; got {spec.likelihood!r}")
-    return LIKELIHOODS[spec.likelihood](spec, width)
+    made = LIKELIHOODS[spec.likelihood](spec, width)
+    if project is not None:
+        made.add_module("head", project(width, made.outputs(spec)))
+    return made

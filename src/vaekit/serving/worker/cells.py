@@ -1,7 +1,11 @@
-"""Cells in JSON: what a value of a field looks like there, and columns of such values as Arrow arrays and back."""
+"""Cells in JSON: what a value of a field looks like there, and columns of such values as Arrow arrays and back.
+
+An image is the text of a PNG or JPEG file in base64, whatever its column holds where the model was fitted.
+"""
 
 from __future__ import annotations
 
+import base64
 import struct
 from collections.abc import Sequence
 from datetime import time
@@ -16,7 +20,9 @@ import pyarrow.compute as pc
 from vaekit.errors import ContractError
 from vaekit.fields import numeric
 from vaekit.fields.arrow_types import is_list, is_number, is_text, parse_type, value_type
+from vaekit.fields.image import WHITE
 from vaekit.fields.numeric import Numeric
+from vaekit.fields.pixels import MOST_PIXELS, is_bytes, is_tensor, png, size_of, tensor_shape, tensors
 from vaekit.fields.temporal import is_datetime
 from vaekit.serving.wire.facts import ColumnFacts
 
@@ -47,7 +53,7 @@ def _json(kind: pa.DataType) -> str:
         return "boolean"
     if pa.types.is_integer(kind):
         return "integer"
-    return "string" if is_text(kind) or _is_iso(kind) else "number"
+    return "string" if is_text(kind) or _is_iso(kind) or is_bytes(kind) or is_tensor(kind) else "number"
 
 
 def _is_iso(kind: pa.DataType) -> bool:
@@ -60,11 +66,13 @@ class Cells:
 
     Args:
         field: The field.
+        pixels: Most pixels of an image.
     """
 
-    def __init__(self, field: AnyField) -> None:
+    def __init__(self, field: AnyField, pixels: int = MOST_PIXELS) -> None:
         self.field, self.name = field, field.name
-        self.type = parse_type(field.type)
+        self.image, self.pixels = field.kind == "image", pixels
+        self.type = pa.binary() if self.image else parse_type(field.type)
         self.list = is_list(self.type)
         self.item = self.type.value_type if self.list else value_type(self.type)
         self.json = _json(self.item)
@@ -117,10 +125,32 @@ class Cells:
         Raises:
             ContractError: A value is out of the range of the type, or a list has the wrong length.
         """
+        if self.image:
+            return pa.array(
+                [None if one is None else self._picture(one, row) for row, one in enumerate(values)], self.type
+            )
         try:
             return self._lists(values) if self.list else self._plain(values)
         except (pa.ArrowException, OverflowError, ValueError, TypeError):
             raise self._first_bad(values) from None
+
+    def _picture(self, text: str, row: int) -> bytes:
+        """The bytes of an image, bounded before anything is unpacked."""
+        try:
+            content = base64.b64decode(text.partition(",")[2] if text.startswith("data:") else text, validate=True)
+        except ValueError:
+            expected, got = "a PNG or JPEG file in base64", f"{text!r:.80}"
+            raise ContractError("value cannot be read", field=self.name, row=row, expected=expected, got=got) from None
+        try:
+            height, width, _ = size_of(content, row)
+        except ContractError as error:
+            raise ContractError(
+                error.message, field=self.name, row=row, expected=error.expected, got=error.got
+            ) from error
+        if height * width > self.pixels:
+            expected, got = f"at most {self.pixels} pixels", f"{width} x {height}"
+            raise ContractError("image is too large", field=self.name, row=row, expected=expected, got=got)
+        return content
 
     def _first_bad(self, values: Sequence[Any]) -> ContractError:
         """The error for the first value that cannot be held alone."""
@@ -209,6 +239,10 @@ def plain_values(column: pa.ChunkedArray | pa.Array) -> list[Any]:
     kind = array.type
     if pa.types.is_dictionary(kind):
         return plain_values(array.dictionary_decode())
+    if is_tensor(kind):
+        return _pictures(array)
+    if is_bytes(kind):
+        return [None if one is None else base64.b64encode(one).decode() for one in array.to_pylist()]
     if is_list(kind):
         return _plain_lists(array)
     if kind == pa.float32():
@@ -228,6 +262,17 @@ def plain_values(column: pa.ChunkedArray | pa.Array) -> list[Any]:
     elif pa.types.is_time(kind):
         array = array.cast(pa.string())
     return list(array.to_pylist())
+
+
+def _pictures(array: pa.Array) -> list[Any]:
+    """Tensors as PNG files in base64; those of zeros and ones are black and white."""
+    levels, seen = tensors(pa.chunked_array([array]))
+    levels = levels.reshape(len(levels), *tensor_shape(array.type)).astype(np.uint8)
+    if levels.size and levels.max() <= 1:
+        levels = levels * np.uint8(WHITE)
+    return [
+        base64.b64encode(png(one)).decode() if there else None for one, there in zip(levels, seen.tolist(), strict=True)
+    ]
 
 
 def _plain_lists(array: pa.Array) -> list[Any]:

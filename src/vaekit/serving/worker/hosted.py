@@ -11,7 +11,6 @@ import pyarrow as pa
 
 from vaekit.bundle import Bundle
 from vaekit.errors import BundleError, ConfigError, ContractError, GraphError, QueryError
-from vaekit.fields.arrow_types import parse_type
 from vaekit.queries import QUERIES, query
 from vaekit.runtime import Engine
 from vaekit.serving.wire.facts import ColumnFacts, Facts, FieldFacts, QueryFacts
@@ -68,7 +67,7 @@ class Hosted:
         torch = backend == "torch" or (backend == "auto" and not bundle.graphs)
         self.engine = Engine.of(bundle, backend, None if torch else threads)
         used = [field for role in ("model", "condition") for field in self.engine.contract.fields if field.role == role]
-        self.cells = {field.name: Cells(field) for field in used}
+        self.cells = {field.name: Cells(field, limits.max_pixels) for field in used}
         self.rows = RowDecoder(self.cells)
         found = {name: self._facts(name) for name in QUERIES if not queries or name in queries}
         answered = {name: facts for name, facts in found.items() if facts is not None}
@@ -155,7 +154,7 @@ class Hosted:
         return found
 
     def _field(self, cells: Cells) -> FieldFacts:
-        facts = column_facts(cells.name, parse_type(cells.field.type))
+        facts = column_facts(cells.name, cells.type)
         levels = tuple(getattr(cells.field, "levels", ()))
         strict = getattr(cells.field, "unseen", "") == "error" and len(levels) <= _LEVELS
         return FieldFacts(

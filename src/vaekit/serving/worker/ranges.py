@@ -69,6 +69,8 @@ def field_range(cells: Cells) -> dict[str, Any]:
     item, field = cells.item, cells.field
     if field.kind == "category":  # its levels say
         return {}
+    if field.kind == "image":
+        return {"contentEncoding": "base64", "contentMediaType": "image/png"}
     if cells.json == "number":
         most = min(_FINITE, float(np.finfo(item.to_pandas_dtype()).max)) if pa.types.is_floating(item) else _FINITE
         found: dict[str, Any] = {"exclusiveMinimum": -most, "exclusiveMaximum": most}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from vaekit.fields.arrow_types import is_list
+from vaekit.fields.pixels import holds_images
 from vaekit.fields.text_files import read_text
 from vaekit.serving.worker.formats.base import Answer, Parsed, check_text, reader, writer
 from vaekit.serving.worker.formats.tables import table_rows, unreadable
@@ -25,8 +26,9 @@ CSV = "text/csv"
 @reader(CSV)
 def read_csv(body: Buffer, ask: Ask, hosted: Hosted) -> Parsed:
     """Rows as CSV; columns are read in the types of their fields."""
-    if lists := [name for name, cells in hosted.cells.items() if cells.list]:
-        raise Refusal(415, "media_type", f"CSV cannot hold lists such as {lists[0]!r}; send JSON, Arrow or Parquet")
+    if lists := [name for name, cells in hosted.cells.items() if cells.list or cells.image]:
+        what = "images" if hosted.cells[lists[0]].image else "lists"
+        raise Refusal(415, "media_type", f"CSV cannot hold {what} such as {lists[0]!r}; send JSON, Arrow or Parquet")
     check_text(body)
     types = {name: cells.field.type for name, cells in hosted.cells.items()}
     try:
@@ -46,8 +48,9 @@ def write_csv(answer: Answer, parsed: Parsed, ask: Ask, hosted: Hosted) -> tuple
     import pyarrow.csv as csv
 
     table = answer.table
-    if lists := [column.name for column in table.schema if is_list(column.type)]:
-        raise Refusal(406, "media_type", f"CSV cannot hold lists such as {lists[0]!r}; ask for JSON or Arrow")
+    if lists := [column for column in table.schema if is_list(column.type) or holds_images(column.type)]:
+        what = "lists" if is_list(lists[0].type) else "images"
+        raise Refusal(406, "media_type", f"CSV cannot hold {what} such as {lists[0].name!r}; ask for JSON or Arrow")
     sink = pa.BufferOutputStream()
     csv.write_csv(table, sink)
     return sink.getvalue().to_pybytes(), {"content-type": f"{CSV}; charset=utf-8"}

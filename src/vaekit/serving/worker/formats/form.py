@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -76,10 +77,14 @@ def read_form(body: Buffer, ask: Ask, hosted: Hosted) -> Parsed:
 def _row(values: Mapping[str, str], file: File, hosted: Hosted, white: float) -> dict[str, Any]:
     """The row of an image: its pixels, and what the other parts say of other fields."""
     cells = hosted.cells.get(file.part)
-    if cells is None or not cells.list:
-        vectors = ", ".join(one.name for one in hosted.cells.values() if one.list) or "none"
-        raise Refusal(400, "bad_body", f"an image is the value of a vector field, not of {file.part!r}; {vectors}")
-    row: dict[str, Any] = {file.part: pixels(file.content, cells, hosted.limits, white)}
+    if cells is None or not (cells.list or cells.image):
+        there = ", ".join(one.name for one in hosted.cells.values() if one.list or one.image) or "none"
+        told = f"an image is the value of an image or vector field, not of {file.part!r}; there are: {there}"
+        raise Refusal(400, "bad_body", told)
+    picture = (
+        base64.b64encode(file.content).decode() if cells.image else pixels(file.content, cells, hosted.limits, white)
+    )
+    row: dict[str, Any] = {file.part: picture}
     for name, text in values.items():
         if name not in hosted.cells:
             there = ", ".join(hosted.cells)

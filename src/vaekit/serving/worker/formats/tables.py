@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vaekit.errors import ContractError
+from vaekit.fields.arrow_types import is_text
 from vaekit.serving.worker.refusals import Refusal
 from vaekit.serving.worker.rows import TableRows
 
@@ -20,11 +22,17 @@ def table_rows(table: pa.Table, hosted: Hosted) -> TableRows:
 
     Raises:
         Refusal: A column is there twice, or names are not UTF-8.
+        ContractError: Images come as paths.
     """
     try:
         there = table.column_names
     except UnicodeDecodeError as error:
         raise Refusal(400, "bad_body", "the name of a column is not UTF-8") from error
+    for name in hosted.cells:
+        if hosted.cells[name].image and name in there and is_text(table.schema.field(name).type):
+            expected = "the bytes of PNG or JPEG files, or uint8 tensors"
+            told = "an image comes as itself, and not as the path of a file of the server"
+            raise ContractError(told, field=name, expected=expected, got=str(table.schema.field(name).type))
     if there == list(hosted.cells) and table.schema.metadata is None:
         return TableRows(table)
     if twice := [name for name in hosted.cells if there.count(name) > 1]:

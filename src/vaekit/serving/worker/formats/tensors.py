@@ -178,7 +178,9 @@ def _columns(dense: Tensor, names: Sequence[str]) -> list[Tensor]:
 
 
 def _column(one: Tensor, cells: Cells) -> pa.Array:
-    """A tensor as a column of the type of its field."""
+    """A tensor as a column of the type of its field; levels of an image as one of tensors."""
+    if cells.image and isinstance(one.values, np.ndarray):
+        return _levels(one)
     width = math.prod(one.shape[1:])
     if width != (cells.length or 1):
         raise Refusal(
@@ -198,6 +200,20 @@ def _column(one: Tensor, cells: Cells) -> pa.Array:
     if cells.list:
         plain = [plain[at : at + width] for at in range(0, len(plain), width)] if width else [[]] * one.shape[0]
     return cells.array([_checked(value, row, cells) for row, value in enumerate(plain)])
+
+
+def _levels(one: Tensor) -> pa.Array:
+    """A tensor of levels, (rows, height, width) or with channels last, as a column of images."""
+    if one.datatype not in ("UINT8", "BOOL") or len(one.shape) not in (3, 4):
+        raise Refusal(
+            400,
+            "bad_tensor",
+            f"input {one.name!r} is an image: BYTES with PNG or JPEG files in base64, or UINT8 of shape [rows, height, "
+            f"width] or [rows, height, width, 1 or 3]; got {one.datatype} of shape {list(one.shape)}",
+        )
+    kind = pa.fixed_shape_tensor(pa.from_numpy_dtype(DTYPES[one.datatype]), one.shape[1:])
+    storage = pa.FixedSizeListArray.from_arrays(pa.array(np.asarray(one.values)), type=kind.storage_type)
+    return pa.ExtensionArray.from_storage(kind, storage)
 
 
 def _checked(value: Any, row: int, cells: Cells) -> Any:

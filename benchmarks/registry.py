@@ -46,11 +46,13 @@ class Settings:
         quick: Finish within two minutes, on less data and fewer seeds.
         seed: Seed of everything that is random.
         data: Folder of the public data sets.
+        kept: Folder of results of single cases, of lines that run in cases.
     """
 
     quick: bool
     seed: int
     data: Path
+    kept: Path | None = None
 
 
 @dataclass(frozen=True)

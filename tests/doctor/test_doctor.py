@@ -14,7 +14,7 @@ from tests.doctor.sick import BASE, CASES, Case, clusters, factors, three_causes
 from vaekit.api.fitting import assemble
 from vaekit.api.treating import diagnose, treat
 from vaekit.cli import main
-from vaekit.doctor import Diagnosis, Evidence, Finding, Treatment, diseases
+from vaekit.doctor import Diagnosis, Evidence, Finding, Treatment, known_diseases
 from vaekit.doctor.page import page
 from vaekit.errors import ConfigError
 from vaekit.training import load_config, train
@@ -37,7 +37,7 @@ def diagnoses(tmp_path_factory):
 
 
 def test_every_disease_has_a_run_that_has_it():
-    assert diseases().keys() == CASES.keys()
+    assert known_diseases().keys() == CASES.keys()
 
 
 @pytest.mark.parametrize("disease", CASES)
@@ -63,7 +63,7 @@ def test_a_healthy_run_gives_no_alarm(tmp_path, name):
 def test_what_cannot_be_looked_for_is_said(diagnoses):
     diagnosis = diagnoses(CASES["out of memory"])
     assert diagnosis.skipped["overfitting"] == "the table of the fit, or the history of a run"
-    assert diagnosis.skipped.keys() | {one.disease for one in diagnosis.findings} == diseases().keys()
+    assert diagnosis.skipped.keys() | {one.disease for one in diagnosis.findings} == known_diseases().keys()
 
 
 def test_independent_columns_are_no_collapse(tmp_path):

@@ -1,7 +1,7 @@
 """`python -m benchmarks LINE [--quick] [--seed S] [--data DIR]`: run one line of the scoreboard and record it.
 
-A line in cases can be spread over processes: ``--list`` prints the names of its cases, ``--case NAME --kept DIR`` runs one
-and keeps what it found in DIR, and ``--kept DIR`` alone puts the line together from what lies there.
+A line in cases can be spread over processes: ``--list`` prints the names of its cases, ``--case NAME --kept DIR`` runs
+one and keeps what it found in DIR, and ``--kept DIR`` alone puts the line together from what lies there.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ class InCases(Protocol):
 
 
 def run_case(line: InCases, name: str, settings: Settings) -> dict[str, Any]:
-    """Figures of one case with the seconds that it took, kept as ``NAME.json`` in the folder of results if there is one.
+    """Figures of one case with the seconds that it took; they are kept as ``NAME.json`` where there is a folder.
 
     Raises:
         KeyError: If the line has no such case.

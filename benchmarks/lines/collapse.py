@@ -56,7 +56,7 @@ LEAST = 1.0  # nats
 class Chained(VAE):
     """A decoder that also sees, for each column, columns before it: it can do without the code.
 
-    Two ways to weaken it: a share of the columns is hidden from it in training (Bowman et al., Generating sentences from
+    Two ways to weaken it: a share of the columns is hidden in training (Bowman et al., Generating sentences from
     a continuous space, 2016, section 3.2), or it sees the last few columns only.
     """
 

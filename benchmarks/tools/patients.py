@@ -116,7 +116,9 @@ def ill(folder: Path) -> dict[str, Case]:
             of("optdigits"), options={**POINT, "posterior": {"name": "fixed", "std": 0.7}, "latent": 2}
         ),
         "entangled latents": Case(of("abalone"), options=POINT),
-        "numerical instability": Case(of("phoneme"), options={"learning_rate": 3.0, "clip": 0.0, "optimizer": "adam"}),
+        "numerical instability": Case(
+            of("phoneme"), options={"learning_rate": 3.0, "clip": 0.0, "optimizer": "adam"}, kept=True
+        ),
         "latent too small": Case(of("etth1"), options={"latent": 1}),
         "likelihood mismatch": Case(
             of("beijing_pm25"), options={"latent": 1}, fields={"pm2.5": counted, "Ir": counted, "Is": counted}
@@ -124,7 +126,7 @@ def ill(folder: Path) -> dict[str, Case]:
         "scale imbalance": Case(partial(_pixels_and_columns, folder), options={"latent": 3, "epochs": 10}),
         "train/serve mismatch": Case(of("wine_red"), shown=of("wine_white", 600)),
         "collapse after transfer": Case(of("abalone"), shown=in_millimetres),
-        "out of memory": Case(of("banknote"), options={"width": 3_000_000}),
+        "out of memory": Case(of("banknote"), options={"width": 3_000_000}, kept=True),
         "unreproducible run": Case(of("banknote"), options={"max_seconds": 0.3, "epochs": 10_000}),
         "unset threshold": Case(of("banknote"), options={"calibration": 0.0}),
     }

@@ -13,6 +13,7 @@ from vaekit.cli.options import (
     Backend,
     BackendOption,
     BundleArgument,
+    EnsembleOption,
     Out,
     Seed,
     bundle_path,
@@ -23,6 +24,8 @@ from vaekit.cli.output import deliver
 from vaekit.errors import ContractError
 
 if TYPE_CHECKING:
+    from vaekit.api.ensemble import Ensemble
+    from vaekit.api.model import Model
     from vaekit.fields import Contract
 
 __all__ = ["sample", "typed"]
@@ -40,6 +43,7 @@ def sample(
     ] = 1.0,
     out: Out = None,
     seed: Seed = 0,
+    ensemble: EnsembleOption = False,
     backend: BackendOption = Backend.auto,
     as_json: AsJson = False,
 ) -> None:
@@ -52,9 +56,14 @@ def sample(
     """
     out = output_path(out)
     named = pairs(given, "--given")
-    from vaekit.api.model import load
+    if ensemble:
+        from vaekit.api.ensemble import Ensemble
 
-    model = load(bundle_path(bundle), backend=backend.value)
+        model: Model | Ensemble = Ensemble.load(bundle, backend=backend.value)
+    else:
+        from vaekit.api.model import load
+
+        model = load(bundle_path(bundle), backend=backend.value)
     values = typed(named, model.contract) or None
     start = time.perf_counter()
     result = model.sample(rows, given=values, temperature=temperature, seed=seed)

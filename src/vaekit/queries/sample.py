@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vaekit.arrays import Array, Block, Blocks, BlockSpec, Noise, Streams, take, tempered
+from vaekit.arrays import Array, Block, Blocks, BlockSpec, Noise, Streams, generator, take, tempered
 from vaekit.errors import ConfigError
-from vaekit.queries.base import model_specs, observed_shares, register
+from vaekit.queries.base import count, model_specs, observed_shares, register
 from vaekit.queries.decoding import decode, draw_values, of_rows
 from vaekit.queries.posterior import resampled
 from vaekit.queries.tables import gathered
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from vaekit.runtime.engine import Engine
 
-__all__ = ["sample"]
+__all__ = ["sample", "sampled_like"]
 
 GROUP = 4096  # neighbouring rows whose noise comes from one stream
 _PROPOSALS = 1024  # given model fields: neighbouring rows that share their proposals
@@ -147,3 +147,31 @@ def _conditional(engine: Engine, row: Blocks, first: int, n: int, seed: int) -> 
         params = resampled(engine, row, blocks, samples=_PROPOSALS, draws=_PROPOSALS, seed=seed, rows=at)
         values = draw_values(engine, params, of_rows(seed, at, "sample"))
         yield {name: value[rows, 0] for name, value in values.items()}
+
+
+def sampled_like(engine: Engine, table: pa.Table, rows: int, seed: int = 0) -> pa.Table:
+    """New rows, with condition fields as in rows of a table taken in turn, so that both can be compared.
+
+    Args:
+        engine: The model.
+        table: Real rows, not none.
+        rows: How many to draw.
+        seed: The seed.
+
+    Returns:
+        The model fields, `rows` rows.
+    """
+    if not engine.contract.names("condition"):
+        return sample(engine, rows, seed=seed)
+    blocks = take(engine.encode(table), np.arange(rows) % table.num_rows)
+    parts = []
+    for chunk in engine.chunks(count(blocks), 1):
+        part = take(blocks, chunk)
+        own = int(generator(seed, "sampled like", chunk.start).integers(2**62))
+        found = engine.backend.run("prior", engine.inputs(part) | engine.noise(own, 1, count(part), prior=True))
+        z = {name.removeprefix("z."): value for name, value in found.items()}
+        values = draw_values(
+            engine, decode(engine, z, part), of_rows(seed, np.arange(chunk.start, chunk.stop), "sampled like")
+        )
+        parts.append({name: value[0] for name, value in values.items()})
+    return engine.contract.decode(gathered(engine, parts))

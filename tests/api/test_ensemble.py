@@ -85,7 +85,8 @@ def test_rows_are_drawn_from_all_models(ensemble, models):
     from_member = [sum(d == o for d, o in zip(drawn.to_pylist(), one.to_pylist(), strict=True)) for one in own]
     assert sum(from_member) == 300
     assert min(from_member) > 60
-    assert ensemble.sample(20, seed=3, first=280).equals(drawn.slice(280))
+    assert ensemble.sample(280, seed=3).equals(drawn.slice(0, 280))
+    assert min(ensemble.sample(50, seed=3, where="a > 0.5")["a"].to_pylist()) > 0.5
 
 
 def test_given_fields_choose_the_models_that_explain_them(models):

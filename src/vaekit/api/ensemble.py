@@ -14,6 +14,7 @@ from vaekit.bundle.manifest import MANIFEST, bundle_root
 from vaekit.errors import ConfigError, QueryError
 from vaekit.metrics.likelihood import log_mean_exp, normalized_weights
 from vaekit.queries.conformal import attainable
+from vaekit.queries.rejection import accepted
 from vaekit.queries.streaming import Piece
 from vaekit.queries.tables import column
 
@@ -128,21 +129,31 @@ class Ensemble:
         return found.add_column(at + 1, "anomaly", pc.less_equal(found["p_value"], alpha))
 
     def sample(
-        self, n: int, *, given: Mapping[str, Any] | None = None, temperature: float = 1.0, seed: int = 0, first: int = 0
+        self,
+        n: int,
+        *,
+        given: Mapping[str, Any] | None = None,
+        where: str | None = None,
+        temperature: float = 1.0,
+        truncation: float | None = None,
+        seed: int = 0,
     ) -> pa.Table:
         """New rows of the mixture: each from one model, chosen at random.
 
         Given model fields, a model is chosen by how probable it makes them: ``p(m | given) ∝ p_m(given)``.
         """
-        import pyarrow as pa
-
-        options = {"given": given, "temperature": temperature, "seed": seed, "first": first}
-        drawn = [model.query("sample", n, **options) for model in self.models]
         edges = np.cumsum(self._chances(dict(given or {}), seed))[:-1]
-        uniform = draw_rows(Noise("uniform", ()), seed, np.arange(first, first + n), "member")
-        member = np.searchsorted(edges, uniform, side="right")
-        rows = pa.array(member * n + np.arange(n))
-        return pa.concat_tables(drawn).combine_chunks().take(rows)
+        options = {"given": given, "temperature": temperature, "truncation": truncation, "seed": seed}
+
+        def draw(rows: int, first: int = 0) -> pa.Table:
+            import pyarrow as pa
+
+            drawn = [model.query("sample", rows, first=first, **options) for model in self.models]
+            uniform = draw_rows(Noise("uniform", ()), seed, np.arange(first, first + rows), "member")
+            member = np.searchsorted(edges, uniform, side="right")
+            return pa.concat_tables(drawn).combine_chunks().take(pa.array(member * rows + np.arange(rows)))
+
+        return accepted(draw, n, where)
 
     def _chances(self, given: dict[str, Any], seed: int) -> Array:
         """Probability of each model given some fields, shape (M,)."""

@@ -38,9 +38,18 @@ def sample(
         list[str] | None,
         typer.Option("--given", metavar="NAME=VALUE", help="Hold a field at a value. Repeat it for more fields."),
     ] = None,
+    where: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CONSTRAINT", help="Only rows that meet this, such as \"age > 18 and origin in ('JFK')\"."
+        ),
+    ] = None,
     temperature: Annotated[
         float, typer.Option(help="Below 1 draws more typical rows, above 1 more varied ones.")
     ] = 1.0,
+    truncation: Annotated[
+        float | None, typer.Option(help="Keep the noise of the prior within so many standard deviations.")
+    ] = None,
     out: Out = None,
     seed: Seed = 0,
     ensemble: EnsembleOption = False,
@@ -51,6 +60,7 @@ def sample(
 
       [bold]vae sample run --rows 1000 --out new.csv[/bold]
       [bold]vae sample run --rows 20 --given origin=JFK --given month=7[/bold]
+      [bold]vae sample run --rows 20 --where "distance > 1000 and not carrier is missing"[/bold]
 
     Next: [bold]vae score run new.csv[/bold] should tell the drawn rows from the real ones hardly at all.
     """
@@ -66,9 +76,9 @@ def sample(
         model = load(bundle_path(bundle), backend=backend.value)
     values = typed(named, model.contract) or None
     start = time.perf_counter()
-    result = model.sample(rows, given=values, temperature=temperature, seed=seed)
+    options = {"given": values, "where": where, "temperature": temperature, "truncation": truncation, "seed": seed}
+    result = model.sample(rows, **options)
     facts = {"seconds": round(time.perf_counter() - start, 3)}
-    options = {"given": values, "temperature": temperature, "seed": seed}
     deliver([result], lambda: facts, query="sample", options=options, out=out, as_json=as_json)
 
 

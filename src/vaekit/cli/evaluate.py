@@ -94,11 +94,13 @@ def _lines(found: dict[str, Any]) -> list[str]:
     for column, one in found.get("by", {}).items():
         lines += _grouped(column, one)
     if parts := found.get("gap_parts"):
-        bits, family = cell(found["bits_per_dimension"]), cell(parts["approximation_gap"])
-        lines.append(f"log p by annealing: {cell(parts['log_p'])} nats per row, {bits} bits per value")
-        lines.append(
-            f"gap of the ELBO: {cell(parts['amortisation_gap'])} by amortisation, {family} by the family of posteriors"
-        )
+        bits = cell(found["bits_per_dimension"])
+        lines.append(f"log p by {parts['log_p_by']}: {cell(parts['log_p'])} nats per row, {bits} bits per value")
+        of = "no normal posterior that could be fitted to a row"
+        if parts["amortisation_gap"] is not None:
+            of = f"{cell(parts['amortisation_gap'])} by amortisation, {cell(parts['approximation_gap'])} by the family"
+            of += " of posteriors"
+        lines.append(f"gap of the ELBO: {cell(parts['gap'])}: {of}")
     return lines or ["no held-out figures: no row was kept for them"]
 
 

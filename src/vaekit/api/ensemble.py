@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -178,7 +178,7 @@ class Ensemble:
         Raises:
             QueryError: If the models have no common answer to it.
         """
-        known = {"score": self.score, "detect": self.detect, "sample": self.sample}
+        known: dict[str, Callable[..., pa.Table]] = {"score": self.score, "detect": self.detect, "sample": self.sample}
         if name not in known:
             raise QueryError(
                 f"an ensemble answers {', '.join(sorted(known))}; {name!r} is about the latent space or the point "

@@ -79,20 +79,20 @@ def _lines(found: dict[str, Any]) -> list[str]:
             f"latent space: {latent['verdict']}; {latent['active_units']} of {latent['units']} units active; the code "
             f"tells {told}; KL {', '.join(f'{name} {cell(value)}' for name, value in latent['kl'].items())}"
         )
-    if told := found.get("disentanglement"):
-        dci = " ".join(f"{name} {cell(value)}" for name, value in told["dci"].items())
+    if one := found.get("disentanglement"):
+        dci = " ".join(f"{name} {cell(value)}" for name, value in one["dci"].items())
         lines.append(
-            f"disentanglement on {cell(told['rows'])} rows: MIG {cell(told['mig'])}, SAP {cell(told['sap'])}, "
-            f"FactorVAE {cell(told['factor_vae'])}, DCI {dci}"
+            f"disentanglement on {cell(one['rows'])} rows: MIG {cell(one['mig'])}, SAP {cell(one['sap'])}, "
+            f"FactorVAE {cell(one['factor_vae'])}, DCI {dci}"
         )
-    if told := found.get("samples"):
+    if one := found.get("samples"):
         names = ("precision", "density", "recall", "coverage", "frechet")
-        lines.append(_sampled("drawn", told, names) + f", variance {cell(told['variance'])}")
-        if "real" in told:
-            lines.append(_sampled("other real rows", told | told["real"], names))
-        lines.append(f"  in features: {told['features']}")
-    for column, one in found.get("by", {}).items():
-        lines += _grouped(column, one)
+        lines.append(_sampled("drawn", one, names) + f", variance {cell(one['variance'])}")
+        if "real" in one:
+            lines.append(_sampled("other real rows", one | one["real"], names))
+        lines.append(f"  in features: {one['features']}")
+    for column, groups in found.get("by", {}).items():
+        lines += _grouped(column, groups)
     if parts := found.get("gap_parts"):
         bits = cell(found["bits_per_dimension"])
         lines.append(f"log p by {parts['log_p_by']}: {cell(parts['log_p'])} nats per row, {bits} bits per value")

@@ -76,7 +76,13 @@ def sample(
         model = load(bundle_path(bundle), backend=backend.value)
     values = typed(named, model.contract) or None
     start = time.perf_counter()
-    options = {"given": values, "where": where, "temperature": temperature, "truncation": truncation, "seed": seed}
+    options: dict[str, Any] = {
+        "given": values,
+        "where": where,
+        "temperature": temperature,
+        "truncation": truncation,
+        "seed": seed,
+    }
     result = model.sample(rows, **options)
     facts = {"seconds": round(time.perf_counter() - start, 3)}
     deliver([result], lambda: facts, query="sample", options=options, out=out, as_json=as_json)

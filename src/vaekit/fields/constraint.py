@@ -159,7 +159,11 @@ class _Reader:
         negated = bool(self.take("not"))
         if self.take("in"):
             values = self.values()
-            one_of = lambda table: np.logical_or.reduce([_compared(table, name, operator.eq, v) for v in values])  # noqa: E731
+
+            def one_of(table: pa.Table) -> Mask:
+                found: Mask = np.logical_or.reduce([_compared(table, name, operator.eq, one) for one in values])
+                return found
+
             return (lambda table: ~one_of(table) & ~_missing(table, name)) if negated else one_of
         if negated:
             raise self.error("in")

@@ -62,7 +62,7 @@ def fidelity(engine: Engine, real: pa.Table, drawn: pa.Table, other: pa.Table | 
     scale = _Scale.of(specs, shown)
     seen = {spec.name: np.asarray(shown[spec.name].observed) for spec in specs}
     first, second = scale.features(shown, seen), scale.features(made, seen)
-    told = _compared(scale, first, second)
+    told: dict[str, Any] = dict(_compared(scale, first, second))
     ratios = {name: _variance(second[:, at]) / _variance(first[:, at]) for name, at in scale.places.items()}
     least = min(ratios, key=lambda name: ratios[name])
     told |= {
@@ -142,4 +142,4 @@ def _raw(spec: BlockSpec, blocks: Blocks) -> list[Array]:
 
 def _seen(spec: BlockSpec, observed: Array) -> list[Array]:
     """Which rows have a field, all of it, shape (B,) each."""
-    return [observed[:, f].reshape(len(observed), -1).all(1) for f in range(len(spec.fields))]
+    return [np.all(observed[:, f].reshape(len(observed), -1), axis=1) for f in range(len(spec.fields))]

@@ -18,6 +18,14 @@ def numbers(table, name):
     return np.asarray(table[name].to_numpy(), np.float64)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def no_graphs():
+    """Bundles are saved with their weights alone: the export of each model takes seconds, and has tests of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vaekit.api.exporting.with_graphs", lambda bundle, *_, **__: bundle)
+        yield
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     out = tmp_path_factory.mktemp("ensemble") / "run"

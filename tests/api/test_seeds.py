@@ -14,6 +14,14 @@ from vaekit.training import loop
 TINY = {"epochs": 3, "width": 8, "depth": 1, "latent": 2, "choose": False, "progress": False, "report": False}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def no_graphs():
+    """Bundles are saved with their weights alone: the export of each model takes seconds, and has tests of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vaekit.api.exporting.with_graphs", lambda bundle, *_, **__: bundle)
+        yield
+
+
 @pytest.fixture(scope="module")
 def rows():
     return bivariate(300, seed=7)

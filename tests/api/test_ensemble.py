@@ -90,9 +90,9 @@ def test_false_alarms_are_as_rare_as_promised_and_strange_rows_are_found(ensembl
 def test_rows_are_drawn_from_all_models(ensemble, models):
     drawn = ensemble.sample(300, seed=3)
     own = [model.sample(300, seed=3) for model in models]
-    from_member = [sum(d == o for d, o in zip(drawn.to_pylist(), one.to_pylist(), strict=True)) for one in own]
-    assert sum(from_member) == 300
-    assert min(from_member) > 60
+    alike = np.array([[d == o for d, o in zip(drawn.to_pylist(), one.to_pylist(), strict=True)] for one in own])
+    assert alike.any(0).all()  # two models may draw the same rounded row
+    assert alike.sum(1).min() > 60
     assert ensemble.sample(280, seed=3).equals(drawn.slice(0, 280))
     assert min(ensemble.sample(50, seed=3, where="a > 0.5")["a"].to_pylist()) > 0.5
 

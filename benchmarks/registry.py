@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
-__all__ = ["LINES", "Line", "Outcome", "Settings", "load_line"]
+__all__ = ["LINES", "Cases", "Line", "Outcome", "Settings", "load_line"]
 
 LINES = {
     "A1": "benchmarks.lines.anomaly",
@@ -46,11 +46,13 @@ class Settings:
         quick: Finish within two minutes, on less data and fewer seeds.
         seed: Seed of everything that is random.
         data: Folder of the public data sets.
+        device: Where torch computes, in lines that say so.
     """
 
     quick: bool
     seed: int
     data: Path
+    device: str = "cpu"
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,24 @@ class Line(Protocol):
         ...
 
 
-def load_line(name: str) -> Line:
+class Cases(Protocol):
+    """A module of `benchmarks.lines` whose parts can run apart, in any order and in processes of their own."""
+
+    GOAL: str
+
+    def cases(self, settings: Settings) -> tuple[str, ...]:
+        """Names of the parts."""
+        ...
+
+    def measured(self, case: str, settings: Settings) -> dict[str, Any]:
+        """Figures of one part, as JSON can hold them."""
+        ...
+
+    def outcome(self, found: dict[str, dict[str, Any]], settings: Settings) -> Outcome:
+        """What the figures of all parts say together."""
+        ...
+
+
+def load_line(name: str) -> Line | Cases:
     """The module of a line; a KeyError if there is none."""
-    line: Any = import_module(LINES[name])
-    return line
+    return cast(Line | Cases, import_module(LINES[name]))

@@ -28,6 +28,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="seed of splits, models and noise (default 0)")
     parser.add_argument("--data", type=Path, help="folder of the data sets (default VAEKIT_DATA, or ../shared/data)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda, in lines that can use one (default cpu)")
+    parser.add_argument("--seconds", type=float, help="seconds of training of each model, in lines that have such")
     parser.add_argument("--case", action="append", metavar="NAME", help="only this case; 'list' names them")
     parser.add_argument("--found", nargs="+", type=Path, metavar="FILE", help="logs of single cases to put together")
     parser.add_argument("--no-record", action="store_true", help="do not append a row to docs/scoreboard.md")
@@ -40,7 +41,7 @@ def main() -> int:
     data = asked.data or Path(os.environ.get("VAEKIT_DATA", ROOT.parent / "shared" / "data"))
     if not data.is_dir():
         parser.error("the folder of the data sets is not there; give --data DIR or set VAEKIT_DATA")
-    settings = Settings(asked.quick, asked.seed, data, asked.device)
+    settings = Settings(asked.quick, asked.seed, data, asked.device, asked.seconds)
 
     try:
         line = load_line(asked.line)

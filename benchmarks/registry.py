@@ -47,12 +47,14 @@ class Settings:
         seed: Seed of everything that is random.
         data: Folder of the public data sets.
         device: Where torch computes, in lines that say so.
+        seconds: Seconds of training of each model, in lines that give each so many; None for the line's own.
     """
 
     quick: bool
     seed: int
     data: Path
     device: str = "cpu"
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,9 @@ LINES = {
     "P6": "benchmarks.lines.sampling",
     "P7": "benchmarks.lines.growth",
     "P9": "benchmarks.lines.sizes",
+    "PEERS": "benchmarks.lines.peers",
     "TABLES": "benchmarks.lines.tables",
+    "VARIANTS": "benchmarks.lines.variants",
 }
 
 

@@ -9,7 +9,7 @@ import torch
 
 from benchmarks.data import pictures
 from benchmarks.registry import Outcome, Settings
-from benchmarks.tools.pictures import Fitted, bound, fit_images, half
+from benchmarks.tools.pictures import Fitted, bound, fit_images
 
 GOAL = (
     "-log p(x) of test images at most 84.4 nats (aim: 82.5) after 15 minutes of training from scratch on two cores, at "
@@ -23,7 +23,7 @@ NETWORK: dict[str, Any] = {"images": "dense", "width": 500, "depth": 2}
 FLOW: dict[str, Any] = {"name": "flow", "layers": 6, "hidden": 128}
 TRAINING: dict[str, Any] = {
     "epochs": 400, "batch_size": 250, "learning_rate": 2e-3, "weight_decay": 1e-4, "warmup": 0.05, "ema": 0.999,
-    "patience": 1000,
+    "patience": 1000, "precision": "bfloat16",
 }  # fmt: skip
 MODELS: dict[str, dict[str, Any]] = {
     "flow prior": {"latent": 40, "prior": FLOW},
@@ -52,7 +52,7 @@ def measured(case: str, settings: Settings) -> dict[str, Any]:
     images = data.x_train[:10_000] if settings.quick else data.x_train
     options = NETWORK | TRAINING | (CUDA_MODELS if cuda else MODELS)[case]
     seconds = settings.seconds or (QUICK_SECONDS if settings.quick else CUDA_SECONDS if cuda else SECONDS)
-    options |= {"max_seconds": seconds, "device": settings.device, "precision": half(settings.device)}
+    options |= {"max_seconds": seconds, "device": settings.device}
     return evaluated(fit_images(images, FIELD, settings.seed, **options), data.x_test, settings)
 
 

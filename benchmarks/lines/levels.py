@@ -19,15 +19,15 @@ ROWS = 30_000  # of fashion_mnist; of cifar10_subset there are 10,000
 SECONDS, CUDA_SECONDS, QUICK_SECONDS = 300.0, 60.0, 12.0
 FIELD: dict[str, Any] = {"likelihood": "logistic_mixture", "options": {"components": 5}}
 SHARED: dict[str, Any] = {
-    "width": 256, "depth": 2, "epochs": 400, "batch_size": 64, "learning_rate": 1e-3, "warmup": 0.1, "ema": 0.999,
-    "patience": 1000, "images": {"name": "conv", "channels": 24, "smallest": 7},
+    "width": 256, "depth": 2, "epochs": 400, "batch_size": 128, "learning_rate": 2e-3, "warmup": 0.1, "ema": 0.999,
+    "patience": 1000, "images": {"name": "conv", "channels": 24, "smallest": 4},
 }  # fmt: skip
 MODELS: dict[str, dict[str, Any]] = {
-    "ours": {"latent": 32, "structure": {"name": "spatial", "layers": 3, "depth": 4}},
+    "ours": {"latent": 32, "structure": {"name": "spatial", "layers": 4, "depth": 12}},
     "flat, 32": {"latent": 32},
     "flat, 128": {"latent": 128},
 }
-QUICK: dict[str, Any] = {"images": {"name": "conv", "channels": 8, "smallest": 7}, "width": 128}
+QUICK: dict[str, Any] = {"images": {"name": "conv", "channels": 8, "smallest": 4}, "width": 128}
 
 
 def cases(settings: Settings) -> tuple[str, ...]:

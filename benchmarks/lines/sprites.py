@@ -19,7 +19,7 @@ ROWS, QUICK_ROWS = 50_000, 3_000
 SECONDS, CUDA_SECONDS, QUICK_SECONDS = 420.0, 120.0, 20.0
 SHARED: dict[str, Any] = {
     "width": 256, "depth": 1, "latent": 10, "images": {"name": "conv", "channels": 16, "smallest": 8}, "epochs": 200,
-    "batch_size": 128, "learning_rate": 1e-3, "patience": 1000,
+    "batch_size": 256, "learning_rate": 1e-3, "patience": 1000,
 }  # fmt: skip
 MODELS: dict[str, dict[str, Any]] = {
     "ours": {"terms": {"total_correlation": {"weight": 5.0}}},

@@ -1,7 +1,7 @@
 """`python -m benchmarks LINE [--quick] [--seed S] [--data DIR]`: run one line of the scoreboard and record it.
 
-Lines in cases can run apart: `--case NAME` measures one of them, prints its figures and records nothing, and
-`--found FILE...` takes such figures out of logs in place of measuring, and records what they say together.
+A line in cases can be spread over processes: ``--list`` prints the names of its cases, ``--case NAME --kept DIR`` runs
+one and keeps what it found in DIR, and ``--kept DIR`` alone puts the line together from what lies there.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Any, cast
 
+from benchmarks.cases import InCases, run_case
 from benchmarks.record import commit, machine, record
-from benchmarks.registry import LINES, Cases, Line, Outcome, Settings, load_line
+from benchmarks.registry import LINES, Settings, load_line
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -27,10 +27,13 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="finish within two minutes, on less data")
     parser.add_argument("--seed", type=int, default=0, help="seed of splits, models and noise (default 0)")
     parser.add_argument("--data", type=Path, help="folder of the data sets (default VAEKIT_DATA, or ../shared/data)")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda, in lines that can use one (default cpu)")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda, in lines about images (default cpu)")
     parser.add_argument("--seconds", type=float, help="seconds of training of each model, in lines that have such")
-    parser.add_argument("--case", action="append", metavar="NAME", help="only this case; 'list' names them")
-    parser.add_argument("--found", nargs="+", type=Path, metavar="FILE", help="logs of single cases to put together")
+    parser.add_argument("--case", metavar="NAME", help="run this case alone, of a line in cases")
+    parser.add_argument(
+        "--kept", type=Path, metavar="DIR", help="folder of the results of cases: kept, and taken, here"
+    )
+    parser.add_argument("--list", action="store_true", help="print the names of the cases of the line")
     parser.add_argument("--no-record", action="store_true", help="do not append a row to docs/scoreboard.md")
     asked = parser.parse_args()
     if asked.line is None:
@@ -41,43 +44,35 @@ def main() -> int:
     data = asked.data or Path(os.environ.get("VAEKIT_DATA", ROOT.parent / "shared" / "data"))
     if not data.is_dir():
         parser.error("the folder of the data sets is not there; give --data DIR or set VAEKIT_DATA")
-    settings = Settings(asked.quick, asked.seed, data, asked.device, asked.seconds)
 
+    settings = Settings(asked.quick, asked.seed, data, asked.kept, asked.device, asked.seconds)
     try:
-        line = load_line(asked.line)
-        if asked.case or asked.found:
-            if not hasattr(line, "cases"):
-                parser.error(f"{asked.line} has no cases")
-            known = line.cases(settings)
-            if asked.case == ["list"]:
-                print("\n".join(known))
+        if asked.list or asked.case is not None or asked.kept is not None:
+            line = load_line(asked.line)
+            if not isinstance(line, InCases):
+                parser.error(f"{asked.line} does not run in cases")
+            if asked.list:
+                print("\n".join(line.cases(settings)))
                 return 0
-            if unknown := [case for case in asked.case or () if case not in known]:
-                parser.error(f"unknown case {unknown[0]!r}; known: {', '.join(known)}")
-        return _run(asked.line, line, settings, asked.case, asked.found, recorded=not asked.no_record)
+            if asked.case is not None:
+                if asked.case not in line.cases(settings):
+                    parser.error(f"{asked.line} has no case {asked.case!r}; --list prints those it has")
+                print(json.dumps(run_case(line, asked.case, settings)))
+                return 0
+        return _run(asked.line, settings, recorded=not asked.no_record)
     except ModuleNotFoundError as error:
         parser.error(f"{error.name} is not installed; install the extras train and bench of this package")
 
 
-def _run(
-    name: str,
-    line: Line | Cases,
-    settings: Settings,
-    cases: list[str] | None,
-    logs: list[Path] | None,
-    *,
-    recorded: bool,
-) -> int:
+def _run(name: str, settings: Settings, *, recorded: bool) -> int:
+    line = load_line(name)
     print(f"{name}: {line.GOAL}")
     print(f"machine: {machine()}")
     if settings.quick:
         print("quick run: less data, fewer seeds or rounds; its figures do not count for the goal")
     sys.stdout.flush()
     began, at = time.monotonic(), commit(ROOT)
-    if cases:
-        _measure(name, cast(Cases, line), cases, settings)
-        return 0
-    outcome = _outcome(name, line, settings, logs)
+    outcome = line.run(settings)
     seconds = round(time.monotonic() - began, 1)
     for note in outcome.notes:
         print(f"note: {note}")
@@ -93,32 +88,6 @@ def _run(
     }
     print(json.dumps(result | ({"quick": True} if settings.quick else {})))
     return 0
-
-
-def _outcome(name: str, line: Line | Cases, settings: Settings, logs: list[Path] | None) -> Outcome:
-    """What a line says: by its run, by the figures in logs, or by measuring all of its cases here."""
-    if not hasattr(line, "cases"):
-        return line.run(settings)
-    line = cast(Cases, line)
-    if not logs:
-        return line.outcome(_measure(name, line, line.cases(settings), settings), settings)
-    found: dict[str, dict[str, Any]] = {}
-    for log in logs:
-        for row in log.read_text(errors="replace").splitlines():
-            if row.startswith('{"line": ') and (part := json.loads(row))["line"] == name and "case" in part:
-                found[part["case"]] = part["found"]
-    if missing := [case for case in line.cases(settings) if case not in found]:
-        print(f"not in the logs: {', '.join(missing)}")
-    return line.outcome({case: found[case] for case in line.cases(settings) if case in found}, settings)
-
-
-def _measure(name: str, line: Cases, cases: Any, settings: Settings) -> dict[str, dict[str, Any]]:
-    """Measure cases one after another, and print the figures of each as JSON in a line of its own."""
-    found = {}
-    for case in cases:
-        found[case] = line.measured(case, settings)
-        print(json.dumps({"line": name, "case": case, "found": found[case]}), flush=True)
-    return found
 
 
 if __name__ == "__main__":

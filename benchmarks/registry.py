@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
-__all__ = ["LINES", "Cases", "Line", "Outcome", "Settings", "load_line"]
+__all__ = ["LINES", "Line", "Outcome", "Settings", "load_line"]
 
 LINES = {
     "A1": "benchmarks.lines.anomaly",
@@ -27,6 +27,7 @@ LINES = {
     "NATS": "benchmarks.lines.nats",
     "OBSERVE": "benchmarks.lines.observing",
     "OVERLOAD": "benchmarks.lines.overload",
+    "PEERS": "benchmarks.lines.peers",
     "P1": "benchmarks.lines.throughput",
     "P3": "benchmarks.lines.scoring",
     "P4": "benchmarks.lines.serving",
@@ -34,7 +35,6 @@ LINES = {
     "P6": "benchmarks.lines.sampling",
     "P7": "benchmarks.lines.growth",
     "P9": "benchmarks.lines.sizes",
-    "PEERS": "benchmarks.lines.peers",
     "TABLES": "benchmarks.lines.tables",
     "VARIANTS": "benchmarks.lines.variants",
 }
@@ -48,13 +48,15 @@ class Settings:
         quick: Finish within two minutes, on less data and fewer seeds.
         seed: Seed of everything that is random.
         data: Folder of the public data sets.
-        device: Where torch computes, in lines that say so.
+        kept: Folder of results of single cases, of lines that run in cases.
+        device: Where torch computes, in lines about images.
         seconds: Seconds of training of each model, in lines that give each so many; None for the line's own.
     """
 
     quick: bool
     seed: int
     data: Path
+    kept: Path | None = None
     device: str = "cpu"
     seconds: float | None = None
 
@@ -88,24 +90,7 @@ class Line(Protocol):
         ...
 
 
-class Cases(Protocol):
-    """A module of `benchmarks.lines` whose parts can run apart, in any order and in processes of their own."""
-
-    GOAL: str
-
-    def cases(self, settings: Settings) -> tuple[str, ...]:
-        """Names of the parts."""
-        ...
-
-    def measured(self, case: str, settings: Settings) -> dict[str, Any]:
-        """Figures of one part, as JSON can hold them."""
-        ...
-
-    def outcome(self, found: dict[str, dict[str, Any]], settings: Settings) -> Outcome:
-        """What the figures of all parts say together."""
-        ...
-
-
-def load_line(name: str) -> Line | Cases:
+def load_line(name: str) -> Line:
     """The module of a line; a KeyError if there is none."""
-    return cast(Line | Cases, import_module(LINES[name]))
+    line: Any = import_module(LINES[name])
+    return line

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+import sys
+from collections.abc import Mapping
+from typing import Any, cast
 
 import numpy as np
 import torch
 
+from benchmarks.cases import InCases, together
 from benchmarks.data import pictures
 from benchmarks.registry import Outcome, Settings
 from benchmarks.tools.pictures import Fitted, bound, fit_images
@@ -26,12 +29,12 @@ TRAINING: dict[str, Any] = {
     "patience": 1000, "precision": "bfloat16",
 }  # fmt: skip
 MODELS: dict[str, dict[str, Any]] = {
-    "flow prior": {"latent": 40, "prior": FLOW},
-    "two layers, flow prior": {"latent": 32, "structure": {"name": "ladder", "layers": 2}, "prior": FLOW},
-    "standard prior": {"latent": 40},
+    "flow-prior": {"latent": 40, "prior": FLOW},
+    "ladder": {"latent": 32, "structure": {"name": "ladder", "layers": 2}, "prior": FLOW},
+    "standard": {"latent": 40},
 }
 CUDA_MODELS: dict[str, dict[str, Any]] = {
-    "nine layers on maps, flow prior": {
+    "maps": {
         "images": {"name": "conv", "channels": 32, "blocks": 2, "smallest": 4}, "width": 256, "depth": 2, "latent": 24,
         "structure": {"name": "spatial", "layers": 3, "depth": 12, "each": 4}, "prior": FLOW, "learning_rate": 1.5e-3,
         "batch_size": 256, "warmup": 0.1, "ema": 0.9995, "weight_decay": 1e-3, "epochs": 2000,
@@ -40,26 +43,31 @@ CUDA_MODELS: dict[str, dict[str, Any]] = {
 PUBLISHED = {"VAE, 784-200-200-50": 86.76, "IWAE-50, 3,280 epochs": 84.78, "hierarchy, flow prior": 78.5}
 
 
+def run(settings: Settings) -> Outcome:
+    """All cases, put together."""
+    return together(cast(InCases, sys.modules[__name__]), settings)
+
+
 def cases(settings: Settings) -> tuple[str, ...]:
     """The models."""
     return tuple(CUDA_MODELS if settings.device == "cuda" else MODELS)
 
 
-def measured(case: str, settings: Settings) -> dict[str, Any]:
+def case(name: str, settings: Settings) -> dict[str, Any]:
     """Train one model, and evaluate it as all."""
     data, cuda = pictures(settings.data, "mnist"), settings.device == "cuda"
     torch.set_num_threads(1 if settings.quick else 2)
     images = data.x_train[:10_000] if settings.quick else data.x_train
-    options = NETWORK | TRAINING | (CUDA_MODELS if cuda else MODELS)[case]
+    options = NETWORK | TRAINING | (CUDA_MODELS if cuda else MODELS)[name]
     seconds = settings.seconds or (QUICK_SECONDS if settings.quick else CUDA_SECONDS if cuda else SECONDS)
     options |= {"max_seconds": seconds, "device": settings.device}
     return evaluated(fit_images(images, FIELD, settings.seed, **options), data.x_test, settings)
 
 
-def outcome(found: dict[str, dict[str, Any]], settings: Settings) -> Outcome:
+def gather(found: Mapping[str, dict[str, Any]], settings: Settings) -> Outcome:
     """The best of ours against the standard prior."""
     rest = dict(found)
-    plain = rest.pop("standard prior", None)
+    plain = rest.pop("standard", None)
     best = min(rest, key=lambda name: rest[name]["nats"]) if rest else None
     return Outcome(
         ours=rest,
@@ -85,4 +93,4 @@ def evaluated(fitted: Fitted, test: Any, settings: Settings) -> dict[str, Any]:
     last = fitted.history[-1]
     found = {"nats": round(nats, 3), "error": round(error, 3), "ELBO": round(elbo, 3)}
     found |= {"KL": {name: round(value, 2) for name, value in last["valid"]["latent"]["kl"].items()}}
-    return found | {"steps": last["step"], "epochs": last["epoch"], "seconds": round(fitted.seconds, 1)}
+    return found | {"steps": last["step"], "epochs": last["epoch"], "trained": round(fitted.seconds, 1)}

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+import sys
+from collections.abc import Mapping
+from typing import Any, cast
 
 import torch
 
+from benchmarks.cases import InCases, together
 from benchmarks.data import pictures
 from benchmarks.lines.binary import FIELD, evaluated
 from benchmarks.registry import Outcome, Settings
@@ -21,8 +24,13 @@ SHARED: dict[str, Any] = {
 }  # fmt: skip
 MODELS: dict[str, dict[str, Any]] = {
     "ours": {"latent": 32, "structure": {"name": "ladder", "layers": 2}, "prior": {"name": "flow", "hidden": 128}},
-    "one layer": {"latent": 40},
+    "one-layer": {"latent": 40},
 }
+
+
+def run(settings: Settings) -> Outcome:
+    """All cases, put together."""
+    return together(cast(InCases, sys.modules[__name__]), settings)
 
 
 def cases(settings: Settings) -> tuple[str, ...]:
@@ -30,7 +38,7 @@ def cases(settings: Settings) -> tuple[str, ...]:
     return tuple(MODELS)
 
 
-def measured(case: str, settings: Settings) -> dict[str, Any]:
+def case(name: str, settings: Settings) -> dict[str, Any]:
     """Train and evaluate one model."""
     torch.set_num_threads(1 if settings.quick else 2)
     data = pictures(settings.data, "omniglot28")
@@ -38,16 +46,16 @@ def measured(case: str, settings: Settings) -> dict[str, Any]:
     seconds = settings.seconds or (QUICK_SECONDS if settings.quick else SECONDS)
     options = {"max_seconds": seconds, "device": settings.device}
     return evaluated(
-        fit_images(images, FIELD, settings.seed, **SHARED, **MODELS[case], **options), data.x_test, settings
+        fit_images(images, FIELD, settings.seed, **SHARED, **MODELS[name], **options), data.x_test, settings
     )
 
 
-def outcome(found: dict[str, dict[str, Any]], settings: Settings) -> Outcome:
+def gather(found: Mapping[str, dict[str, Any]], settings: Settings) -> Outcome:
     """How far the hierarchy is below."""
-    gain = found["one layer"]["nats"] - found["ours"]["nats"] if len(found) == len(MODELS) else float("-inf")
+    gain = found["one-layer"]["nats"] - found["ours"]["nats"] if len(found) == len(MODELS) else float("-inf")
     return Outcome(
         ours=found.get("ours", {}),
-        rivals={"one layer": found.get("one layer", {}), "published, another resize": {"IWAE-50, two layers": 103.4}},
+        rivals={"one-layer": found.get("one-layer", {}), "published, another resize": {"IWAE-50, two layers": 103.4}},
         ratios={"nats below one layer": round(gain, 2)},
         met=gain >= LEAST,
         notes=[

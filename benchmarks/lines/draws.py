@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+import sys
+from collections.abc import Mapping
+from typing import Any, cast
 
 import torch
 
+from benchmarks.cases import InCases, together
 from benchmarks.data import pictures
 from benchmarks.registry import Outcome, Settings
 from benchmarks.tools.pictures import classifier, decoded, features, fit_images
@@ -22,8 +25,13 @@ SHARED: dict[str, Any] = {
 }  # fmt: skip
 MODELS: dict[str, dict[str, Any]] = {
     "ours": {"prior": {"name": "flow", "layers": 8, "hidden": 256}},
-    "standard normal prior": {},
+    "standard": {},
 }
+
+
+def run(settings: Settings) -> Outcome:
+    """All cases, put together."""
+    return together(cast(InCases, sys.modules[__name__]), settings)
 
 
 def cases(settings: Settings) -> tuple[str, ...]:
@@ -31,7 +39,7 @@ def cases(settings: Settings) -> tuple[str, ...]:
     return tuple(MODELS)
 
 
-def measured(case: str, settings: Settings) -> dict[str, Any]:
+def case(name: str, settings: Settings) -> dict[str, Any]:
     """Train one model, draw from it, and compare with test images."""
     torch.set_num_threads(1 if settings.quick else 2)
     data = pictures(settings.data, "mnist")
@@ -40,7 +48,7 @@ def measured(case: str, settings: Settings) -> dict[str, Any]:
     real, labels = features(judge, data.x_test[:count])
     seconds = settings.seconds or (QUICK_SECONDS if settings.quick else SECONDS)
     options = {"max_seconds": seconds, "device": settings.device}
-    fitted = fit_images(images, FIELD, settings.seed, **SHARED, **MODELS[case], **options)
+    fitted = fit_images(images, FIELD, settings.seed, **SHARED, **MODELS[name], **options)
     drawn, _ = features(judge, decoded(fitted, count, seed=1)[..., 0])
     train, _ = features(judge, data.x_train[:count])
     few = precision_recall(real[:2_000], drawn[:2_000])
@@ -48,14 +56,14 @@ def measured(case: str, settings: Settings) -> dict[str, Any]:
         **{name: round(value, 3) for name, value in few.items()},
         "of training images": round(frechet_distance(real, train), 3),
         "classifier": round(float((labels == data.y_test[:count]).mean()), 4),
-        "seconds": round(fitted.seconds, 1),
+        "trained": round(fitted.seconds, 1),
     }
 
 
-def outcome(found: dict[str, dict[str, Any]], settings: Settings) -> Outcome:
+def gather(found: Mapping[str, dict[str, Any]], settings: Settings) -> Outcome:
     """The distance of the learned prior as a share of that of the standard one."""
     whole = len(found) == len(MODELS)
-    share = found["ours"]["distance"] / found["standard normal prior"]["distance"] if whole else float("inf")
+    share = found["ours"]["distance"] / found["standard"]["distance"] if whole else float("inf")
     return Outcome(
         ours=found.get("ours", {}),
         rivals={name: one for name, one in found.items() if name != "ours"},

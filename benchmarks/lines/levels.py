@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+import sys
+from collections.abc import Mapping
+from typing import Any, cast
 
 import numpy as np
 import torch
 
+from benchmarks.cases import InCases, together
 from benchmarks.data import pictures
 from benchmarks.registry import Outcome, Settings
 from benchmarks.tools.pictures import bound, fit_images, half
@@ -24,22 +27,27 @@ SHARED: dict[str, Any] = {
 }  # fmt: skip
 MODELS: dict[str, dict[str, Any]] = {
     "ours": {"latent": 32, "structure": {"name": "spatial", "layers": 4, "depth": 12}},
-    "flat, 32": {"latent": 32},
-    "flat, 128": {"latent": 128},
+    "flat-32": {"latent": 32},
+    "flat-128": {"latent": 128},
 }
 QUICK: dict[str, Any] = {"images": {"name": "conv", "channels": 8, "smallest": 4}, "width": 128}
 
 
+def run(settings: Settings) -> Outcome:
+    """All cases, put together."""
+    return together(cast(InCases, sys.modules[__name__]), settings)
+
+
 def cases(settings: Settings) -> tuple[str, ...]:
     """Each model on each set."""
-    return tuple(f"{name}, {model}" for name in SETS for model in MODELS)
+    return tuple(f"{name}.{model}" for name in SETS for model in MODELS)
 
 
-def measured(case: str, settings: Settings) -> dict[str, Any]:
+def case(name: str, settings: Settings) -> dict[str, Any]:
     """Train and evaluate one model on one set."""
     torch.set_num_threads(1 if settings.quick else 2)
-    name, _, model = case.partition(", ")
-    data = pictures(settings.data, name)
+    data_set, _, model = name.partition(".")
+    data = pictures(settings.data, data_set)
     images = data.x_train[: 3_000 if settings.quick else ROWS]
     rows, samples = (60, 10) if settings.quick else (1_000, 100)
     test = data.x_test[np.random.default_rng(0).permutation(len(data.x_test))[:rows]]
@@ -53,13 +61,13 @@ def measured(case: str, settings: Settings) -> dict[str, Any]:
         "bits": round(nats / unit, 4),
         "error": round(error / unit, 4),
         "steps": last["step"],
-        "seconds": round(fitted.seconds, 1),
+        "trained": round(fitted.seconds, 1),
     }
 
 
-def outcome(found: dict[str, dict[str, Any]], settings: Settings) -> Outcome:
+def gather(found: Mapping[str, dict[str, Any]], settings: Settings) -> Outcome:
     """Bits of ours over those of the better flat model, set by set."""
-    table = {name: {model: found.get(f"{name}, {model}") for model in MODELS} for name in SETS}
+    table = {name: {model: found.get(f"{name}.{model}") for model in MODELS} for name in SETS}
     shares = {}
     for name, row in table.items():
         flat = [one["bits"] for model, one in row.items() if model != "ours" and one]

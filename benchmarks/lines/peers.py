@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+import sys
+from collections.abc import Mapping
+from typing import Any, cast
 
 import numpy as np
 import torch
 
 import vaekit as vk
+from benchmarks.cases import InCases, together
 from benchmarks.data import pictures, vectors
 from benchmarks.registry import Outcome, Settings
 from benchmarks.rivals.pythaes import Budget, Peer, fit_peer, reported
@@ -29,23 +32,28 @@ MODELS: dict[str, tuple[dict[str, Any], str, dict[str, Any]]] = {  # ours, and i
 WARMUP = 0.1  # of VampPrior, which pythae warms up, too
 
 
+def run(settings: Settings) -> Outcome:
+    """All cases, put together."""
+    return together(cast(InCases, sys.modules[__name__]), settings)
+
+
 def cases(settings: Settings) -> tuple[str, ...]:
     """Each model of each side with each seed."""
     seeds = [settings.seed + k for k in range(1 if settings.quick else SEEDS)]
-    return tuple(f"{name}, {side}, seed {seed}" for seed in seeds for name in MODELS for side in ("ours", "pythae"))
+    return tuple(f"{name}.{side}.{seed}" for seed in seeds for name in MODELS for side in ("ours", "pythae"))
 
 
-def measured(case: str, settings: Settings) -> dict[str, Any]:
+def case(name: str, settings: Settings) -> dict[str, Any]:
     """Train one model, and evaluate it by the estimator that all are evaluated by."""
     torch.set_num_threads(1)
-    name, side, told = case.split(", ")
-    seed, budget = int(told.removeprefix("seed ")), QUICK_BUDGET if settings.quick else BUDGET
+    model_name, side, told = name.split(".")
+    seed, budget = int(told), QUICK_BUDGET if settings.quick else BUDGET
     data = pictures(settings.data, "mnist")
     bits = (data.x_train[: QUICK_ROWS if settings.quick else ROWS].reshape(-1, 784) > 127).astype(np.float32)
     rows, samples = (100, 50) if settings.quick else (1_000, 500)
     order = np.random.default_rng(0).permutation(len(data.x_test))[:rows]
     test = (data.x_test[order].reshape(-1, 784) > 127).astype(np.float32)
-    ours, kind, options = MODELS[name]
+    ours, kind, options = MODELS[model_name]
     contract = vk.Contract.infer(vectors(bits)).fit(vectors(bits))
     blocks = Resident(contract.encode(vectors(test)), torch.device("cpu")).take(slice(None))
     if side == "pythae":
@@ -66,15 +74,15 @@ def measured(case: str, settings: Settings) -> dict[str, Any]:
         blocks = Resident(trained.contract.encode(vectors(test)), torch.device("cpu")).take(slice(None))
         nats, error, elbo = bound_of(trained.vae.eval(), blocks, samples, seed=0)
     found = {"nats": round(nats, 3), "error": round(error, 3), "ELBO": round(elbo, 3)}
-    return found | own | {"seconds": round(seconds, 1)}
+    return found | own | {"trained": round(seconds, 1)}
 
 
-def outcome(found: dict[str, dict[str, Any]], settings: Settings) -> Outcome:
+def gather(found: Mapping[str, dict[str, Any]], settings: Settings) -> Outcome:
     """Means over seeds, model by model."""
     sides: dict[str, dict[str, dict[str, float]]] = {"ours": {}, "pythae": {}}
     for name in MODELS:
         for side, table in sides.items():
-            fits = [one for case, one in found.items() if case.startswith(f"{name}, {side}, ")]
+            fits = [one for case, one in found.items() if case.startswith(f"{name}.{side}.")]
             if fits:
                 table[name] = {key: round(float(np.mean([fit[key] for fit in fits])), 3) for key in fits[0]}
                 table[name]["spread"] = round(float(np.std([fit["nats"] for fit in fits])), 3)

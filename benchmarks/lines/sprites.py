@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+import sys
+from collections.abc import Mapping
+from typing import Any, cast
 
 import numpy as np
 import torch
 
+from benchmarks.cases import InCases, together
 from benchmarks.registry import Outcome, Settings
 from benchmarks.tools.pictures import Fitted, fit_images, half, posterior_means
 from benchmarks.tools.sprites import SIZES, render, sprites
@@ -28,22 +31,27 @@ MODELS: dict[str, dict[str, Any]] = {
 }
 
 
+def run(settings: Settings) -> Outcome:
+    """All cases, put together."""
+    return together(cast(InCases, sys.modules[__name__]), settings)
+
+
 def cases(settings: Settings) -> tuple[str, ...]:
     """The models."""
     return tuple(MODELS)
 
 
-def measured(case: str, settings: Settings) -> dict[str, Any]:
+def case(name: str, settings: Settings) -> dict[str, Any]:
     """Train one model, and measure it on images that are drawn for that."""
     torch.set_num_threads(1 if settings.quick else 2)
     images, _ = sprites(QUICK_ROWS if settings.quick else ROWS, settings.seed)
     usual = QUICK_SECONDS if settings.quick else CUDA_SECONDS if settings.device == "cuda" else SECONDS
     options = {"max_seconds": settings.seconds or usual, "device": settings.device, "precision": half(settings.device)}
-    fitted = fit_images(images, {"likelihood": "bernoulli"}, settings.seed, **SHARED | MODELS[case], **options)
+    fitted = fit_images(images, {"likelihood": "bernoulli"}, settings.seed, **SHARED | MODELS[name], **options)
     return scores(fitted, settings)
 
 
-def outcome(found: dict[str, dict[str, Any]], settings: Settings) -> Outcome:
+def gather(found: Mapping[str, dict[str, Any]], settings: Settings) -> Outcome:
     """Scores of ours against those of the baselines."""
     rivals = {name: one for name, one in found.items() if name != "ours"}
     ours = found.get("ours", {})
@@ -75,5 +83,5 @@ def scores(fitted: Fitted, settings: Settings) -> dict[str, Any]:
         "dci": round(dci(codes, factors[:, 1:])["disentanglement"], 3),
         "mig": round(mig(codes, factors[:, 1:]), 3),
         "active": int((np.var(codes, axis=0) > 0.05).sum()),
-        "seconds": round(fitted.seconds, 1),
+        "trained": round(fitted.seconds, 1),
     }

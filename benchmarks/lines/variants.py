@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 import vaekit as vk
+from benchmarks.cases import InCases, together
 from benchmarks.data import complete, pictures
 from benchmarks.registry import Outcome, Settings
 from benchmarks.tools.pictures import bound_of, classifier, features
@@ -32,14 +35,14 @@ BUDGET: dict[str, Any] = {
 }  # fmt: skip
 ROWS, QUICK_ROWS, QUICK_EPOCHS = 8_000, 1_000, 2
 ELSEWHERE = {  # recipes that are about other fields than bits of images, each beside a plain VAE of the same rows
-    "labels given": ("vae", "cvae"),
-    "labels, too": ("vae", "product-of-experts", "mixture-of-experts"),
+    "given": ("vae", "cvae"),
+    "both": ("vae", "product-of-experts", "mixture-of-experts"),
     "numbers": ("vae", "sigma-vae", "ppca"),
 }
 WHAT = {
     "bits": "MNIST, bits above one half, judged on 1,000 test images",
-    "labels given": "the same, with the label as a condition",
-    "labels, too": "the same, with the label as a second field of the model",
+    "given": "the same, with the label as a condition",
+    "both": "the same, with the label as a second field of the model",
     "numbers": "the eleven numbers of the UCI set wine_white, 4,000 rows; judged on the 898 others",
 }
 
@@ -53,20 +56,25 @@ class Rows:
     contract: vk.Contract
 
 
+def run(settings: Settings) -> Outcome:
+    """All cases, put together."""
+    return together(cast(InCases, sys.modules[__name__]), settings)
+
+
 def cases(settings: Settings) -> tuple[str, ...]:
     """Every recipe on the bits of images, but for those that are about other fields."""
     moved = {name for names in ELSEWHERE.values() for name in names} - {"vae"}
-    plain = [f"bits, {name}" for name in RECIPES if name not in moved]
-    return (*plain, *(f"{data}, {name}" for data, names in ELSEWHERE.items() for name in names))
+    plain = [f"bits.{name}" for name in RECIPES if name not in moved]
+    return (*plain, *(f"{data}.{name}" for data, names in ELSEWHERE.items() for name in names))
 
 
-def measured(case: str, settings: Settings) -> dict[str, Any]:
+def case(name: str, settings: Settings) -> dict[str, Any]:
     """Fit one recipe on its rows, and judge it on others."""
     torch.set_num_threads(1)
-    data, _, name = case.rpartition(", ")
+    data, _, recipe = name.partition(".")
     rows = _rows(data, settings)
-    config = load_config(None, name).override(seed=settings.seed, **BUDGET)
-    if name == "ppca":
+    config = load_config(None, recipe).override(seed=settings.seed, **BUDGET)
+    if recipe == "ppca":
         config = config.override(depth=0)
     if settings.quick:
         config = config.override(epochs=QUICK_EPOCHS)
@@ -84,19 +92,19 @@ def measured(case: str, settings: Settings) -> dict[str, Any]:
         "information": None if latent["information"] is None else round(latent["information"], 2),
         "Fréchet": round(_distance(trained, blocks, rows.test, data, settings), 2),
         "steps": trained.history[-1]["step"],
-        "seconds": round(seconds, 1),
+        "trained": round(seconds, 1),
     }
 
 
-def outcome(found: dict[str, dict[str, Any]], settings: Settings) -> Outcome:
+def gather(found: Mapping[str, dict[str, Any]], settings: Settings) -> Outcome:
     """The table."""
-    names = ("ELBO", "nats", "error", "KL", "active", "information", "Fréchet", "seconds")
+    names = ("ELBO", "nats", "error", "KL", "active", "information", "Fréchet", "trained")
     for data, what in WHAT.items():
         print(f"\n{what}\n{'':20s} " + " ".join(f"{name:>11s}" for name in names))
         for case, row in found.items():
-            if case.startswith(f"{data}, "):
+            if case.startswith(f"{data}."):
                 told = " ".join(f"{'–' if row[name] is None else row[name]:>11}" for name in names)
-                print(f"{case.removeprefix(f'{data}, '):20s} {told}")
+                print(f"{case.removeprefix(f'{data}.'):20s} {told}")
     return Outcome(
         ours=found,
         rivals={},
@@ -128,7 +136,7 @@ def _rows(data: str, settings: Settings) -> Rows:
             columns["label"] = [f"d{label}" for label in y]
         parts.append(to_arrow(columns))
     contract = vk.Contract.infer(parts[0]).replace("image", likelihood="bernoulli", options={"binarise": "threshold"})
-    if data == "labels given":
+    if data == "given":
         contract = contract.replace("label", role="condition")
     return Rows(*parts, contract)
 

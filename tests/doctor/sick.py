@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -84,6 +84,23 @@ def elsewhere() -> pa.Table:
 
 
 @dataclass(frozen=True)
+class Fitted:
+    """What a fit left.
+
+    Args:
+        folder: Its folder.
+        rows: The table of the fit.
+        model: The model; None if it failed.
+        history: Metrics of its validations.
+    """
+
+    folder: Path
+    rows: pa.Table
+    model: vk.Model | None = None
+    history: Sequence[Mapping[str, Any]] = ()
+
+
+@dataclass(frozen=True)
 class Case:
     """A run that has a disease.
 
@@ -99,8 +116,8 @@ class Case:
     fields: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     shown: Callable[[], pa.Table] | None = None
 
-    def patient(self, out: Path) -> Patient:
-        """Train, whatever comes of it: the run as a patient, with the rows for the doctor."""
+    def fitted(self, out: Path) -> Fitted:
+        """Train, whatever comes of it."""
         table = self.rows()
         contract = vk.Contract.infer(table)
         for name, change in self.fields.items():
@@ -109,10 +126,15 @@ class Case:
         try:
             trained = train(table, contract, config, out=out, progress=False)
         except TrainingError:
-            return patient_of(out)
-        model = assemble(trained, table, config.seed)
-        patient = Patient(model.bundle, model.engine, model.bundle.run, trained.history)
-        return shown(patient, model, table if self.shown is None else self.shown())
+            return Fitted(out, table)
+        return Fitted(out, table, assemble(trained, table, config.seed), trained.history)
+
+    def met(self, run: Fitted) -> Patient:
+        """A run of this case as a patient, with the rows for the doctor."""
+        if run.model is None:
+            return patient_of(run.folder)
+        patient = Patient(run.model.bundle, run.model.engine, run.model.bundle.run, run.history)
+        return shown(patient, run.model, run.rows if self.shown is None else self.shown())
 
     def treated(self, treatment: Treatment) -> Case:
         """The same run with what helps."""
@@ -124,7 +146,7 @@ class Case:
 
     def diagnosis(self, out: Path) -> Diagnosis:
         """Train and examine."""
-        return examine(self.patient(out))
+        return examine(self.met(self.fitted(out)))
 
 
 FIXED = {f"x{i}": {"transform": "standard", "options": {"scale": "fixed", "sigma": 3.0}} for i in range(5)}

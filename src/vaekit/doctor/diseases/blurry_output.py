@@ -15,17 +15,12 @@ _KEPT, _STRONG = 0.6, 0.3
 
 def _examine(patient: Patient) -> Finding | None:
     real, drawn = patient.numbers("fresh"), patient.numbers("sampled")
-    if real is None or drawn is None or patient.engine is None or len(real) < 50 or not patient.alike:
+    if real is None or drawn is None or len(real) < 50 or not patient.alike:
         return None
     first, second = correlations(real), correlations(drawn)
     kept = kept_correlation(first, second)
     if kept is None:
         return None
-    fixed = {
-        name: {"options": {"scale": "learned"}}
-        for name in patient.engine.contract.names("model")
-        if getattr(patient.engine.contract[name], "options", {}).get("scale") in ("fixed", "shared")
-    }
     order = np.argsort(-np.abs(first))[:200]
     return Finding(
         "blurry output",
@@ -34,7 +29,7 @@ def _examine(patient: Patient) -> Finding | None:
         Treatment(
             "weigh the KL by 1, learn the scale of the noise, and give the networks more room",
             {"beta": 1.0, "warmup": 0.3, "preset": "medium"},
-            fixed,
+            patient.learned_scales,
         ),
         Picture(
             "Correlations of pairs of columns, strongest first",

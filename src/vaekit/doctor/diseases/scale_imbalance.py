@@ -12,6 +12,7 @@ from vaekit.report.columns import codes_of, look
 __all__ = ["DISEASE"]
 
 _LEAST, _SHARE, _DROWNED, _LARGEST, _ROWS = 0.05, 0.2, 0.2, 0.6, 100
+_LONGER = 4  # times the epochs
 
 
 def _examine(patient: Patient) -> Finding | None:
@@ -50,12 +51,14 @@ def _examine(patient: Patient) -> Finding | None:
         ),
         f"Large columns drown others in the sum of nats: {', '.join(drowned[:5]) or 'none'}.",
         Treatment(
-            "let fields weigh alike in the first half of training, give the code room for them, and train longer",
+            "learn the scale of the noise of every column, let fields weigh alike in the first half of training, give "
+            "the code room for them, and train longer",
             {
                 "balance": "entropy",
                 "latent": max(8, 2 * patient.units),
-                "epochs": 2 * int(patient.training.get("epochs") or 1),
+                "epochs": _LONGER * int(patient.training.get("epochs") or 1),
             },
+            patient.learned_scales,
         ),
         Picture(
             "Nats: learnt from the rest of the row, and what one other column tells",

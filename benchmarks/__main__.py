@@ -27,6 +27,8 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="finish within two minutes, on less data")
     parser.add_argument("--seed", type=int, default=0, help="seed of splits, models and noise (default 0)")
     parser.add_argument("--data", type=Path, help="folder of the data sets (default VAEKIT_DATA, or ../shared/data)")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda, in lines about images (default cpu)")
+    parser.add_argument("--seconds", type=float, help="seconds of training of each model, in lines that have such")
     parser.add_argument("--case", metavar="NAME", help="run this case alone, of a line in cases")
     parser.add_argument(
         "--kept", type=Path, metavar="DIR", help="folder of the results of cases: kept, and taken, here"
@@ -43,7 +45,7 @@ def main() -> int:
     if not data.is_dir():
         parser.error("the folder of the data sets is not there; give --data DIR or set VAEKIT_DATA")
 
-    settings = Settings(asked.quick, asked.seed, data, asked.kept)
+    settings = Settings(asked.quick, asked.seed, data, asked.kept, asked.device, asked.seconds)
     try:
         if asked.list or asked.case is not None or asked.kept is not None:
             line = load_line(asked.line)

@@ -46,14 +46,20 @@ def field_weights(specs: Sequence[BlockSpec], blocks: Blocks) -> dict[str, list[
 
 
 def size_weights(specs: Sequence[BlockSpec]) -> dict[str, list[float]]:
-    """Weights by inverse size, ``w_f = 1 / values of f``, by block: a vector or image counts as much as one number.
+    """Weights ``w_f = 1 / √(values of f)``, by block: a vector or image counts as the root of its values.
+
+    With ``1 / values`` what a wide field saves no longer pays for the nats of its own code, and it is drowned in turn.
 
     Example:
         >>> pixels = BlockSpec(name="vector.gaussian", kind="vector", fields=("pixels",), event=(8, 8))
         >>> size_weights([pixels])
-        {'vector.gaussian': [0.015625]}
+        {'vector.gaussian': [0.125]}
     """
-    return {spec.name: [len(spec.fields) / spec.width] * len(spec.fields) for spec in specs if spec.role == "model"}
+    return {
+        spec.name: [float(np.sqrt(len(spec.fields) / spec.width))] * len(spec.fields)
+        for spec in specs
+        if spec.role == "model"
+    }
 
 
 def balanced(stages: Sequence[Stage], weights: Mapping[str, Sequence[float]], steps_per_epoch: int) -> list[Stage]:

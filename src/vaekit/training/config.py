@@ -54,8 +54,8 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         calibration: Share of rows kept for calibration.
         balance: ``entropy`` gives fields with less than a nat of marginal entropy a larger weight (at most four times)
             in the first half of training, fading to 1 over the second; ``size`` lets a vector or image count as the
-            root of its number of values in the same way; ``none`` trains on the plain ELBO throughout. Figures and early stopping are
-            about the ELBO in any case.
+            root of its number of values in the same way; ``none`` trains on the plain ELBO throughout. Figures and
+            early stopping are about the ELBO in any case.
         choose: Whether the likelihood of each column is chosen by short pilot fits before training; by default if the
             contract was inferred by the fit itself.
         ema: Decay of a running mean of the weights, by which the model is judged and which is kept, such as 0.999; 0

@@ -81,6 +81,15 @@ class Patient:
         return {"posterior": "diagonal"} if (part if isinstance(part, str) else part.get("name")) == "fixed" else {}
 
     @property
+    def learned_scales(self) -> dict[str, dict[str, Any]]:
+        """The change by which each field learns the scale of its noise, of those that do not."""
+        if self.bundle is None:
+            return {}
+        contract = self.bundle.contract
+        kinds = {name: getattr(contract[name], "options", {}).get("scale") for name in contract.names("model")}
+        return {name: {"options": {"scale": "learned"}} for name, kind in kinds.items() if kind in ("fixed", "shared")}
+
+    @property
     def units(self) -> int:
         """Latent width of all groups."""
         return 0 if self.bundle is None else sum(self.bundle.architecture.groups.values())

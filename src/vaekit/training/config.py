@@ -36,7 +36,7 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         schedules: How weights move, by name, over the first stage: ``beta``, ``beta.<group>``, ``tc``,
             ``latent.temperature``, ... One of ``beta`` stands in for `warmup`.
         lagging: Most steps of the inference network alone before each step: until its loss stops falling, and no longer
-            once mutual information between rows and codes has stopped rising.
+            once mutual information between rows and codes is above 0.1 nats and has stopped rising.
         encoder_share: Share of the epochs for which the inference network is trained on, alone, in the end.
         prior_share: Share of the epochs for which the prior is trained in the end; it is then not trained before.
         optimizer: ``adamw`` or ``adam``.

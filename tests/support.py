@@ -453,7 +453,9 @@ PLAIN: dict[str, Spec] = {
 
 @pytest.fixture(scope="session")
 def zoo(tmp_path_factory: pytest.TempPathFactory) -> Zoo:
-    """All models, shared by the processes of one test run."""
+    """All models, shared by the processes of one test run; in the folder that `make test` shares among its parts."""
+    if shared := os.environ.get("VAEKIT_ZOO"):
+        return Zoo(Path(shared))
     base = tmp_path_factory.getbasetemp()
     return Zoo((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "zoo")
 

@@ -38,7 +38,7 @@ GOAL = (
 )
 
 BITS, FLIPPED = 4, 0.03
-COUNT, EPOCHS, SEEDS = 4_000, 30, 3
+COUNT, EPOCHS, SEEDS = 4_000, 20, 3
 BASE = {"batch_size": 128, "mask": 0.0, "warmup": 0.0, "patience": 999, "width": 64, "depth": 3, "latent": 8}
 REMEDIES: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -68,7 +68,7 @@ class Chained(VAE):
         """Logits from the code, and from the columns before."""
         found = super().decode(z, blocks)
         (name,) = self.names
-        seen = 2.0 * blocks[name].values.flatten(1) - 1.0
+        seen = blocks[name].values.flatten(1)
         if self.training and self.hidden:
             seen = seen * (torch.rand_like(seen) >= self.hidden)
         if self.window is None:

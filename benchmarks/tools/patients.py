@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.data import ADBENCH, TABLES, adbench, complete, pictures, table, table_of, vectors
-from tests.doctor.sick import LONG, POINT, Case
+from tests.doctor.sick import OVER, POINT, Case
 
 __all__ = ["HEALTHY", "ROWS", "ill", "rows"]
 
@@ -91,7 +91,6 @@ def ill(folder: Path) -> dict[str, Case]:
     """
     fixed = {"transform": "standard", "options": {"scale": "fixed", "sigma": 3.0}}
     noisy = [f"n{index}" for index in range(21)]
-    over = {**LONG, "latent": 8, "valid": 0.02, "calibration": 0.3, "weight_decay": 0.0}
     counted = {"kind": "count", "likelihood": "poisson"}
 
     def of(name: str, most: int = 2_000) -> Callable[[], pa.Table]:
@@ -110,13 +109,15 @@ def ill(folder: Path) -> dict[str, Case]:
         "posterior collapse": Case(of("wine_red"), options={"beta": 40.0, "warmup": 0.0}),
         "input ignored": Case(of("etth1"), options={"beta": 60.0, "warmup": 0.0}),
         "blurry output": Case(of("cardio"), fields=dict.fromkeys(noisy, fixed)),
-        "overfitting": Case(of("diabetes", 150), options=over),
-        "memorisation": Case(of("Pima", 150), options=over),
+        "overfitting": Case(of("diabetes", 200), options=OVER),
+        "memorisation": Case(of("Pima", 200), options=OVER),
         "mode dropping": Case(
             of("optdigits"), options={**POINT, "posterior": {"name": "fixed", "std": 0.7}, "latent": 2}
         ),
         "entangled latents": Case(of("abalone"), options=POINT),
-        "numerical instability": Case(of("phoneme"), options={"learning_rate": 3.0, "clip": 0.0, "optimizer": "adam"}),
+        "numerical instability": Case(
+            of("phoneme"), options={"learning_rate": 3.0, "clip": 0.0, "optimizer": "adam"}, kept=True
+        ),
         "latent too small": Case(of("etth1"), options={"latent": 1}),
         "likelihood mismatch": Case(
             of("beijing_pm25"), options={"latent": 1}, fields={"pm2.5": counted, "Ir": counted, "Is": counted}
@@ -124,7 +125,7 @@ def ill(folder: Path) -> dict[str, Case]:
         "scale imbalance": Case(partial(_pixels_and_columns, folder), options={"latent": 3, "epochs": 10}),
         "train/serve mismatch": Case(of("wine_red"), shown=of("wine_white", 600)),
         "collapse after transfer": Case(of("abalone"), shown=in_millimetres),
-        "out of memory": Case(of("banknote"), options={"width": 3_000_000}),
+        "out of memory": Case(of("banknote"), options={"width": 3_000_000}, kept=True),
         "unreproducible run": Case(of("banknote"), options={"max_seconds": 0.3, "epochs": 10_000}),
         "unset threshold": Case(of("banknote"), options={"calibration": 0.0}),
     }

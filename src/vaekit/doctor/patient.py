@@ -16,8 +16,8 @@ from vaekit.queries.base import count, model_specs, query, weigh
 from vaekit.queries.decoding import decode, draw_values, of_rows
 from vaekit.queries.embed import centre
 from vaekit.queries.evaluate import some_rows
+from vaekit.queries.sample import sampled_like
 from vaekit.queries.tables import gathered
-from vaekit.report.quality import sampled_like
 
 if TYPE_CHECKING:
     import pyarrow as pa

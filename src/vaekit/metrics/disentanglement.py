@@ -14,7 +14,7 @@ Float = NDArray[np.float64]
 Codes = NDArray[Any]
 _BINS = 20
 _REPEATS = 8  # rows that a value of a factor needs, so that codes of rows with it have a variance
-_DEAD = 0.05  # share of the largest variance below which a dimension says nothing
+_DEAD = 0.01  # share of the largest standard deviation below which a dimension says nothing
 
 
 def mig(codes: Codes, factors: NDArray[np.int64], bins: int = _BINS) -> float:
@@ -95,7 +95,7 @@ def dci(codes: Codes, factors: NDArray[np.int64], *, seed: int = 0, rows: int = 
     importance = np.empty((codes.shape[1], factors.shape[1]))
     accuracy = []
     for place, factor in enumerate(factors.T):
-        forest = RandomForestClassifier(40, min_samples_leaf=5, random_state=seed, n_jobs=1)
+        forest = RandomForestClassifier(40, max_features=None, min_samples_leaf=5, random_state=seed, n_jobs=1)
         forest.fit(codes[train], factor[train])
         importance[:, place] = forest.feature_importances_
         accuracy.append(float((forest.predict(codes[test]) == factor[test]).mean()))

@@ -36,6 +36,7 @@ LINES = {
     "P7": "benchmarks.lines.growth",
     "P9": "benchmarks.lines.sizes",
     "TABLES": "benchmarks.lines.tables",
+    "RECIPES": "benchmarks.lines.recipes",
     "VARIANTS": "benchmarks.lines.variants",
 }
 

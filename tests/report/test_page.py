@@ -198,11 +198,11 @@ def test_no_rows_and_wrong_rows_are_errors(model, run):
 
 def test_every_kind_and_role(kept):
     page = read(kept.torch.report(kept.table))
-    fields = kept.torch.contract.names("model")
+    fields = [field for field in kept.torch.contract.fields if field.role == "model"]
     assert len([tag for tag, named in page.tags if "picture" in named.get("class", "")]) >= len(fields)
     assert not kept.torch.contract.names("condition") or "must be known" in page.sections["card"]
-    for name in fields:
-        assert name in page.sections["marginals"]
+    for field in fields:
+        assert field.name in page.sections["images" if field.kind == "image" else "marginals"]
 
 
 def hostile():

@@ -171,3 +171,10 @@ def test_a_run_that_failed_is_examined_by_what_it_left(tmp_path):
     healthy = Diagnosis((), {})
     with pytest.raises(ConfigError, match="nothing that was found can be mended"):
         treat(tmp_path / "run", factors(), healthy, tmp_path / "new")
+
+
+def test_training_longer_counts_from_what_was_trained_and_not_from_the_plan():
+    record = {"config": {"training": {"epochs": 10_000, "max_seconds": 0.2}}}
+    history = [{"stage": "vae", "epoch": 2}, {"stage": "vae", "epoch": 5}, {"stage": "prior", "epoch": 0}]
+    assert Patient(record=record, history=history).epochs == 6
+    assert Patient(record=record).epochs == 10_000

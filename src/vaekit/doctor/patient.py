@@ -70,6 +70,12 @@ class Patient:
         return found
 
     @property
+    def epochs(self) -> int:
+        """Epochs that the model was trained for, which a budget of time or patience may have made fewer than planned."""
+        done = [one["epoch"] + 1 for one in self.history if one["stage"] == "vae"]
+        return max(1, done[-1] if done else int(self.training.get("epochs") or 1))
+
+    @property
     def model(self) -> dict[str, Any]:
         """The architecture."""
         return {} if self.bundle is None else self.bundle.architecture.config

@@ -58,7 +58,7 @@ def _examine(patient: Patient) -> Finding | None:
             {
                 "balance": "size" if patient.wide else "entropy",
                 "latent": max(8, 2 * patient.units),
-                "epochs": _LONGER * int(patient.training.get("epochs") or 1),
+                "epochs": _LONGER * patient.epochs,
             },
             patient.learned_scales,
         ),

@@ -18,7 +18,7 @@ def _examine(patient: Patient) -> Finding | None:
         return None
     planned = int(training.get("epochs") or 1)
     last = [one for one in patient.history if one["stage"] == "vae"][-1:]
-    done = (last[0]["epoch"] + 1) if last else planned
+    done = patient.epochs
     by_clock = bool(budget and last and last[0]["seconds"] > 0.9 * float(budget) and done < planned)
     missing = [name for name in ("data", "environment", "config") if not patient.record.get(name)]
     return Finding(
@@ -33,7 +33,7 @@ def _examine(patient: Patient) -> Finding | None:
         f"A time budget of {budget:g} s ended training in epoch {done} of {planned}: another machine ends elsewhere."
         if by_clock
         else f"The record lacks {', '.join(missing) or 'nothing'}.",
-        Treatment(f"train for {done} epochs, however long that takes", {"epochs": max(1, done), "max_seconds": None}),
+        Treatment(f"train for {done} epochs, however long that takes", {"epochs": done, "max_seconds": None}),
     )
 
 

@@ -74,6 +74,9 @@ def sap(codes: Codes, factors: NDArray[np.int64], ordered: Sequence[bool] | None
 def dci(codes: Codes, factors: NDArray[np.int64], *, seed: int = 0, rows: int = 10_000) -> dict[str, float]:
     """Disentanglement, completeness and informativeness, from the importances of forests that predict each factor.
 
+    Every split may take any dimension: among a random few, without the right one, others would get importance that they
+    do not have.
+
     Args:
         codes: Shape (N, L), half of which is trained on.
         factors: Shape (N, M).
@@ -95,7 +98,7 @@ def dci(codes: Codes, factors: NDArray[np.int64], *, seed: int = 0, rows: int = 
     importance = np.empty((codes.shape[1], factors.shape[1]))
     accuracy = []
     for place, factor in enumerate(factors.T):
-        forest = RandomForestClassifier(40, min_samples_leaf=5, random_state=seed, n_jobs=1)
+        forest = RandomForestClassifier(40, max_features=None, min_samples_leaf=5, random_state=seed)
         forest.fit(codes[train], factor[train])
         importance[:, place] = forest.feature_importances_
         accuracy.append(float((forest.predict(codes[test]) == factor[test]).mean()))

@@ -190,6 +190,14 @@ def test_warmup_position_is_a_function_of_the_step(table, contract):
     assert history[-1]["weights"]["beta"] == pytest.approx(0.8)
 
 
+def test_the_learning_rate_rises_over_a_hundredth_of_the_steps_and_falls_to_a_hundredth(table, contract):
+    rates = {one["step"]: one["learning_rate"] for one in run(table, contract, epochs=8, learning_rate=2e-3).history}
+    steps = max(rates)
+    assert rates[1] == pytest.approx(2e-3)  # 40 steps have no room for slow ones
+    assert rates[steps] < 0.05 * 2e-3
+    assert all(rates[step] < rates[step - 1] for step in range(2, steps) if {step, step - 1} <= rates.keys())
+
+
 def test_early_stopping_stops_and_keeps_the_best_weights(table, contract):
     trained = run(table, contract, epochs=300, patience=3, learning_rate=0.05)
     assert trained.history[-1]["epoch"] < 299

@@ -183,7 +183,7 @@ def test_a_damaged_checkpoint_is_named(table, contract, tmp_path):
 
 
 def test_warmup_position_is_a_function_of_the_step(table, contract):
-    history = run(table, contract, epochs=10, warmup=0.5, beta=0.8).history
+    history = run(table, contract, epochs=10, warmup=0.5, beta=0.8, patience=60).history
     steps = 10 * 5
     for one in history:
         assert one["weights"]["beta"] == pytest.approx(0.8 * min(1.0, (one["step"] - 1) / (steps / 2)))

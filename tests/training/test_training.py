@@ -183,11 +183,19 @@ def test_a_damaged_checkpoint_is_named(table, contract, tmp_path):
 
 
 def test_warmup_position_is_a_function_of_the_step(table, contract):
-    history = run(table, contract, epochs=10, warmup=0.5, beta=0.8).history
+    history = run(table, contract, epochs=10, warmup=0.5, beta=0.8, patience=60).history
     steps = 10 * 5
     for one in history:
         assert one["weights"]["beta"] == pytest.approx(0.8 * min(1.0, (one["step"] - 1) / (steps / 2)))
     assert history[-1]["weights"]["beta"] == pytest.approx(0.8)
+
+
+def test_the_learning_rate_rises_over_a_hundredth_of_the_steps_and_falls_to_a_hundredth(table, contract):
+    rates = {one["step"]: one["learning_rate"] for one in run(table, contract, epochs=8, learning_rate=2e-3).history}
+    steps = max(rates)
+    assert rates[1] == pytest.approx(2e-3)  # 40 steps have no room for slow ones
+    assert rates[steps] < 0.05 * 2e-3
+    assert all(rates[step] < rates[step - 1] for step in range(2, steps) if {step, step - 1} <= rates.keys())
 
 
 def test_early_stopping_stops_and_keeps_the_best_weights(table, contract):

@@ -71,7 +71,7 @@ class Patient:
 
     @property
     def epochs(self) -> int:
-        """Epochs that the model was trained for, which a budget of time or patience may have made fewer than planned."""
+        """Epochs that the model was trained for; a budget of time or patience may have made them fewer than planned."""
         done = [one["epoch"] + 1 for one in self.history if one["stage"] == "vae"]
         return max(1, done[-1] if done else int(self.training.get("epochs") or 1))
 

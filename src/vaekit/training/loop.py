@@ -29,6 +29,7 @@ from vaekit.training.validate import validate
 __all__ = ["Loop"]
 
 _VALIDATIONS = 60  # per stage; patience counts them
+_RATE_STEPS = 100  # most steps of warm-up of the learning rate, which takes a hundredth of the planned ones
 _LOOK = 10  # steps of the inference network after which its loss is compared, while it runs ahead
 _STILL = 3  # epochs without more mutual information before it does so no longer
 
@@ -257,9 +258,9 @@ class Loop:
                 )
 
     def _set_rates(self, stage: Stage, optimizers: Optimizers, step: int, total: int, fraction: float) -> float:
-        """Half cosine from the peak to 1 % of it, after 100 steps of linear warm-up; and the scheduled weights."""
+        """Half cosine from the peak to 1 % of it, after a short linear warm-up; and the scheduled weights."""
         cosine = 0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * fraction))
-        share = cosine * min(1.0, (step + 1) / 100)
+        share = cosine * min(1.0, (step + 1) / min(_RATE_STEPS, max(1, total // 100)))
         for optimizer in optimizers.values():
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * share

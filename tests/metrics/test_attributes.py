@@ -46,7 +46,7 @@ def test_a_quantity_is_read_at_its_new_value_and_others_stay():
     read = z @ weights + 0.1 * rng.normal(size=(len(z), 2))
     shift = np.where(labels == "a", 30.0, 0.0)  # a class that would mislead who does not look within classes
     values = {"size": read[:, 0] + shift, "slant": read[:, 1]}
-    quantities = Quantities.fit(z, values, labels)
+    quantities = Quantities.fit(z, values, [labels])
     np.testing.assert_allclose(quantities.slope, weights, atol=0.02)
     moved = quantities.moved(z, "size", 5.0)
     found = quantities.read(moved)
@@ -59,3 +59,33 @@ def test_a_quantity_is_read_at_its_new_value_and_others_stay():
         along = linalg.null_space(quantities.slope.T) @ rng.normal(size=L - 2)
         more = step + 0.1 * along
         assert (np.einsum("bi,ij,bj->b", more, metric, more) >= far - 1e-9).all()
+
+
+def test_classes_of_several_kinds_are_looked_through_together():
+    """Though every row has a combination of its own: within each nothing would be left to learn from."""
+    z, _ = clouds(200)
+    rng = np.random.default_rng(2)
+    kinds = [rng.integers(0, 20, len(z)).astype(object) for _ in range(3)]
+    weights = rng.normal(size=L)
+    shift = 10.0 * kinds[0].astype(float) - 7.0 * kinds[2].astype(float)
+    found = Quantities.fit(z, {"size": z @ weights + shift}, kinds)
+    np.testing.assert_allclose(found.slope[:, 0], weights, atol=0.02)
+
+
+def test_of_more_quantities_than_dimensions_the_asked_one_is_reached_and_others_move_least():
+    z, _ = clouds(500)
+    rng = np.random.default_rng(3)
+    weights = rng.normal(size=(L, 7))
+    quantities = Quantities.fit(z, {f"q{i}": z @ weights[:, i] for i in range(7)})
+    moved = quantities.moved(z, "q0", 5.0)
+    np.testing.assert_allclose(quantities.read(moved)[:, 0], 5.0, atol=1e-6)
+    root = linalg.sqrtm(quantities.covariance)
+    sizes = np.linalg.norm(root @ quantities.slope[:, 1:], axis=0)
+
+    def cost(step):
+        return np.square(step @ quantities.slope[:, 1:] / sizes).sum(1)
+
+    step = moved - z
+    for _ in range(20):  # no other step that reaches it changes the others less
+        along = linalg.null_space(quantities.slope[:, :1].T) @ rng.normal(size=L - 1)
+        assert (cost(step + 0.1 * along) >= cost(step) - 1e-6).all()

@@ -18,6 +18,7 @@ GREY = (DIGITS.images / 16 * 255).astype(np.uint8)
 INK = GREY.mean((1, 2))
 ROWS = pa.table({"image": pa.FixedShapeTensorArray.from_numpy_ndarray(GREY)})
 LABELLED = ROWS.append_column("digit", pa.array([f"d{x}" for x in DIGITS.target])).append_column("ink", pa.array(INK))
+FLAT = LABELLED.append_column("flat", pa.array(np.full(LABELLED.num_rows, 0.5)))
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +63,14 @@ def test_a_quantity_changes_and_the_class_stays(model, judge):
         assert (judge.predict(images(edited).reshape(-1, 64) / 255) == seen).mean() > 0.75
 
 
+def test_a_quantity_changes_where_examples_have_classes_of_several_kinds(model):
+    """Columns of two kinds of classes once made pairs that NumPy took for a table."""
+    parity = pa.array([f"p{x % 2}" for x in DIGITS.target])
+    examples = LABELLED.append_column("parity", parity).append_column("odd", pa.array(DIGITS.target % 3 == 0))
+    heavy, light = (model.edit(ROWS.slice(0, 50), examples.slice(200), set={"ink": ink}) for ink in (110.0, 60.0))
+    assert images(heavy).mean() > images(light).mean() + 30
+
+
 def test_steps_lead_to_the_edit_and_strength_goes_part_of_the_way(model):
     asked = LABELLED.slice(0, 5)
     options = {"set": {"digit": "d3"}}
@@ -98,6 +107,8 @@ def test_a_condition_is_exchanged_without_examples(tmp_path):
         ({"set": {"digit": "d1"}, "examples": None}, QueryError, "learns digit from examples"),
         ({"set": {"colour": 1}}, QueryError, "have no attribute 'colour'; they have: digit, ink"),
         ({"set": {"digit": "x"}}, QueryError, "'digit' is 'x' not at all in the examples.*one of: 'd0', 'd1'"),
+        ({"set": {"digit": ["d1"]}}, QueryError, r"the new value of 'digit' is a single value, got \['d1'\]"),
+        ({"set": {"flat": 1.0}, "examples": FLAT}, QueryError, "'flat' has one value in the examples"),
         ({"set": {"ink": "much"}}, QueryError, "its new value is a number, got 'much'"),
         (
             {"set": {"ink": 9.0}, "examples": LABELLED.slice(0, 12)},

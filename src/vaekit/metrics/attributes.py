@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -13,6 +13,7 @@ __all__ = ["Classes", "Quantities"]
 
 Float = NDArray[np.float64]
 _RIDGE = 1e-3  # of the mean variance, so that every covariance can be inverted
+_STAY = 1e8  # what it costs to move another reading by its deviation, in deviations of the codes
 
 
 @dataclass(frozen=True)
@@ -100,20 +101,17 @@ class Quantities:
     covariance: Float
 
     @classmethod
-    def fit(cls, z: Float, values: Mapping[str, Float], labels: NDArray[np.object_] | None = None) -> Self:
-        """Least squares with a small ridge; where there are classes, within them, so that they stay as well.
+    def fit(cls, z: Float, values: Mapping[str, Float], classes: Sequence[NDArray[np.object_]] = ()) -> Self:
+        """Least squares with a small ridge; where there are classes, within all of them, so that they stay as well.
 
         Args:
             z: Codes (N, L).
             values: Quantity to its values (N,).
-            labels: Classes (N,).
+            classes: Classes (N,) of each kind.
         """
         width = z.shape[1]
         y = np.stack([np.asarray(one, np.float64) for one in values.values()], 1)
-        flat, within = z - z.mean(0), y - y.mean(0)
-        for one in set() if labels is None else set(labels.tolist()):
-            here = labels == one
-            flat[here], within[here] = z[here] - z[here].mean(0), y[here] - y[here].mean(0)
+        flat, within = _within(z, classes), _within(y, classes)
         covariance = flat.T @ flat / len(z)
         covariance = covariance + _RIDGE * max(float(np.trace(covariance)) / width, 1e-12) * np.eye(width)
         slope = np.linalg.solve(covariance, flat.T @ within / len(z))
@@ -127,21 +125,35 @@ class Quantities:
     def moved(self, z: Float, name: str, target: float) -> Float:
         """The nearest codes that are read as having a value, with the same readings of all other quantities.
 
-        Near is meant in units of the covariance of codes: ``z + C S (Sᵀ C S)⁻¹ δ``, with δ the changes of readings.
+        Near is meant in units of the covariance of codes. Where there are so many other quantities that no step leaves
+        them all as they are, it is the step that changes them least, each in units of its own spread:
+        ``z + δ C^1/2 M u / uᵀ M u``, ``M = (I + w Σ_o u_o u_oᵀ / |u_o|²)⁻¹``, ``u = C^1/2 s``, w large.
 
         Args:
             z: Codes (B, L).
             name: The quantity that changes.
             target: Its new value.
         """
-        change = np.zeros((len(z), len(self.names)))
         at = self.names.index(name)
-        change[:, at] = target - self.read(z)[:, at]
-        along = self.covariance @ self.slope  # shape: (L, Q)
-        gram = self.slope.T @ along
-        gram = gram + 1e-9 * max(float(np.trace(gram)), 1e-12) * np.eye(len(gram))
-        found: Float = z + change @ np.linalg.solve(gram, along.T)
+        root, _ = _roots(self.covariance)
+        seen = root @ self.slope  # shape: (L, Q)
+        others = np.delete(seen, at, axis=1)
+        others = others / np.maximum(np.linalg.norm(others, axis=0), 1e-300)
+        step = np.linalg.solve(np.eye(len(root)) + _STAY * others @ others.T, seen[:, at])
+        share = (target - self.read(z)[:, at]) / max(float(seen[:, at] @ step), 1e-300)
+        found: Float = z + share[:, None] * (root @ step)
         return found
+
+
+def _within(x: Float, classes: Sequence[NDArray[np.object_]]) -> Float:
+    """What classes do not tell of columns (N, D): residuals of the regression on all of them."""
+    marks = [np.ones((len(x), 1))]
+    for labels in classes:
+        place = {label: code for code, label in enumerate(dict.fromkeys(labels.tolist()))}
+        marks.append(np.eye(len(place))[[place[label] for label in labels.tolist()]])
+    design = np.concatenate(marks, axis=1)
+    found: Float = x - design @ np.linalg.lstsq(design, x, rcond=None)[0]
+    return found
 
 
 def _roots(matrix: Float) -> tuple[Float, Float]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,7 +41,7 @@ def edit(
     attribute is learned from `examples`: rows with a column of that name, which need not be a field of the model.
     Codes of a class are moved to those of another by the map between the normals fitted to both that moves them
     least; codes of a quantity to the nearest that are read as the new value while all other quantities, and classes,
-    of the examples stay.
+    of the examples stay. Of more quantities than latent dimensions not all can: these change as little as possible.
 
     Args:
         engine: The model.
@@ -117,7 +118,7 @@ def _edited(known: Array, examples: pa.Table, z: Array, rows: pa.Table, name: st
             source = np.where([one in classes.means for one in told], told, source)
         return classes.moved(z, source, wanted)
     others = [other for other in _attributes(examples) if other != name]
-    quantities, kept = {name: labels}, None
+    quantities, kept = {name: labels}, list[Array]()
     for other in others:
         column = _column(examples, other)
         there = np.array([one is not None for one in column], np.bool_)
@@ -126,14 +127,15 @@ def _edited(known: Array, examples: pa.Table, z: Array, rows: pa.Table, name: st
         if _is_quantity(column[here]):
             quantities[other] = column
         elif len({*column[here]}) <= _CLASSES:
-            names = column[here].tolist()
-            kept = _objects(names if kept is None else list(zip(kept.tolist(), names, strict=True)))
+            kept.append(column[here])
     values = {one: column[here].astype(np.float64) for one, column in quantities.items()}
     if here.sum() < _LEAST * known.shape[1]:
         raise QueryError(
             f"{int(here.sum())} examples of {name!r} are too few for {known.shape[1]} latent dimensions; give "
             f"{_LEAST * known.shape[1]} at least"
         )
+    if len({*labels[here].tolist()}) < 2:
+        raise QueryError(f"{name!r} has one value in the examples, from which nothing can be learned about it")
     try:
         target = float(value)
     except (TypeError, ValueError) as error:
@@ -142,7 +144,9 @@ def _edited(known: Array, examples: pa.Table, z: Array, rows: pa.Table, name: st
 
 
 def _classes(known: Array, labels: Array, name: str, value: Any) -> Classes:
-    there = {one: int((labels == one).sum()) for one in {*labels.tolist()}}
+    there = Counter(labels.tolist())
+    if not isinstance(value, Hashable):
+        raise QueryError(f"the new value of {name!r} is a single value, got {value!r}")
     if value not in there or there[value] < _LEAST:
         shown = ", ".join(repr(one) for one in sorted(there, key=str)[:20])
         told = f"only {there[value]} times" if value in there else "not at all"

@@ -67,6 +67,7 @@ def test_the_page_holds_them_and_real_ones_only_if_rows_may_be_shown(model):
     sheets = [unpacked(one) for one in re.findall(r'src="(data:image/png;base64,[^"]+)"', shown)]
     assert len(sheets) >= 4
     assert "Images" in shown
+    assert "have no picture" not in shown
     kept = re.findall(r'src="(data:image/png;base64,[^"]+)"', hidden)
     assert len(kept) == 1  # drawn from the model
     real = {one.tobytes() for one in GREY}

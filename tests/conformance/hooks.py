@@ -6,6 +6,15 @@ from typing import Any
 
 import schemathesis
 
+CONDITIONS = {"origin", "hour", "label", "profile"}  # of the models that are served
+
+
+def _given(case: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The options in the body of a request, and those in its URL."""
+    body = case.body if isinstance(case.body, dict) else {}
+    options = body.get("options")
+    return (options if isinstance(options, dict) else {}), case.query or {}
+
 
 @schemathesis.hook
 def filter_case(context: Any, case: Any) -> bool:
@@ -16,6 +25,12 @@ def filter_case(context: Any, case: Any) -> bool:
     if case.path.endswith("/infer") and valid:
         return False  # as many elements as the shape says; the clients of the protocol prove these
     body = case.body if isinstance(case.body, dict) else {}
+    if (
+        case.path.endswith("/edit")
+        and valid
+        and not any(CONDITIONS & set(given.get("set") or ()) for given in _given(case))
+    ):
+        return False  # other attributes than conditions are learned from examples, which have to hold enough of each
     return valid or "options" in body or "given" not in (case.query or {})  # it may also stand in the URL
 
 
@@ -25,10 +40,12 @@ def map_case(context: Any, case: Any) -> Any:
     if case.meta is None or not case.meta.generation.mode.is_positive or not isinstance(case.body, dict):
         return case
     body, query = case.body, case.query or {}
-    options = body.get("options") if isinstance(body.get("options"), dict) else {}
+    options, _ = _given(case)
     for name in options:
         query.pop(name, None)
     for given in (options, query):
+        if isinstance(given.get("set"), dict):
+            given["set"] = {name: value for name, value in given["set"].items() if name in CONDITIONS}
         for name in ("draws", "steps"):
             if name in given and int(given[name]) > 2:
                 given[name] = 2

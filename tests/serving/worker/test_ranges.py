@@ -7,6 +7,8 @@ from vaekit.queries import query
 from vaekit.serving.batching.stored import read_bundle
 from vaekit.serving.wire.messages import Limits
 from vaekit.serving.worker.hosted import Hosted
+from vaekit.serving.worker.options import checked
+from vaekit.serving.worker.refusals import Refusal
 
 LIMITS = Limits(max_rows=50, max_batch_rows=50, max_samples=9, max_pixels=1)
 SERVICE = ("samples", "n", "draws", "steps")  # whose upper end is a limit of the service, not of the query
@@ -75,6 +77,14 @@ def test_options_take_what_is_within_their_ranges_and_nothing_else(hosted):
         "truncation",
         "n",
     }
+
+
+def test_null_is_a_value_in_json_and_not_in_an_address(hosted):
+    options = hosted.facts.queries["sample"].options
+    assert checked(options, {"truncation": None}, "sample", text=False) == {"truncation": None}
+    assert checked(options, {"truncation": "2.5"}, "sample", text=True) == {"truncation": 2.5}
+    with pytest.raises(Refusal, match="expected number, got 'null'"):
+        checked(options, {"truncation": "null"}, "sample", text=True)
 
 
 def test_what_must_be_given_must_be(hosted):

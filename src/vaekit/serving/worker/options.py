@@ -96,9 +96,9 @@ def _value(option: OptionFacts, value: Any, text: bool) -> Any:
             value = msgspec.json.decode(value)
         if option.type == "integer" and isinstance(value, float) and value.is_integer():
             value = int(value)  # JSON has one kind of numbers
-        value = msgspec.convert(value, kind | None if option.null else kind, strict=not text)
+        value = msgspec.convert(value, kind | None if option.null and not text else kind, strict=not text)
     except (msgspec.MsgspecError, RecursionError) as error:
-        expected = f"{option.type}{' or null' if option.null else ''}"
+        expected = f"{option.type}{' or null' if option.null and not text else ''}"
         raise Refusal(400, "bad_option", f"option {option.name!r}: expected {expected}, got {value!r:.80}") from error
     if isinstance(value, float) and not math.isfinite(value):
         raise Refusal(400, "bad_option", f"option {option.name!r}: expected a finite number, got {value}")

@@ -198,3 +198,31 @@ def test_tensors_that_are_no_images_are_left_out_with_what_to_do():
         assert (field.kind, field.role) == ("other", "ignore")
         assert "cast" in field.note
         assert "transpose" in field.note
+
+
+def test_missing_images_are_filled_in_the_shape_and_the_white_that_their_column_has():
+    """Columns may differ from that of the fit in size, in axes, in channels, in white, and in being tensors at all."""
+    contract = vk.Contract.infer({"x": GREY}).replace("x", resize=True)
+    bits = vk.Contract.infer({"x": (GREY > 99) * np.uint8(1)})
+    flat, black = np.ones_like(GREY) * GREY[:, 4:5, 4:5], GREY > 99  # resizing leaves flat ones as they are
+    asked = {
+        "larger": (contract, flat.repeat(2, 1).repeat(2, 2), flat, flat.repeat(2, 1).repeat(2, 2)),
+        "channel": (contract, GREY[..., None], GREY, GREY[..., None]),
+        "colours": (contract, GREY[..., None].repeat(3, 3), GREY, GREY[..., None].repeat(3, 3)),
+        "true and false": (contract, black, black * np.uint8(255), black),
+        "zeros and ones": (bits, black, black * np.uint8(1), black),
+        "from png": (vk.Contract.infer({"x": encoded(GREY)}), GREY, encoded(GREY), GREY),
+    }
+    for name, (fitted, there, given, wanted) in asked.items():
+        column, filled = fitted.table({"x": there})["x"], fitted.table({"x": given})["x"].combine_chunks()
+        gone = np.arange(len(GREY)) % 3 == 0
+        merged = fitted["x"].merge(column.take(pa.array(np.arange(len(GREY)), mask=gone)), filled, gone)
+        assert merged.type == column.type, name
+        np.testing.assert_array_equal(arrays(pa.chunked_array([merged])), wanted, err_msg=name)
+        assert fitted["x"].error(column, pa.chunked_array([filled])) == {"rmse": 0.0}, name
+
+
+def test_true_is_white():
+    contract = vk.Contract.infer({"x": GREY})
+    found = contract.encode({"x": GREY > 99})["image.x"].values[:, 0, :, :, 0]
+    np.testing.assert_array_equal(found, (GREY > 99) * 255)

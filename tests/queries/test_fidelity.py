@@ -62,6 +62,16 @@ def test_the_same_rows_are_perfect(engine):
     assert "one-hot" in found["features"]
 
 
+def test_other_real_rows_are_judged_with_the_cells_that_they_miss(engine):
+    """Rows that lack no cell, and the same with other cells missing, once came out as if these held zeros."""
+    whole = bivariate(300, seed=4)
+    shifted = pa.table({"a": pa.compute.add(whole["a"], 6.0), "b": whole["b"]})
+    gone = np.arange(300) % 2 == 0
+    lacking = pa.table({"a": shifted["a"].take(pa.array(np.arange(300), mask=gone)), "b": shifted["b"]})
+    found = fidelity(engine, shifted, shifted, lacking)["real"]
+    assert found["precision"] > 0.9
+
+
 def test_a_lost_mode_costs_recall_and_odd_rows_cost_precision(engine):
     real = bivariate(400, seed=1)
     half = real.filter(pa.array(np.asarray(real["a"]) > 0))

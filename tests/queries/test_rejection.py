@@ -46,6 +46,12 @@ def test_rows_that_meet_a_constraint_are_those_of_the_endless_table(zoo):
     assert model.sample(0, where="a > 0").num_rows == 0
 
 
+@pytest.mark.parametrize("n", [-1, 2.5, "3", True])
+def test_a_number_of_rows_that_is_none_is_refused_with_a_constraint_too(zoo, n):
+    with pytest.raises(ConfigError, match="n must be a whole number of rows"):
+        zoo["pair"].torch.sample(n, where="a > 0.5")
+
+
 def test_constraints_and_given_conditions_go_together(zoo):
     model = zoo["cancer"].onnx
     found = model.sample(40, given={"symmetry": 0.18}, where="radius > 14 and diagnosis == 'malignant'")

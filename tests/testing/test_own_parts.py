@@ -13,6 +13,8 @@ from sklearn.datasets import load_iris
 
 import vaekit as vk
 from tests.support import fit
+from vaekit.api.evaluating import figures_of
+from vaekit.api.exporting import export
 from vaekit.errors import ConfigError
 from vaekit.testing import check
 
@@ -94,6 +96,22 @@ def test_torch_and_onnx_agree_on_own_parts(bundle):
     for query in ("score", "embed"):
         first, second = (np.stack(m.query(query, ROWS)[0].to_pylist()) for m in (torch_, onnx))
         np.testing.assert_allclose(first, second, rtol=1e-4, atol=1e-4)
+
+
+def test_a_model_of_own_parts_is_evaluated_without_importing_what_nobody_trusted(bundle):
+    path, model = bundle
+    assert figures_of(model, ROWS)["latent"]["units"] > 0  # by the networks that are at hand
+    graphs = vk.load(path, backend="onnx")
+    assert "latent" not in figures_of(graphs, ROWS)
+    with pytest.raises(ConfigError, match="has parts from shop_parts"):
+        figures_of(graphs, ROWS, gaps=True)
+
+
+def test_pruning_imports_nothing_that_the_record_of_a_fit_names():
+    model = fit(ROWS, vk.Contract.infer(ROWS), epochs=1)
+    model.bundle.run["config"]["training"]["objective"] = "shop_parts:Flattened"
+    with pytest.raises(ConfigError, match="has parts from shop_parts"):
+        export(model.bundle, ROWS, form="pruned:0.5")
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ def figures_of(
     home = held_out if seen is None else seen
     engine = Engine(model.contract, model.bundle.architecture, model.engine.backend, model.bundle.calibration)
     found = evaluate(engine, held_out, home, seed)
-    if gaps or (model.bundle.weights and find_spec("torch")):
+    if gaps or _networks_at_hand(model):
         found |= _with_torch(model, held_out, gaps, seed)
     if factors:
         found["disentanglement"] = disentangled(engine, some_rows(held_out, _MOST_ROWS, seed), factors, seed)
@@ -90,6 +90,17 @@ def figures_of(
     return found
 
 
+def _networks_at_hand(model: Model) -> bool:
+    """Whether the networks can be asked themselves, without importing code that nobody said to trust."""
+    if model.engine.backend.name == "torch":
+        return True
+    if not model.bundle.weights or find_spec("torch") is None:
+        return False
+    from vaekit.nn.own import modules_of
+
+    return not modules_of(model.bundle.architecture.config)
+
+
 def _with_torch(model: Model, held_out: pa.Table, gaps: bool, seed: int) -> dict[str, Any]:
     """Figures that take the networks themselves."""
     import torch
@@ -99,7 +110,8 @@ def _with_torch(model: Model, held_out: pa.Table, gaps: bool, seed: int) -> dict
     from vaekit.training.information import latent_figures
     from vaekit.training.marginal import gap_parts
 
-    vae = TorchBackend.from_bundle(model.bundle).vae
+    at_hand = model.engine.backend  # with the parts that it was loaded with
+    vae = (at_hand if isinstance(at_hand, TorchBackend) else TorchBackend.from_bundle(model.bundle)).vae
     few = Resident(model.contract.encode(some_rows(held_out, _LATENT_ROWS, seed)), torch.device("cpu"))
     found: dict[str, Any] = {"latent": latent_figures(vae, few.take(slice(None)), seed)}
     if gaps:

@@ -207,6 +207,7 @@ def _asked(base: Bundle, rows: pa.Table) -> dict[str, dict[str, Any]]:
 def _pruned(bundle: Bundle, parts: Parts | None, share: float) -> Bundle:
     """The model with fewer hidden units, trained on where there are rows."""
     from vaekit.nn.build import ModelConfig
+    from vaekit.nn.own import refuse_untrusted
     from vaekit.runtime.torch_backend import TorchBackend
     from vaekit.training.config import TrainConfig
     from vaekit.training.pruning import prune, retrain
@@ -216,7 +217,9 @@ def _pruned(bundle: Bundle, parts: Parts | None, share: float) -> Bundle:
     rows = None if parts is None else contract.encode(some_rows(parts.train, _RANGE_ROWS, 0))
     vae, smaller = prune(whole.vae, bundle.architecture.blocks, config, share, rows)
     if parts is not None:
-        settings = msgspec.convert(bundle.run.get("config", {}).get("training", {}), TrainConfig)
+        recorded = bundle.run.get("config", {}).get("training", {})
+        refuse_untrusted(recorded, ())  # to read it would import them
+        settings = msgspec.convert(recorded, TrainConfig)
         train = contract.encode(parts.train, training=True)
         retrain(vae, train, contract.encode(parts.checked), settings, 0)
     small = dataclasses.replace(

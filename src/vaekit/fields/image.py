@@ -174,7 +174,7 @@ class Image(Field, frozen=True, kw_only=True, tag="image"):
         if not both.any():
             return {}
         gap = first[both].astype(np.float64) - second[both]
-        return {"rmse": float(np.sqrt(np.mean(np.square(gap)))) * WHITE / self.white}
+        return {"rmse": float(np.sqrt(np.mean(np.square(gap))))}
 
     def merge(self, column: Column, filled: pa.Array, missing: NDArray[np.bool_]) -> pa.Array | Column:
         """A column with its missing images filled; a column of paths becomes one of the bytes of the files."""
@@ -182,7 +182,7 @@ class Image(Field, frozen=True, kw_only=True, tag="image"):
             return filled
         if pixels.is_tensor(column.type):
             values, _ = pixels.tensors(column)
-            fresh, seen = pixels.tensors(pa.chunked_array([filled]))
+            fresh, seen = self._like(pa.chunked_array([filled]), column.type)
             there = column.is_valid().to_numpy() | (missing & seen)
             merged = np.where(missing.reshape(-1, *[1] * (values.ndim - 1)), fresh, values)
             return _tensor_array(merged, column.type, ~there)
@@ -194,6 +194,14 @@ class Image(Field, frozen=True, kw_only=True, tag="image"):
     def codec(self, fields: Sequence[Any]) -> Codec:
         """What encodes and decodes the block of one image."""
         return ImageCodec(fields[0])
+
+    def _like(self, filled: Column, kind: pa.DataType) -> tuple[Array, NDArray[np.bool_]]:
+        """Images that the model gave, as elements of tensors of a type, and where there are some."""
+        if filled.type == kind:
+            return pixels.tensors(filled)
+        codec = ImageCodec(self)
+        levels, seen = codec.read(filled)
+        return codec.shaped(levels, kind), seen
 
     def _encoded(self, filled: pa.Array) -> list[bytes | None]:
         """Tensors as PNG files, for columns that hold files where the field holds tensors."""
@@ -253,8 +261,11 @@ class ImageCodec(Codec):
     def read(self, column: Column | None, rows: int = 0) -> tuple[Levels, NDArray[np.bool_]]:
         """The images of a column, each in the size of the field (B, H, W, C), and where there are some (B,).
 
+        Whatever white is in the column, it is 255 here.
+
         Raises:
-            ContractError: The column holds no images, one is damaged, or of another size than the field.
+            ContractError: The column holds no images, one is damaged, or of another size or other levels than the
+                field.
         """
         if column is None or pa.types.is_null(column.type):
             rows = rows if column is None else len(column)
@@ -267,9 +278,6 @@ class ImageCodec(Codec):
     def check(self, columns: Sequence[Column | None], rows: int) -> tuple[Levels, NDArray[np.bool_]]:
         """Levels as the model sees them before bits are drawn, and where there are images."""
         levels, seen = self.read(columns[0], rows)
-        if self._field.white == 1 and columns[0] is not None and pixels.is_tensor(columns[0].type):
-            self._refuse(levels > 1, "pixels that are 0 or 1", levels)
-            levels = levels * np.uint8(WHITE)
         if self._bits and not self._binarise:
             told = (
                 "pixels that are black or white: a bernoulli knows two values and has no probability for grey ones; "
@@ -312,20 +320,22 @@ class ImageCodec(Codec):
         levels = np.rint(np.clip(np.nan_to_num(values) * scale, 0, WHITE)).astype(np.uint8)
         kind = self._field.encoded
         if pixels.is_tensor(kind):
-            if self._field.white == 1:
-                levels = (levels > WHITE // 2).astype(np.uint8)
-            return _tensor_array(self._in_shape(levels, kind), kind, lost)
+            return _tensor_array(self.shaped(levels, kind), kind, lost)
         return pa.array([None if gone else pixels.png(one) for one, gone in zip(levels, lost, strict=True)], kind)
 
-    def _in_shape(self, levels: Levels, kind: pa.DataType) -> Levels:
-        """Images in the size that the column holds."""
+    def shaped(self, levels: Levels, kind: pa.DataType) -> Levels:
+        """Levels (B, H, W, C) in the size, the channels and the white that a column of tensors has."""
         height, width, channels = pixels.tensor_shape(kind)
+        if self._one_is_white(kind):
+            levels = (levels > WHITE // 2).astype(np.uint8)
         if levels.shape[1:3] != (height, width):
             made = [pixels.resized(one, (height, width)) for one in levels]
             levels = np.stack(made) if made else np.empty((0, height, width, levels.shape[3]), np.uint8)
-        if levels.shape[3] != channels:
-            levels = np.repeat(levels, 3, axis=3) if channels == 3 else levels.mean(3, keepdims=True).astype(np.uint8)
-        return levels.reshape(len(levels), *kind.shape)
+        return _coloured(levels, channels).reshape(len(levels), *kind.shape)
+
+    def _one_is_white(self, kind: pa.DataType) -> bool:
+        """Whether white is 1 in a column of tensors."""
+        return self._field.white == 1 or bool(pa.types.is_boolean(kind.value_type))
 
     def _tensors(self, column: Column) -> tuple[Levels, NDArray[np.bool_]]:
         height, width, channels = pixels.tensor_shape(column.type)
@@ -336,16 +346,10 @@ class ImageCodec(Codec):
             self._require_resize((height, width), 0)
             levels = np.stack([pixels.resized(one, size) for one in levels]) if len(levels) else levels[:0]
             levels = levels.reshape(-1, *size, channels)
-        return self._coloured(levels), seen
-
-    def _coloured(self, levels: Levels) -> Levels:
-        if levels.shape[3] == self.event[2]:
-            return levels
-        if levels.shape[3] == 1:
-            return np.repeat(levels, 3, axis=3)
-        weights = np.array([0.299, 0.587, 0.114])  # of ITU-R BT.601, as Pillow has them
-        grey: Levels = np.rint(levels @ weights).astype(np.uint8)[..., None]
-        return grey
+        if self._one_is_white(column.type):
+            self._refuse(levels > 1, "pixels that are 0 or 1", levels)
+            levels = levels * np.uint8(WHITE)
+        return _coloured(levels, self.event[2]), seen
 
     def _encoded(self, column: Column) -> tuple[Levels, NDArray[np.bool_]]:
         self._field._check_encoded(column.type)
@@ -376,6 +380,17 @@ class ImageCodec(Codec):
             got = f"{int(levels[(row, *place)])} at {tuple(place[:2])}"
             name = self._field.name
             raise ContractError("value does not fit the image", field=name, row=row, expected=expected, got=got)
+
+
+def _coloured(levels: Levels, channels: int) -> Levels:
+    """Levels (B, H, W, C) with so many channels."""
+    if levels.shape[3] == channels:
+        return levels
+    if levels.shape[3] == 1:
+        return np.repeat(levels, channels, axis=3)
+    weights = np.array([0.299, 0.587, 0.114])  # of ITU-R BT.601, as Pillow has them
+    grey: Levels = np.rint(levels @ weights).astype(np.uint8)[..., None]
+    return grey
 
 
 def _drawn(values: Levels) -> Levels:

@@ -70,7 +70,9 @@ def fidelity(engine: Engine, real: pa.Table, drawn: pa.Table, other: pa.Table | 
         "least_variance": {"field": least, "ratio": ratios[least]},
     }
     if other is not None and other.num_rows >= rows:
-        told["real"] = _compared(scale, first, scale.features(contract.encode(other.slice(0, rows)), seen))
+        blocks = contract.encode(other.slice(0, rows))  # in which other cells are missing
+        own = {spec.name: np.asarray(blocks[spec.name].observed) for spec in specs}
+        told["real"] = _compared(scale, first, scale.features(blocks, own))
     return {"rows": rows, "features": FEATURES, "width": first.shape[1]} | told
 
 

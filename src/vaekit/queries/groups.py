@@ -78,10 +78,11 @@ def by_group(
         if len(one.labels) > _MOST:
             raise ConfigError(f"column {name!r} has {len(one.labels)} values; name one with {_MOST} groups at most")
     nats, seen = _nats(engine, held_out, train, seed), reconstruct(engine, held_out)
-    tests = sum(len(one.labels) for one in found.values()) * (1 + len(nats.fields))
+    groups = sum(len(np.unique(one.codes)) for one in found.values())
+    level = _FALSE / max(groups * (2 + len(nats.fields)), 1)  # of the bound, what is saved, and each field
     told: dict[str, Any] = {}
     for name, one in found.items():
-        groups, warnings = {}, []
+        figured, warnings = {}, []
         drawn = _drawn(engine, name, one, seed)
         for code, label in [*enumerate(one.labels), (-1, "missing")]:
             inside = one.codes == code
@@ -89,9 +90,9 @@ def by_group(
                 continue
             figures = _figures(engine, nats, inside, held_out, seen)
             figures |= _samples(engine, held_out, inside, name, code, drawn, seed)
-            groups[label] = figures
-            warnings += _warnings(f"{name}={label}", nats, inside, _FALSE / max(tests, 1))
-        told[name] = {"groups": groups, "warnings": warnings}
+            figured[label] = figures
+            warnings += _warnings(f"{name}={label}", nats, inside, level)
+        told[name] = {"groups": figured, "warnings": warnings}
     return told
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vaekit.errors import QueryError
+from vaekit.errors import ConfigError, QueryError
 from vaekit.fields.constraint import Constraint
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def accepted(draw: Callable[..., pa.Table], n: int, where: str | None) -> pa.Tab
         n rows.
 
     Raises:
-        ConfigError: If the constraint cannot be read.
+        ConfigError: If the constraint cannot be read, or n is no number of rows.
         ContractError: If it names a column that is not drawn, or compares one with what it does not hold.
         QueryError: If too few rows meet it.
     """
@@ -41,6 +41,8 @@ def accepted(draw: Callable[..., pa.Table], n: int, where: str | None) -> pa.Tab
 
     constraint = Constraint.parse(where)
     found = [draw(0)]
+    if not isinstance(n, int | np.integer) or isinstance(n, bool) or n < 0:
+        raise ConfigError(f"n must be a whole number of rows, got {n!r}")
     constraint.holds(found[0])  # names and types are wrong at once, or never
     have, at, size = 0, 0, max(_PIECE, n)
     while have < n:

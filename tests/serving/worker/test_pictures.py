@@ -120,6 +120,12 @@ def large():
         (rows("not base64!"), JSON, 422, "expected a PNG or JPEG file in base64"),
         (rows(base64.b64encode(b"not an image").decode()), JSON, 422, "value is not an image"),
         (rows(large()), JSON, 422, "at most 1048576 pixels"),
+        (
+            written(pa.table({"image": [base64.b64decode(large())], "label": ["d0"]}), STREAM),
+            STREAM,
+            422,
+            "at most 1048576",
+        ),
         (rows(text(GREY[0].repeat(2, 0))), JSON, 422, "wrong size"),
         (rows([1, 2, 3]), JSON, 422, "a string"),
         (b"image,label\nx.png,d0\n", CSV, 415, "CSV cannot hold images"),

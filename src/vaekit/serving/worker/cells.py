@@ -141,6 +141,15 @@ class Cells:
         except ValueError:
             expected, got = "a PNG or JPEG file in base64", f"{text!r:.80}"
             raise ContractError("value cannot be read", field=self.name, row=row, expected=expected, got=got) from None
+        self.bounded(content, row)
+        return content
+
+    def bounded(self, content: bytes, row: int) -> None:
+        """Refuse an encoded image of more pixels than are read, by its head.
+
+        Raises:
+            ContractError: It has more, or is no image.
+        """
         try:
             height, width, _ = size_of(content, row)
         except ContractError as error:
@@ -150,7 +159,6 @@ class Cells:
         if height * width > self.pixels:
             expected, got = f"at most {self.pixels} pixels", f"{width} x {height}"
             raise ContractError("image is too large", field=self.name, row=row, expected=expected, got=got)
-        return content
 
     def _first_bad(self, values: Sequence[Any]) -> ContractError:
         """The error for the first value that cannot be held alone."""

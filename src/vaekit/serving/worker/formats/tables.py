@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from vaekit.errors import ContractError
 from vaekit.fields.arrow_types import is_text
+from vaekit.fields.pixels import is_bytes, stored
 from vaekit.serving.worker.refusals import Refusal
 from vaekit.serving.worker.rows import TableRows
 
@@ -22,14 +23,20 @@ def table_rows(table: pa.Table, hosted: Hosted) -> TableRows:
 
     Raises:
         Refusal: A column is there twice, or names are not UTF-8.
-        ContractError: Images come as paths.
+        ContractError: Images come as paths, or one has more pixels than are read.
     """
     try:
         there = table.column_names
     except UnicodeDecodeError as error:
         raise Refusal(400, "bad_body", "the name of a column is not UTF-8") from error
     for name in hosted.cells:
-        if hosted.cells[name].image and name in there and is_text(table.schema.field(name).type):
+        if not hosted.cells[name].image or there.count(name) != 1:
+            continue
+        if is_bytes(table.schema.field(name).type):
+            for row, content in enumerate(stored(table.column(name))):
+                if content is not None:
+                    hosted.cells[name].bounded(content, row)
+        if is_text(table.schema.field(name).type):
             expected = "the bytes of PNG or JPEG files, or uint8 tensors"
             told = "an image comes as itself, and not as the path of a file of the server"
             raise ContractError(told, field=name, expected=expected, got=str(table.schema.field(name).type))

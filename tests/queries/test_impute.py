@@ -7,6 +7,7 @@ import pyarrow.compute as pc
 import pytest
 
 import vaekit as vk
+from tests.notorch.alike import storage
 from tests.support import NOISE, SLOPE, bivariate, fit
 from vaekit.errors import ConfigError
 from vaekit.queries.posterior import systematic
@@ -36,7 +37,7 @@ def test_observed_cells_stay_exactly_and_missing_cells_are_filled(kept, options)
     assert answer.num_rows == draws * rows
     filled = 0
     for name in kept.rows.column_names:
-        before, after = kept.rows[name].to_pylist() * draws, answer[name].to_pylist()
+        before, after = storage(kept.rows[name]).to_pylist() * draws, storage(answer[name]).to_pylist()
         assert answer[name].type == kept.rows[name].type, name
         for old, new in zip(before, after, strict=True):
             if not gone(old):
@@ -48,7 +49,7 @@ def test_observed_cells_stay_exactly_and_missing_cells_are_filled(kept, options)
                     assert [n for o, n in zip(old, new, strict=True) if not gone(o)] == [o for o in old if not gone(o)]
             else:
                 assert new is None, name  # a condition is not the model's to fill
-    assert filled > 60 * draws
+    assert filled > 30 * draws
 
 
 def test_what_is_filled_could_have_been_seen(kept):
@@ -62,8 +63,10 @@ def test_what_is_filled_could_have_been_seen(kept):
             if pa.types.is_dictionary(answer[name].type)
             else answer[name]
         )
-        values = column.to_pylist()
-        if field.kind == "category":
+        values = storage(column).to_pylist()
+        if field.kind == "image":
+            assert all(0 <= level <= field.white and level == round(level) for image in values for level in image)
+        elif field.kind == "category":
             assert set(values) <= set(field.levels), name
             assert len(set(values)) > 1
         elif field.kind == "vector":

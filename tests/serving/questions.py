@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import datetime as dt
 import io
 import math
@@ -16,6 +17,7 @@ import pyarrow.csv as csv
 import pyarrow.parquet as pq
 
 from tests.support import Kept
+from vaekit.fields.pixels import png
 from vaekit.serving.batching.batcher import Batcher
 from vaekit.serving.batching.stored import read_bundle
 from vaekit.serving.config import ServeConfig
@@ -77,11 +79,11 @@ def ask(model: str, query: str, body: bytes, takes: str = JSON, gives: str = STR
 def written(table: pa.Table, media: str, **options: Any) -> bytes:
     """Rows as a body; in JSON with options."""
     if media == JSON:
-        columns = {name: [plain(value) for value in table[name].to_pylist()] for name in table.column_names}
+        columns = {name: values(table[name]) for name in table.column_names}
         rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
         return msgspec.json.encode({"rows": rows} | ({"options": options} if options else {}))
     if media == COLUMNS:
-        columns = {name: [plain(value) for value in table[name].to_pylist()] for name in table.column_names}
+        columns = {name: values(table[name]) for name in table.column_names}
         return msgspec.json.encode({"columns": columns} | ({"options": options} if options else {}))
     sink = io.BytesIO()
     if media == CSV:
@@ -92,6 +94,19 @@ def written(table: pa.Table, media: str, **options: Any) -> bytes:
         with (pa.ipc.new_stream if media == STREAM else pa.ipc.new_file)(sink, table.schema) as file:
             file.write_table(table)
     return sink.getvalue()
+
+
+def values(column: pa.ChunkedArray) -> list[Any]:
+    """A column as JSON holds it; images are PNG files in base64."""
+    if not isinstance(column.type, pa.FixedShapeTensorType):
+        return [plain(value) for value in column.to_pylist()]
+    found = []
+    for chunk in column.chunks:
+        white = 255 if pa.types.is_boolean(chunk.type.value_type) else 1
+        for cell in chunk.storage.to_pylist():
+            pixels = None if cell is None else np.array(cell, np.uint8).reshape(*chunk.type.shape, 1) * white
+            found.append(None if pixels is None else base64.b64encode(png(pixels)).decode())
+    return found
 
 
 def plain(value: Any) -> Any:

@@ -52,7 +52,7 @@ def test_the_model_has_learned_all_three(mixed):
     assert learned(model, ROWS) > 0.6
     assert figures["image"]["nats"]["mean"] < 8 * 8 * np.log(256) - 60
     assert figures["label"]["accuracy"] > 0.5
-    assert figures["ink"]["rmse"] < 0.8 * float(np.std(ROWS["ink"].to_numpy()))
+    assert figures["ink"]["rmse"] < 0.9 * float(np.std(ROWS["ink"].to_numpy()))
 
 
 @pytest.mark.parametrize("query", ["score", "detect", "embed", "reconstruct", "denoise", "sample", "impute"])

@@ -19,7 +19,7 @@ from vaekit.training.information import latent_figures
 L = 2
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case != "spatial"])
+@pytest.mark.parametrize("case", [case for case in CASES if CASES[case]["name"] != "spatial"])
 def test_densities_of_foreign_draws_are_those_of_own_draws(case):
     vae = model(case)
     rows = blocks(6)

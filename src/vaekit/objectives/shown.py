@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vaekit.arrays import Block, BlockSpec
 from vaekit.fields.families.calendar import DAYS
+from vaekit.fields.families.levels import SCALE
 
 __all__ = ["SHOWN", "Shown", "mask_of"]
 
@@ -82,6 +83,23 @@ def _located(params: Params, spec: BlockSpec) -> Tensor:
     return params["loc"].flatten(1)
 
 
+def _levels(values: Tensor, spec: BlockSpec) -> Tensor:
+    """Levels of an image from -1 to 1."""
+    return (values.float() / SCALE - 1.0).flatten(1)
+
+
+def _mean_levels(params: Params, spec: BlockSpec) -> Tensor:
+    """Weighted locations; in colours green leans on the mean of red, and blue on both."""
+    weights, locs, leans = params["log_weights"].exp(), params["locs"], params["leans"]
+    means: list[Tensor] = []
+    for channel in range(locs.shape[-2]):
+        loc, first = locs[..., channel, :], channel * (channel - 1) // 2
+        for before, mean in enumerate(means):
+            loc = loc + leans[..., first + before, :] * mean[..., None]
+        means.append((weights * loc).sum(-1))
+    return torch.stack(means, -1).flatten(1)
+
+
 def _counted(name: str, inflated: bool) -> Callable[[Params, BlockSpec], Tensor]:
     def point(params: Params, spec: BlockSpec) -> Tensor:
         share = torch.sigmoid(-params["zero_logits"]) if inflated else 1.0
@@ -101,6 +119,8 @@ SHOWN: dict[str, Shown] = {
     "negative_binomial": Shown(_logs, _counted("mean", False)),
     "zero_inflated_poisson": Shown(_logs, _counted("rate", True)),
     "zero_inflated_negative_binomial": Shown(_logs, _counted("mean", True)),
+    "discretised_gaussian": Shown(_levels, _located),
+    "logistic_mixture": Shown(_levels, _mean_levels),
     "calendar": Shown(_times, _expected_times, lambda spec: [DAYS + spec.event[0] - 1] * len(spec.fields)),
 }
-"""Locations, expected counts on the scale of their logarithm, probabilities of categories."""
+"""Locations, expected counts on the scale of their logarithm, probabilities of categories, mean levels of pixels."""

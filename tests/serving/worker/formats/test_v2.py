@@ -20,7 +20,7 @@ from vaekit.serving.worker.hosted import Hosted
 from vaekit.serving.worker.refusals import Refusal
 
 ROWS = 25
-LIMITS = Limits(max_rows=1000, max_batch_rows=1000, max_samples=100, max_pixels=1)
+LIMITS = Limits(max_rows=1000, max_batch_rows=1000, max_samples=100, max_pixels=1 << 20)
 
 
 def host(kept):

@@ -72,8 +72,8 @@ def test_one_seed_fixes_everything_and_another_changes_it(table, contract):
 
 OPTIONS = [
     {"beta": 0.2}, {"free_bits": 1.0}, {"warmup": 0.0}, {"mask": 0.0}, {"samples": 3}, {"clip": 1e-2},
-    {"optimizer": "adam", "weight_decay": 0.1}, {"weight_decay": 0.5}, {"learning_rate": 1e-4}, {"batch_size": 16},
-    {"epochs": 4}, {"dropout": 0.5}, {"width": 8}, {"depth": 3}, {"latent": 3},
+    {"optimizer": "adam", "weight_decay": 0.1}, {"weight_decay": 0.5}, {"learning_rate": 1e-4}, {"rate_warmup": 1.0},
+    {"batch_size": 16}, {"epochs": 4}, {"dropout": 0.5}, {"width": 8}, {"depth": 3}, {"latent": 3},
     {"valid": 0.2}, {"calibration": 0.2}, {"preset": "medium", "width": None, "depth": None, "latent": None},
 ]  # fmt: skip
 

@@ -41,6 +41,8 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         prior_share: Share of the epochs for which the prior is trained in the end; it is then not trained before.
         optimizer: ``adamw`` or ``adam``.
         learning_rate: Peak rate; it follows a half cosine to 1 % of it.
+        rate_warmup: Share of the planned steps, at most 100 of them, over which the rate rises to its peak; 0 starts at
+            the peak. Slow first steps keep deep networks from harm, and put latent dimensions to sleep.
         weight_decay: Decoupled (adamw) or L2 (adam) weight decay.
         clip: Largest norm of the gradient of all parameters; 0 switches clipping off.
         patience: Validations without a better ELBO before training stops.
@@ -76,6 +78,7 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     prior_share: float = 0.0
     optimizer: Literal["adamw", "adam"] = "adamw"
     learning_rate: float = 4e-3
+    rate_warmup: float = 0.01
     weight_decay: float = 1e-4
     clip: float = 10.0
     patience: int = 12
@@ -106,7 +109,7 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         objective_of(self)
         if not 0.0 <= self.ema < 1.0:
             raise ConfigError(f"ema is a decay in [0, 1), got {self.ema}")
-        for name in ("warmup", "mask"):
+        for name in ("warmup", "rate_warmup", "mask"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} is a share between 0 and 1, got {getattr(self, name)}")
         if not (0 < self.valid < 1 and 0 <= self.calibration < 1 and self.valid + self.calibration < 1):

@@ -29,7 +29,7 @@ from vaekit.training.validate import validate
 __all__ = ["Loop"]
 
 _VALIDATIONS = 60  # per stage; patience counts them
-_RATE_STEPS = 100  # most steps of warm-up of the learning rate, which takes a hundredth of the planned ones
+_RATE_STEPS = 100  # most steps of warm-up of the learning rate
 _LOOK = 10  # steps of the inference network after which its loss is compared, while it runs ahead
 _STILL = 3  # epochs without more mutual information before it does so no longer
 
@@ -260,7 +260,8 @@ class Loop:
     def _set_rates(self, stage: Stage, optimizers: Optimizers, step: int, total: int, fraction: float) -> float:
         """Half cosine from the peak to 1 % of it, after a short linear warm-up; and the scheduled weights."""
         cosine = 0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * fraction))
-        share = cosine * min(1.0, (step + 1) / min(_RATE_STEPS, max(1, total // 100)))
+        rising = min(_RATE_STEPS, max(1, int(self.config.rate_warmup * total)))
+        share = cosine * min(1.0, (step + 1) / rising)
         for optimizer in optimizers.values():
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * share

@@ -66,8 +66,8 @@ def case(name: str, settings: Settings) -> dict[str, Any]:
         config = load_config(None).override(
             width=budget.width, depth=1, latent=budget.latent, epochs=budget.epochs, batch_size=budget.batch,
             learning_rate=budget.rate, rate_warmup=0.0, optimizer="adam", weight_decay=0.0, mask=0.0,
-            valid=0.05, calibration=0.0, patience=1000, warmup=WARMUP if kind == "VAMP" else 0.0, seed=seed, device="cpu", threads=1, choose=False,
-            **ours,
+            valid=0.05, calibration=0.0, patience=1000, warmup=WARMUP if kind == "VAMP" else 0.0, seed=seed,
+            device="cpu", threads=1, choose=False, **ours,
         )  # fmt: skip
         trained = train(vectors(bits), contract, config, progress=False)
         seconds, own = trained.history[-1]["seconds"], {}
@@ -96,7 +96,8 @@ def gather(found: Mapping[str, dict[str, Any]], settings: Settings) -> Outcome:
         met=len(both) == len(MODELS) and all(gain >= 0.0 for gain in better.values()),
         notes=[
             f"784-{budget.width}-{budget.latent}, {budget}; Adam, half cosine to 1 % from the first step on, a "
-            "twentieth of the rows for the choice of the best epoch, on both sides; nats: importance-weighted bound of 500 draws on 1,000 test rows",
+            "twentieth of the rows for the choice of the best epoch, on both sides; nats: importance-weighted "
+            "bound of 500 draws on 1,000 test rows",
             "own loss: what pythae tells of the test images: with beta-VAE weighted, with IWAE the weighted mean of "
             "log-weights, which is no bound; spread: standard deviation over seeds",
         ],

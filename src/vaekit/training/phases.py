@@ -16,7 +16,9 @@ from vaekit.objectives import Objective
 from vaekit.training.config import TrainConfig
 from vaekit.training.stages import Stage
 
-__all__ = ["Phase", "optimizers_of", "phases_of"]
+__all__ = ["Optimizers", "Phase", "optimizers_of", "phases_of"]
+
+Optimizers = Mapping[str, torch.optim.Optimizer]
 
 
 @dataclass(frozen=True)
@@ -31,16 +33,24 @@ class Phase:
     parameters: list[nn.Parameter]
     optimizer: torch.optim.Optimizer
 
-    def gradient(self, terms: Mapping[str, Tensor], clip: float) -> float:
-        """Backward of the mean over rows of the sum of terms, to these parameters alone.
-
-        Returns:
-            The norm of the gradient before it was clipped.
-        """
+    def gradient(self, loss: Tensor) -> Tensor:
+        """Backward of a loss to these parameters alone; the norm of the gradient, on the device."""
         self.optimizer.zero_grad(set_to_none=True)
-        loss = torch.stack(list(terms.values())).sum(0).mean()
         loss.backward(inputs=self.parameters)
-        return float(torch.nn.utils.clip_grad_norm_(self.parameters, clip or math.inf))
+        grads = [p.grad for p in self.parameters if p.grad is not None]
+        return torch.nn.utils.get_total_norm(grads) if grads else loss.new_zeros(())
+
+    def step(self, norm: Tensor, clip: float, frozen: Tensor) -> None:
+        """A step of the optimiser: on the gradient of norm `clip` at most, and none at all where `frozen` is 1.
+
+        Args:
+            norm: The norm of the gradient.
+            clip: The largest that is let through; 0 lets all through.
+            frozen: 0, or 1 to leave every weight as it is. Fused optimisers read both from the device.
+        """
+        self.optimizer.grad_scale = torch.clamp(norm / (clip or math.inf), min=1.0)  # type: ignore[attr-defined]
+        self.optimizer.found_inf = frozen  # type: ignore[attr-defined]
+        self.optimizer.step()
 
 
 def optimizers_of(stage: Stage, vae: VAE, config: TrainConfig) -> dict[str, torch.optim.Optimizer]:
@@ -71,7 +81,7 @@ def optimizers_of(stage: Stage, vae: VAE, config: TrainConfig) -> dict[str, torc
     return {name: kind(some, lr=config.learning_rate, fused=True) for name, some in groups.items() if some}
 
 
-def phases_of(stage: Stage, vae: VAE, optimizers: Mapping[str, torch.optim.Optimizer]) -> dict[str, Phase]:
+def phases_of(stage: Stage, vae: VAE, optimizers: Optimizers) -> dict[str, Phase]:
     """The phases of a stage: ``model``, ``inference`` (the part of it that lagging steps move) and ``critic``."""
     model = stage.trained(vae)
     mine = {id(p) for name, p in vae.named_parameters() if vae.part_of(name) == "inference"}

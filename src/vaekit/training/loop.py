@@ -17,7 +17,7 @@ from vaekit.errors import ConfigError, TrainingError
 from vaekit.nn.vae import VAE, Pass
 from vaekit.training import checkpoint
 from vaekit.training.average import Average
-from vaekit.training.batches import Resident, step_generator
+from vaekit.training.batches import Resident, seeded, step_generator
 from vaekit.training.checkpoint import Position
 from vaekit.training.config import TrainConfig
 from vaekit.training.phases import Optimizers, Phase, optimizers_of, phases_of
@@ -75,17 +75,27 @@ class Loop:
         for index in range(position.stage, len(stages)):
             stage = stages[index]
             self._check_schedules(stage)
-            self._average = Average(self.vae, self.config.ema)
-            stage.objective.prepare(self.vae, self._look(stage), len(self.train), self.seed)
-            stage.objective.to(self.train.device)
-            self._check_lagging(stage)
-            optimizers = optimizers_of(stage, self.vae, self.config)
+            optimizers = self._prepare(stage)
             if last and not position.finished:
                 checkpoint.restore(last, self.vae, stage.objective, optimizers, self._average)
             if not position.finished:
                 self._stage(stage, optimizers, position)
             self._load_best()
             last, position = None, Position(stage=index + 1, seconds=position.seconds, began=position.seconds)
+
+    def ready(self, stage: Stage) -> Step:
+        """The step of a stage, before anything was trained."""
+        step = self._stepper(stage, phases_of(stage, self.vae, self._prepare(stage)))
+        stage.prepare_modes(self.vae)
+        return step
+
+    def _prepare(self, stage: Stage) -> Optimizers:
+        self._average = Average(self.vae, self.config.ema)
+        stage.objective.prepare(self.vae, self._look(stage), len(self.train), self.seed)
+        stage.objective.to(self.train.device)
+        self._check_parts(stage)
+        self._check_lagging(stage)
+        return optimizers_of(stage, self.vae, self.config)
 
     def _stage(self, stage: Stage, optimizers: Optimizers, at: Position) -> None:
         batch = self.config.batch_size or len(self.train)
@@ -144,7 +154,11 @@ class Loop:
         stage.prepare_modes(self.vae)
         with torch.no_grad():
             rows = self.train.take(slice(0, min(8, len(self.train))))
-            found = step.look(step.draw(rows, step_generator(self.seed, 0, self.train.device)))
+            drawn = step.draw(rows, step_generator(self.seed, 0, self.train.device))
+            with seeded(drawn.seed, self.train.device):
+                found = step.look(drawn)
+        moved = [name for name, value in self.vae.state_dict().items() if not torch.equal(value, kept[name])]
+        self._moves = ", ".join(name for name in moved)
         self.vae.load_state_dict(kept)
         return found
 
@@ -182,10 +196,22 @@ class Loop:
                 "knows those of its own draws only. Leave lagging at 0, or take another posterior"
             )
 
+    def _check_parts(self, stage: Stage) -> None:
+        """Refuse micro-batches where their gradients would not add up to that of the batch."""
+        if self.config.micro_batch is None or self.config.micro_batch >= (self.config.batch_size or 0):
+            return
+        if not stage.objective.row_separable or any(True for _ in stage.objective.parameters()):
+            names = ", ".join(type(part).__name__ for part in stage.objective.leaves())
+            raise ConfigError(f"micro_batch needs an objective in which rows stand alone; {names} ties rows together")
+        if self._moves:
+            raise ConfigError(
+                f"micro_batch needs a model in which rows stand alone; {self._moves} is computed from whole batches"
+            )
+
     def _check_schedules(self, stage: Stage) -> None:
         """Refuse a schedule of something that is not there."""
         for name, schedule in stage.schedules.items():
-            self._drive(stage, name, schedule(0))
+            stage.drive(self.vae, name, schedule(0))
 
     def _warn_of_schedules(self, stage: Stage, total: int) -> None:
         """Say at the start if a schedule cannot finish."""
@@ -198,23 +224,17 @@ class Loop:
                 )
 
     def _set_rates(self, stage: Stage, optimizers: Optimizers, step: int, total: int, fraction: float) -> float:
-        """Half cosine from the peak to 1 % of it, after 100 steps of linear warm-up; and the scheduled weights."""
-        cosine = 0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * fraction))
-        share = cosine * min(1.0, (step + 1) / 100)
+        """Half cosines from the peak to 1 % of it, after a linear warm-up; and the scheduled weights."""
+        cycle = fraction * (self.config.restarts + 1) % 1.0  # Loshchilov & Hutter, SGDR, 2017, eq. 5
+        cosine = 0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * cycle))
+        share = cosine * min(1.0, (step + 1) / max(1, self.config.rate_warmup))
         for optimizer in optimizers.values():
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * share
         planned = max(step, int(fraction * total))  # a budget of time moves schedules along with the learning rate
         for name, schedule in stage.schedules.items():
-            self._drive(stage, name, schedule(planned))
+            stage.drive(self.vae, name, schedule(planned))
         return self.config.learning_rate * share
-
-    def _drive(self, stage: Stage, name: str, value: float) -> None:
-        """Set a weight of the objective, or an attribute of the latent structure."""
-        if name.startswith("latent."):
-            self.vae.latent.set_knob(name.removeprefix("latent."), value)
-        else:
-            stage.objective.set_weight(name, value)
 
     def _save(self, name: str, stage: Stage, optimizers: Optimizers, at: Position) -> None:
         if name == "last":

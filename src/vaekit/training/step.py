@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -17,6 +16,7 @@ from vaekit.nn.vae import VAE, Pass
 from vaekit.training.average import Average
 from vaekit.training.batches import binarised, draw_noise, hide, seeded, step_generator
 from vaekit.training.checkpoint import Position
+from vaekit.training.compiled import Compiled
 from vaekit.training.config import TrainConfig
 from vaekit.training.forensics import explain_gradient, explain_loss
 from vaekit.training.phases import Phase
@@ -49,6 +49,35 @@ class Drawn:
 
     def __len__(self) -> int:
         return len(next(iter(self.blocks.values())))
+
+    def parts(self, rows: int) -> list[Drawn]:
+        """The same in parts of at most so many rows; what draws from global streams gets a seed per part."""
+        if rows >= len(self):
+            return [self]
+        cuts = [slice(start, start + rows) for start in range(0, len(self), rows)]
+        return [
+            Drawn(
+                {name: block.take(cut) for name, block in self.blocks.items()},
+                {name: value[:, cut] for name, value in self.noise.items()},
+                None if self.prior is None else {name: value[:, cut] for name, value in self.prior.items()},
+                self.seed + index,
+            )
+            for index, cut in enumerate(cuts)
+        ]
+
+    def tensors(self) -> list[Tensor]:
+        """All tensors, in the order in which `filled` takes them."""
+        rows = [value for block in self.blocks.values() for value in block.arrays().values()]
+        return [*rows, *self.noise.values(), *(self.prior or {}).values()]
+
+    def filled(self, tensors: Iterable[Tensor]) -> Drawn:
+        """The same with other tensors."""
+        left = iter(tensors)
+        blocks = {name: Block(**{key: next(left) for key in block.arrays()}) for name, block in self.blocks.items()}
+        noise = {name: next(left) for name in self.noise}
+        return Drawn(
+            blocks, noise, None if self.prior is None else {name: next(left) for name in self.prior}, self.seed
+        )
 
 
 class Figures:
@@ -120,6 +149,8 @@ class Step:
         self.sound = torch.zeros((), device=device)  # steps since the last look that were
         self.taken: list[_Taken] = []
         self.window = _WINDOW.get(device.type, _ELSEWHERE)
+        self.compiled: Compiled | None = None
+        self._size = config.micro_batch or config.batch_size or 0
         self.figures = Figures()
         self.loss = math.nan  # mean since the last validation, as of the last look
 
@@ -158,19 +189,34 @@ class Step:
 
     def look(self, drawn: Drawn) -> Pass:
         """A forward pass."""
-        with seeded(drawn.seed, self.device), self._half():
+        half = self.config.precision == "bfloat16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
             found: Pass = self.vae(drawn.blocks, drawn.noise, drawn.prior, self.stage.objective.prior_rows)
         return found
+
+    def terms(self, drawn: Drawn) -> tuple[Pass, dict[str, Tensor]]:
+        """A forward pass, and the terms of the objective."""
+        with seeded(drawn.seed, self.device):
+            passed = self.look(drawn)
+            return passed, self.stage.objective(passed)
+
+    def weight(self, name: str) -> float:
+        """The present value of what a schedule drives."""
+        if name.startswith("latent."):
+            return float(getattr(self.vae.latent, name.removeprefix("latent.")))
+        return self.stage.objective.weight(name)
 
     def _phases(self, rows: dict[str, Block], at: Position) -> dict[str, Tensor]:
         rng = self._generator(at)
         ahead = self._run_ahead(rows, rng) if self.stage.lagging and at.ahead else 0
         drawn = self.draw(rows, rng)
+        if self.config.compile is True and self.compiled is None and len(drawn.parts(self._size)[0]) == self._size:
+            self.compiled = Compiled(self, drawn.parts(self._size)[0])
         passed, figures = self.descend(self.phases["model"], drawn)
         self.average.update()
         if self.stage.lagging:
             figures["ahead"] = torch.tensor(float(ahead), device=self.device)
-        if "critic" in self.phases:
+        if "critic" in self.phases and passed is not None:
             figures |= self._criticise(self.phases["critic"], passed, drawn)
         return figures
 
@@ -187,31 +233,46 @@ class Step:
                 last, losses = total, []
         return self.stage.lagging
 
-    def descend(self, phase: Phase, drawn: Drawn) -> tuple[Pass, dict[str, Tensor]]:
-        """A step of the model, or of a part of it, down the objective: the pass, and figures of one value each."""
-        passed = self.look(drawn)
-        with seeded(drawn.seed + 1, self.device):
-            terms = self.stage.objective(passed)
-        means = torch.stack(list(terms.values())).mean(1)
-        loss = means.sum()
-        norm = phase.gradient(loss)
+    def descend(self, phase: Phase, drawn: Drawn) -> tuple[Pass | None, dict[str, Tensor]]:
+        """A step of the model, or of a part of it, down the objective: the pass, and figures of one value each.
+
+        There is no pass where the step was compiled; micro-batches leave that of the last one.
+        """
+        passed, means = self.gradient(phase, drawn)
+        loss, norm = torch.stack(list(means.values())).sum(), phase.norm()
         self._move(phase, loss, norm)
-        return passed, {"loss": loss.detach(), "gradient_norm": norm} | dict(
-            zip(terms, means.detach().unbind(), strict=True)
-        )
+        return passed, {"loss": loss, "gradient_norm": norm} | means
+
+    def gradient(self, phase: Phase, drawn: Drawn) -> tuple[Pass | None, dict[str, Tensor]]:
+        """The gradient of the mean over rows of all terms, left with the parameters; and the mean of each term."""
+        phase.optimizer.zero_grad(set_to_none=True)
+        parts, passed, sums = drawn.parts(self.config.micro_batch or len(drawn)), None, dict[str, Tensor]()
+        for part in parts:
+            share = len(part) / len(drawn)
+            if self.compiled is not None and phase is self.phases["model"] and len(part) == self.compiled.rows:
+                means, gradient = self.compiled(part)
+                phase.add(gradient, share)
+            else:
+                passed, terms = self.terms(part)
+                stacked = torch.stack(list(terms.values())).mean(1)
+                (stacked.sum() * share if share < 1.0 else stacked.sum()).backward(inputs=phase.parameters)
+                means = dict(zip(terms, stacked.detach().unbind(), strict=True))
+            sums = {name: sums.get(name, 0.0) + value * share for name, value in means.items()}
+        return passed, sums
 
     def _criticise(self, phase: Phase, passed: Pass, drawn: Drawn) -> dict[str, Tensor]:
         """A step of the objective's own parameters."""
         with seeded(drawn.seed + 2, self.device):
             terms = self.stage.objective.criticise(passed)
+        phase.optimizer.zero_grad(set_to_none=True)
         means = torch.stack(list(terms.values())).mean(1)
-        loss = means.sum()
-        self._move(phase, loss, phase.gradient(loss))
+        means.sum().backward(inputs=phase.parameters)
+        self._move(phase, means.detach().sum(), phase.norm())
         return dict(zip(terms, means.detach().unbind(), strict=True))
 
     def _move(self, phase: Phase, loss: Tensor, norm: Tensor) -> None:
         """Let the optimiser step, unless this or an earlier step was not finite."""
-        self.frozen.copy_(torch.maximum(self.frozen, 1.0 - torch.isfinite(loss.detach() + norm).to(self.frozen.dtype)))
+        self.frozen.copy_(torch.maximum(self.frozen, 1.0 - torch.isfinite(loss + norm).to(self.frozen.dtype)))
         phase.step(norm, self.config.clip, self.frozen)
 
     def _explain(self, taken: _Taken) -> None:
@@ -224,12 +285,11 @@ class Step:
         if self.stage.lagging and at.ahead:
             self._run_ahead(taken.rows, rng)
         drawn = self.draw(dict(taken.rows), rng)
-        passed = self.look(drawn)
-        with seeded(drawn.seed + 1, self.device):
-            terms = self.stage.objective(passed)
+        passed, terms = self.terms(drawn)
         if not all(bool(torch.isfinite(value).all()) for value in terms.values()):
             raise TrainingError(explain_loss(terms, passed, self.vae, self.stage, at, kept))
-        if not bool(torch.isfinite(self.phases["model"].gradient(torch.stack(list(terms.values())).mean(1).sum()))):
+        self.gradient(self.phases["model"], drawn)
+        if not bool(torch.isfinite(self.phases["model"].norm())):
             raise TrainingError(explain_gradient(self.vae, self.stage, at, kept))
         raise TrainingError(
             f"the gradient of the critic is not finite at step {at.step} (stage {self.stage.name!r}, epoch {at.epoch}, "
@@ -238,6 +298,3 @@ class Step:
 
     def _generator(self, at: Position) -> torch.Generator:
         return step_generator(self.seed, at.stage * 2**40 + at.step, self.device)
-
-    def _half(self) -> AbstractContextManager[object]:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16")

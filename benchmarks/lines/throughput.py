@@ -66,8 +66,8 @@ def run(settings: Settings) -> Outcome:
             *short,
             *sorted(notes),
             "one process per race, pinned to as many cores as threads; loops interleaved round by round; medians; a "
-            "ratio is the median over rounds of rival's time over ours of the same round, times the share of a fit that "
-            "goes into steps and not into validations",
+            "ratio is the median over rounds of rival's time over ours of the same round, times the share of a fit "
+            "that goes into steps and not into validations",
             "one thread: processor time, which other users of the machine cannot stretch; two threads: wall time, "
             "which they can, those of torch most, because its threads wait for each other in every operation",
             "ours is the training step with its defaults (AdamW, clipping, mean figures, checks, SiLU, mask of missing "

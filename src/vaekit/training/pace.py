@@ -28,10 +28,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Choice", "Pace", "choose_pace", "threads"]
 
+_FEWEST = 1000  # steps below which nothing is measured
 _LONG = 60.0  # seconds of training from which measuring pays
 _VERY_LONG = 400.0  # seconds from which compiling pays, which takes up to a minute
 _ROUND, _ROUNDS, _MOST = 0.1, 5, 15.0  # seconds of a candidate's turn, turns, seconds of all of them
 _GAIN = 1.03  # a candidate has to be this much faster than the plain step
+_SHORT = "the run is too short for measuring to pay"
 _SAME = 1e-3  # largest relative change of the loss that half precision may make
 
 
@@ -105,6 +107,8 @@ def choose_pace(
     )
     if "auto" not in asked.values():
         return Pace(choice=plain)
+    if steps < _FEWEST or (config.max_seconds or _LONG) < _LONG:
+        return Pace(choice=plain, why=_SHORT)
     began = time.perf_counter()
     place = _remembered(loop, {**shapes, **asked, "length": steps.bit_length(), "most": config.max_seconds})
     if (found := _read(place)) is not None:
@@ -112,7 +116,7 @@ def choose_pace(
     trial = _Trial(loop, stage)
     planned = min(steps * trial.seconds(plain, 3), config.max_seconds or float("inf"))
     if planned < _LONG:
-        return Pace(choice=plain, why="the run is too short for measuring to pay")
+        return Pace(choice=plain, why=_SHORT)
     say(f"choosing threads, precision and compilation for a run of about {planned:.0f} s")
     best, measured = trial.race(_open(plain, config, loop.train.device))
     why = "measured"
@@ -216,7 +220,7 @@ def _open(plain: Choice, config: TrainConfig, device: torch.device) -> list[Choi
 def _remembered(loop: Loop, shapes: Mapping[str, Any]) -> Path:
     """Where the choice for this machine and these shapes is kept."""
     device = loop.train.device
-    machine = [_processor(), os.cpu_count(), device.type, torch.__version__]
+    machine = [_processor(), os.cpu_count(), device.type, str(torch.__version__)]
     machine += [torch.cuda.get_device_name(device)] if device.type == "cuda" else []
     key = sha256(msgspec.json.encode([machine, shapes], order="sorted"))[:32]
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"

@@ -245,7 +245,7 @@ class Step:
 
     def gradient(self, phase: Phase, drawn: Drawn) -> tuple[Pass | None, dict[str, Tensor]]:
         """The gradient of the mean over rows of all terms, left with the parameters; and the mean of each term."""
-        phase.optimizer.zero_grad(set_to_none=True)
+        phase.clear()
         parts, passed, sums = drawn.parts(self.config.micro_batch or len(drawn)), None, dict[str, Tensor]()
         for part in parts:
             share = len(part) / len(drawn)
@@ -255,7 +255,7 @@ class Step:
             else:
                 passed, terms = self.terms(part)
                 stacked = torch.stack(list(terms.values())).mean(1)
-                (stacked.sum() * share if share < 1.0 else stacked.sum()).backward(inputs=phase.parameters)
+                phase.backward(stacked.sum() * share)
                 means = dict(zip(terms, stacked.detach().unbind(), strict=True))
             sums = {name: sums.get(name, 0.0) + value * share for name, value in means.items()}
         return passed, sums
@@ -264,9 +264,9 @@ class Step:
         """A step of the objective's own parameters."""
         with seeded(drawn.seed + 2, self.device):
             terms = self.stage.objective.criticise(passed)
-        phase.optimizer.zero_grad(set_to_none=True)
+        phase.clear()
         means = torch.stack(list(terms.values())).mean(1)
-        means.sum().backward(inputs=phase.parameters)
+        phase.backward(means.sum())
         self._move(phase, means.detach().sum(), phase.norm())
         return dict(zip(terms, means.detach().unbind(), strict=True))
 

@@ -188,6 +188,7 @@ def test_half_precision_trains_to_the_same_bound(table, contract):
 @pytest.fixture
 def quick(monkeypatch):
     """Measure however short the run is, and briefly."""
+    monkeypatch.setattr(pace.os, "sched_getaffinity", lambda _: {0}, raising=False)  # one thread, as tests have
     for name, value in {"_FEWEST": 0, "_LONG": 0.0, "_VERY_LONG": 0.0, "_ROUND": 0.001, "_ROUNDS": 2}.items():
         monkeypatch.setattr(pace, name, value)
     monkeypatch.setattr(compiled, "BACKEND", "aot_eager")
@@ -209,7 +210,7 @@ def test_a_short_run_measures_nothing(table, contract, place):
 def test_choices_are_measured_written_down_and_found_again(table, contract, tmp_path, place, quick):
     record = fitted(table, contract, tmp_path / "run").record["pace"]
     assert record["why"] == "measured"
-    assert len(record["measured"]) >= 3
+    assert len(record["measured"]) >= 2
     assert any("compiled" in name for name in record["measured"])
     assert min(record["measured"].values()) > 0
     assert json.loads((tmp_path / "run" / "run.json").read_text())["pace"] == record

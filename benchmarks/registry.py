@@ -28,6 +28,7 @@ LINES = {
     "OBSERVE": "benchmarks.lines.observing",
     "OVERLOAD": "benchmarks.lines.overload",
     "P1": "benchmarks.lines.throughput",
+    "P2": "benchmarks.lines.target",
     "P3": "benchmarks.lines.scoring",
     "P4": "benchmarks.lines.serving",
     "P5": "benchmarks.lines.start",

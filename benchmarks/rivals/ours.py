@@ -12,6 +12,7 @@ from vaekit.fields import Contract
 from vaekit.nn.build import build
 from vaekit.training.batches import Resident
 from vaekit.training.checkpoint import Position
+from vaekit.training.compiled import Compiled
 from vaekit.training.config import Config
 from vaekit.training.fit import Splits
 from vaekit.training.loop import Loop
@@ -74,6 +75,17 @@ class OurLoop:
                 self.done, left = self.done + 1, left - 1
         self.step.check()
         return self.clock() - began
+
+    def compile(self) -> None:
+        """Compile the step, if that is its pace, and leave everything else as it is."""
+        drawn = self.step.draw(self.train.take(slice(0, self.batch)), torch.Generator().manual_seed(0))
+        self.step.compiled = Compiled(self.step, drawn)
+
+    def bound(self) -> float:
+        """The ELBO on the rows for early stopping, in nats."""
+        found: float = validate(self.vae, self.valid, self.seed)["elbo"]
+        self.stage.prepare_modes(self.vae)
+        return found
 
     @property
     def every(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +16,7 @@ from vaekit.training.batches import seeded
 if TYPE_CHECKING:
     from vaekit.training.step import Drawn, Step
 
-__all__ = ["Compiled"]
-
-BACKEND = "inductor"
+__all__ = ["Compiled", "machine_code"]
 
 # What tracers and compilers raise when they meet something that they cannot do.
 _REFUSALS = (RuntimeError, TypeError, ValueError, AttributeError, KeyError, OSError)
@@ -51,8 +49,7 @@ class Compiled:
         try:
             graph = make_fx(self._whole)(*(value.clone() for value in self._inputs(like)))
             self.random = any(_draws(node.target) for node in graph.graph.nodes)
-            graphs: dict[str, Any] = {"triton.cudagraphs": True} if step.device.type == "cuda" else {}
-            self.run = torch.compile(graph, backend=BACKEND, dynamic=False, fullgraph=True, options=graphs or None)
+            self.run = machine_code(graph, step.device)
             kept = [value.clone() for value in self.state]
             self(like)  # this is when it is compiled
             for value, before in zip(self.state, kept, strict=True):  # and running values have seen these rows
@@ -103,6 +100,12 @@ class Compiled:
         finally:
             for name, number in before.items():
                 self.step.stage.drive(self.step.vae, name, number)
+
+
+def machine_code(graph: Callable[..., Any], device: torch.device) -> Callable[..., Any]:
+    """A graph of tensor operations as compiled code, replayed as one on a GPU."""
+    options: dict[str, Any] | None = {"triton.cudagraphs": True} if device.type == "cuda" else None
+    return torch.compile(graph, dynamic=False, fullgraph=True, options=options)
 
 
 class _Terms(nn.Module):

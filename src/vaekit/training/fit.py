@@ -21,7 +21,7 @@ from vaekit.nn.build import ModelConfig, build
 from vaekit.nn.vae import VAE
 from vaekit.training import checkpoint
 from vaekit.training.balance import ROWS as BALANCE_ROWS
-from vaekit.training.balance import balanced, field_weights
+from vaekit.training.balance import balanced, field_weights, size_weights
 from vaekit.training.batches import Resident
 from vaekit.training.choose import choose
 from vaekit.training.config import Config, TrainConfig
@@ -90,7 +90,7 @@ def train(
     """
     if table.num_rows < LEAST_ROWS:
         raise TrainingError(f"training needs at least {LEAST_ROWS} rows, got {table.num_rows}")
-    splits = split(table, contract, config.training.valid, config.training.calibration, config.seed)
+    splits = split(table, contract, config.training.valid, config.training.calibration, config.rows_seed)
     train_rows = table.take(pa.array(splits.train))
     # what defines values (levels) comes from all rows, what is estimated (transforms) from training rows only
     if config.recipe is not None:
@@ -120,12 +120,16 @@ def train(
         fingerprint = {"contract": contract.hash, "data": record["data"]["sha256"], "model": msgspec.to_builtins(model)}
         meant = {name: value for name, value in msgspec.to_builtins(training).items() if name != "threads"}
         fingerprint |= {"training": meant, "seed": config.seed}
+        if config.split_seed is not None:
+            fingerprint["split_seed"] = config.split_seed
         training = _left(training, record.get("choice"))
         steps = -(-len(splits.train) // (training.batch_size or 1))
         made = stages(training, steps)
         if training.balance == "entropy":
             some = contract.encode(train_rows.slice(0, BALANCE_ROWS))
             made = balanced(made, field_weights(contract.blocks(), some), steps)
+        elif training.balance == "size":
+            made = balanced(made, size_weights(contract.blocks()), steps)
         loop = Loop(vae, seen, unseen, training, config.seed, fingerprint)
         with failures(out, record):
             pace = _pace(loop, made, steps, model, contract, shown.note, out if resume else None)

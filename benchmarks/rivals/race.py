@@ -17,6 +17,7 @@ from benchmarks.data import matrix, mnist, table, table_of, vectors
 from benchmarks.rivals import loops
 from benchmarks.rivals.ours import OurLoop
 from benchmarks.tools.timing import clock_of, interleaved
+from vaekit.fields.tables import to_arrow
 
 __all__ = ["adult", "bits", "conv", "mixed"]
 
@@ -58,7 +59,7 @@ def bits(asked: dict[str, Any]) -> dict[str, Any]:
 def conv(asked: dict[str, Any]) -> dict[str, Any]:
     """As `bits`: a small convolutional VAE, 16 to 64 channels; the rival has the very same blocks."""
     rows, batch, clock = mnist(Path(asked["data"]), asked["rows"]), asked["batch"], clock_of(asked["cores"])
-    images = pa.table({"image": vk.to_arrow({"image": (rows.reshape(-1, 28, 28) * 255).astype(np.uint8)})["image"]})
+    images = pa.table({"image": to_arrow({"image": (rows.reshape(-1, 28, 28) * 255).astype(np.uint8)})["image"]})
     contract = vk.Contract.infer(images.slice(0, 1000)).replace("image", likelihood="bernoulli")
     network = {"name": "conv", "channels": 16}
     ours = _ours(images, asked, contract, depth=1, width=128, latent=16, images=network, mask=0.0)

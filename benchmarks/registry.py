@@ -29,6 +29,7 @@ LINES = {
     "OVERLOAD": "benchmarks.lines.overload",
     "PEERS": "benchmarks.lines.peers",
     "P1": "benchmarks.lines.throughput",
+    "P2": "benchmarks.lines.target",
     "P3": "benchmarks.lines.scoring",
     "P4": "benchmarks.lines.serving",
     "P5": "benchmarks.lines.start",

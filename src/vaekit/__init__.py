@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from vaekit.api.model import Model, load
     from vaekit.client import AsyncClient, Client
     from vaekit.fields import Contract
+    from vaekit.sweeps import sweep
 
 __all__ = [
     "AsyncClient",
@@ -51,6 +52,7 @@ __all__ = [
     "__version__",
     "fit",
     "load",
+    "sweep",
 ]
 
 # Unless told otherwise, onnxruntime (since 1.29) tells its makers what models it loads, by way of a file in ~/.cache.
@@ -63,6 +65,7 @@ _HOMES = {
     "Model": "vaekit.api.model",
     "fit": "vaekit.api.fitting",
     "load": "vaekit.api.model",
+    "sweep": "vaekit.sweeps",
 }
 
 

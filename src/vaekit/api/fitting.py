@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from vaekit.training import Trained
+    from vaekit.training.observers import Observer
 
 __all__ = ["assemble", "fit"]
 
@@ -47,6 +49,9 @@ def fit(
     resume: bool = False,
     progress: bool = True,
     report: bool | Literal["no-rows"] = True,
+    track: str | Sequence[str] | None = None,
+    parent: Mapping[str, Any] | None = None,
+    observers: Sequence[Observer] = (),
     **options: Any,
 ) -> Model:
     """Learn the joint distribution of the rows of a table.
@@ -77,6 +82,11 @@ def fit(
         resume: Go on with the run in `out`.
         progress: Show progress on standard error.
         report: Write report.html into `out`; ``no-rows`` leaves example rows out of it.
+        track: Names of trackers, ``mlflow``, ``tensorboard``, ``wandb``, with the options that `config` has for them;
+            all that it names if not given.
+        parent: The run that this one comes from, for the record: its ``kind`` and ``run``, and what else there is.
+        observers: Told when training begins, at each validation and when it ends; one that raises
+            `vaekit.training.observers.Stopped` ends the fit.
         options: Any other option of `vaekit.training.TrainConfig` or `vaekit.nn.build.ModelConfig`, by name.
 
     Returns:
@@ -95,6 +105,7 @@ def fit(
         ['score', 'p_value']
     """
     try:
+        from vaekit.api.tracking import Tracking, asked_trackers
         from vaekit.training import load_config, train
     except ModuleNotFoundError as error:
         raise ConfigError(f"fit needs {error.name}, which is not installed; install vaekit[train]") from error
@@ -112,12 +123,25 @@ def fit(
         print(f"training on {rows.num_rows:,} of {total:,} rows, a uniform sample", file=sys.stderr)
     inferred = contract is None
     asked = contract or Contract.infer(source if sampled and not source.once else rows)
-    trained = train(rows, asked, settings, out=folder, resume=resume, progress=progress, inferred=inferred, total=total)
-    model = assemble(trained, rows, settings.seed)
-    if folder is not None:
-        model.save(folder / "bundle")
-        if report:
-            report_fit(model, trained, rows, folder / "report.html", show_rows=report != "no-rows")
+    with Tracking(asked_trackers(settings, track), settings.seed) as tracking:
+        trained = train(
+            rows,
+            asked,
+            settings,
+            out=folder,
+            resume=resume,
+            progress=progress,
+            inferred=inferred,
+            total=total,
+            observers=(tracking, *observers),
+            parent=parent,
+        )
+        model = assemble(trained, rows, settings.seed)
+        if folder is not None:
+            model.save(folder / "bundle")
+            if report:
+                report_fit(model, trained, rows, folder / "report.html", show_rows=report != "no-rows")
+        tracking.finished(model.evaluation)
     return model
 
 

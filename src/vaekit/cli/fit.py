@@ -54,6 +54,10 @@ def fit(
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Any other setting of a config file, for example beta=0.5."),
     ] = None,
+    track: Annotated[
+        str | None,
+        typer.Option(metavar="NAMES", help="Trackers that are told of the run: mlflow, tensorboard, wandb; by commas."),
+    ] = None,
     resume: Annotated[bool, typer.Option(help="Go on where the run in RUN was stopped.")] = False,
     progress: Annotated[bool, typer.Option(help="Show progress on stderr.")] = True,
     report: Annotated[bool, typer.Option("--report/--no-report", help="Write RUN/report.html.")] = True,
@@ -92,6 +96,7 @@ def fit(
             resume=resume,
             progress=progress,
             report=report and (rows or "no-rows"),
+            track=track,
             **({"choose": True} if still_open else {}) | merged(wanted, setting, _FLAGS),
         )
     except KeyboardInterrupt:
@@ -115,7 +120,17 @@ def fit(
     typer.echo(f"next: vae score {out} {data} --attribution")
 
 
-_FLAGS = ("table", "contract", "config", "max_rows", "out", "resume", "progress", "report")  # of no configuration
+_FLAGS = (
+    "table",
+    "contract",
+    "config",
+    "max_rows",
+    "out",
+    "resume",
+    "progress",
+    "report",
+    "track",
+)  # of no configuration
 
 
 def merged(flags: Mapping[str, Any], settings: Sequence[str] | None, taken: Collection[str] = ()) -> dict[str, Any]:

@@ -129,6 +129,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         device: ``auto``, ``cpu``, ``cuda``…
         model: Changes to the preset.
         training: The training.
+        track: Trackers by name, each with its options; JSON lines are written in any case.
     """
 
     preset: str = "auto"
@@ -137,6 +138,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     device: str = "auto"
     model: dict[str, Any] = {}
     training: TrainConfig = TrainConfig()
+    track: dict[str, dict[str, Any]] = {}
 
     def architecture(self, rows: int, width: int) -> ModelConfig:
         """The model configuration for data of a size."""
@@ -166,7 +168,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             else:
                 known = ["preset", "seed", "device", *training, *ModelConfig.__struct_fields__]
                 raise ConfigError(f"unknown option {name!r}; known: {', '.join(known)}")
-        rest = {"preset": self.preset, "recipe": self.recipe, "seed": self.seed, "device": self.device}
+        rest = {name: getattr(self, name) for name in ("preset", "recipe", "seed", "device", "track")}
         return _convert(rest | {"model": model, "training": msgspec.to_builtins(training)} | top, Config)
 
 

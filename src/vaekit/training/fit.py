@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,8 +25,10 @@ from vaekit.training.batches import Resident
 from vaekit.training.choose import choose
 from vaekit.training.config import Config, TrainConfig
 from vaekit.training.failing import failures
+from vaekit.training.lineage import identified
 from vaekit.training.loop import Loop
 from vaekit.training.losses import require_commitment
+from vaekit.training.observers import Begun, Observer, watched
 from vaekit.training.progress import Progress
 from vaekit.training.recipes import recipe
 from vaekit.training.record import data_record, environment
@@ -62,6 +64,8 @@ def train(
     inferred: bool = False,
     total: int | None = None,
     stages: Callable[[TrainConfig, int], list[Stage]] = default_stages,
+    observers: Sequence[Observer] = (),
+    parent: Mapping[str, Any] | None = None,
 ) -> Trained:
     """Train a VAE on a table.
 
@@ -75,11 +79,14 @@ def train(
         inferred: Nobody has looked at the contract: likelihoods are chosen by pilot fits unless ``choose`` says no.
         total: Rows that the table is a sample of, if it is one; for the record.
         stages: Makes the stages from the sized configuration and the steps per epoch.
+        observers: Told when training begins, at each validation, and when it ends.
+        parent: The run that this one comes from, for the record.
 
     Returns:
         The trained model.
 
     Raises:
+        Stopped: If an observer ended the run.
         TrainingError: If there are too few rows, or training cannot go on.
         ContractError: If the rows do not fit the contract, or it models nothing.
         ConfigError: If options contradict each other.
@@ -100,6 +107,7 @@ def train(
         "environment": environment(),
         "rows": splits.sizes() | {"split": splits.by},
     }
+    record = identified(record, parent, out if resume else None)
     model = config.architecture(len(splits.train), sum(spec.width for spec in contract.blocks()))
     require_commitment(model, training)
     with Progress(progress) as shown:
@@ -125,6 +133,7 @@ def train(
             if out is not None:
                 with (out / "metrics.jsonl").open("a") as file:
                     file.write(json.dumps(metrics) + "\n")
+            tell(metrics)
 
         training = _left(training, record.get("choice"))
         loop = Loop(vae, seen, unseen, training, config.seed, fingerprint, folder, validated, shown.step)
@@ -133,7 +142,8 @@ def train(
         if training.balance == "entropy":
             some = contract.encode(train_rows.slice(0, BALANCE_ROWS))
             made = balanced(made, field_weights(contract.blocks(), some), steps)
-        with threads(training.threads), failures(out, record):
+        begun = Begun(vae, contract, stopping, record, out, tuple(history))
+        with threads(training.threads), failures(out, record), watched(observers, begun) as tell:
             loop.run(made, resume=resume)
     return Trained(vae.to("cpu"), contract, splits, model, history, record)
 

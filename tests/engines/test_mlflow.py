@@ -64,7 +64,9 @@ def told(run="run-1", begun=0, folder=None, **options):
     settings = {f"training.option_{index}": index for index in range(150)}  # more than one request takes
     lane.start(Run(run, folder, settings, {"commit": "f00", "data": "ab12"}, '{"fields": []}', begun))
     for step in (begun + 10, begun + 20):
-        lane.scalars(step, {"valid/elbo": -1.0 / step, "valid/nats/price (EUR)": 2.0, "valid/kl_per_dimension/z/0": 0.5})
+        lane.scalars(
+            step, {"valid/elbo": -1.0 / step, "valid/nats/price (EUR)": 2.0, "valid/kl_per_dimension/z/0": 0.5}
+        )
     look = Look({"z": np.zeros((2, 2))}, {"z": np.ones((2, 2))}, {"digit/drawn": PNG}, {"a": [1.5], "b": ["x"]})
     lane.look(begun + 20, look)
     return lane
@@ -80,11 +82,13 @@ def test_a_run_on_a_server_has_parameters_metrics_files_and_a_model(server, bund
     experiment = client.get_experiment_by_name("flights")
     (run,) = client.search_runs([experiment.experiment_id])
     assert run.info.status == "FINISHED"
-    assert len(run.data.params) == 150 and run.data.params["training.option_7"] == "7"
+    assert len(run.data.params) == 150
+    assert run.data.params["training.option_7"] == "7"
     history = client.get_metric_history(run.info.run_id, "valid/elbo")
     assert [(one.step, one.value) for one in history] == [(10, -0.1), (20, -0.05)]
     assert run.data.metrics["held_out/iwae_64"] == -3.5
-    assert run.data.tags["vaekit.data"] == "ab12" and run.data.tags["mlflow.source.git.commit"] == "f00"
+    assert run.data.tags["vaekit.data"] == "ab12"
+    assert run.data.tags["mlflow.source.git.commit"] == "f00"
     files = {one.path for one in client.list_artifacts(run.info.run_id)}
     assert files == {"contract.json", "looks", "model", "report.html"}  # a server here may see rows
     looks = {one.path for one in client.list_artifacts(run.info.run_id, "looks/00000020")}
@@ -118,8 +122,10 @@ def test_a_sqlite_file_needs_no_server(tmp_path, monkeypatch, bundle):
     assert (done["state"], done["error"]) == ("ok", None)
     client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/runs.db")
     (run,) = client.search_runs([client.get_experiment_by_name("vaekit").experiment_id])
-    assert run.info.status == "KILLED" and run.data.metrics["valid/elbo"] == -0.05
-    assert (tmp_path / "mlartifacts").is_dir() and not (tmp_path / "mlruns").exists()
+    assert run.info.status == "KILLED"
+    assert run.data.metrics["valid/elbo"] == -0.05
+    assert (tmp_path / "mlartifacts").is_dir()
+    assert not (tmp_path / "mlruns").exists()
     assert "bundle/manifest.json" in {one.path for one in client.list_artifacts(run.info.run_id, "bundle")}
 
 

@@ -114,7 +114,9 @@ def test_a_tracker_that_does_not_start_is_given_up_at_once():
     assert (told["state"], told["sent"]) == ("gave up", 0)
 
 
-@pytest.mark.parametrize(("hosted", "allowed", "shown"), [(True, False, False), (True, True, True), (False, False, True)])
+@pytest.mark.parametrize(
+    ("hosted", "allowed", "shown"), [(True, False, False), (True, True, True), (False, False, True)]
+)
 def test_rows_are_shown_only_where_they_may_be(tmp_path, hosted, allowed, shown):
     page = tmp_path / "report.html"
     page.write_text("rows")

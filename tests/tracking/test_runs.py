@@ -19,7 +19,7 @@ from vaekit.tracking import trackers
 from vaekit.training.observers import Observer, Stopped
 
 SMALL = {"epochs": 3, "width": 16, "depth": 1, "latent": 2, "batch_size": 32, "choose": False, "progress": False}
-SMALL |= {"report": False}
+SMALL |= {"report": False, "graphs": False}
 
 
 @pytest.fixture(scope="module")
@@ -75,11 +75,13 @@ def test_tensorboard_reads_curves_histograms_map_and_rows(tracked):
     wanted |= {"usage/processor", "usage/memory", "usage/rows_per_second", "valid/reconstruction"}
     assert wanted <= set(tags["scalars"])
     sigma = read.Histograms("latent/z/sigma")[0].histogram_value
-    assert sigma.num > 0 and 0 < sigma.min <= sigma.max < 25
+    assert sigma.num > 0
+    assert 0 < sigma.min <= sigma.max < 25
     assert {"latent/z/mu", "latent/z/mu/1"} <= set(tags["histograms"])
     assert "| alcohol |" in read.Tensors("sampled rows/text_summary")[0].tensor_proto.string_val[0].decode()
     projector = (run / "tensorboard" / "projector_config.pbtxt").read_text()
-    assert "tensors.tsv" in projector and "metadata.tsv" in projector
+    assert "tensors.tsv" in projector
+    assert "metadata.tsv" in projector
     labels = next((run / "tensorboard").rglob("metadata.tsv")).read_text().split()
     assert set(labels) == {"a", "b", "c"}
 
@@ -99,13 +101,14 @@ def wandb_records(run):
     return found
 
 
-def test_wandb_has_figures_and_lineage_but_no_row(tracked, wine):
-    run, model, _ = tracked
+def test_wandb_has_figures_and_lineage_but_no_row(tracked):
+    run, _, _ = tracked
     found = wandb_records(run)
     record = json.loads((run / "run.json").read_text())
     assert found["run"][0].run.run_id == record["run"]
     histories = [
-        {item.key or "/".join(item.nested_key): item.value_json for item in one.history.item} for one in found["history"]
+        {item.key or "/".join(item.nested_key): item.value_json for item in one.history.item}
+        for one in found["history"]
     ]
     curve = [float(one["valid/elbo"]) for one in histories if "valid/elbo" in one]
     np.testing.assert_allclose(curve, [line["valid"]["elbo"] for line in lines(run / "metrics.jsonl")])
@@ -116,7 +119,6 @@ def test_wandb_has_figures_and_lineage_but_no_row(tracked, wine):
     assert {"manifest.json", "weights.safetensors"} <= files
     told = b"".join(path.read_bytes() for path in (run / "wandb").rglob("*") if path.is_file())
     assert record["data"]["sha256"].encode() in told
-    assert not any(repr(value).encode() in told for value in wine["proline"].to_pylist()[:0])
 
 
 def test_the_record_says_how_trackers_did(tracked):
@@ -130,7 +132,7 @@ def test_the_record_says_how_trackers_did(tracked):
 
 
 def test_how_busy_the_machine_was_is_written_at_each_validation(tracked):
-    run, _, plain = tracked
+    run, _, _ = tracked
     for folder in (run, run.parent / "plain"):
         usage = lines(folder / "usage.jsonl")
         assert [one["step"] for one in usage] == [line["step"] for line in lines(folder / "metrics.jsonl")]
@@ -207,7 +209,10 @@ def test_trackers_are_told_how_a_run_ended(wine, tmp_path, monkeypatch, error):
         vk.fit(wine, out=tmp_path / "run", track=["kept"], observers=[ends], **SMALL)
     assert ends.error is error
     outcome = dict(kept.calls)["finish"].outcome
-    assert outcome == {"Stopped": "pruned", "KeyboardInterrupt": "interrupted", "ValueError": "failed"}[type(error).__name__]
+    assert (
+        outcome
+        == {"Stopped": "pruned", "KeyboardInterrupt": "interrupted", "ValueError": "failed"}[type(error).__name__]
+    )
     assert not (tmp_path / "run" / "failure.json").exists()
     model = vk.fit(wine, out=tmp_path / "run", resume=True, **SMALL)
     assert model.bundle.run["sessions"][1]["started"] >= model.bundle.run["sessions"][0]["started"]
@@ -239,15 +244,35 @@ def test_lineage_leads_from_a_bundle_to_commit_packages_and_parent(wine, tmp_pat
     assert states["clean"] == {"commit": states["clean"]["commit"], "dirty": False}
     assert states["changed"]["diff"] == states["again"]["diff"] != states["other"]["diff"]
     installed = found["clean"]["environment"]["installed"]
-    assert installed["torch"] == metadata.version("torch") and len(installed) > 20
+    assert installed["torch"] == metadata.version("torch")
+    assert len(installed) > 20
     assert len({one["run"] for one in found.values()}) == 4
     lineage = read_manifest(tmp_path / "other" / "bundle").lineage
     assert lineage["parent"] == "sweep s1, trial 3"
-    assert lineage["commit"] == states["other"]["commit"] and lineage["changes"] == states["other"]["diff"]
+    assert lineage["commit"] == states["other"]["commit"]
+    assert lineage["changes"] == states["other"]["diff"]
     assert lineage["environment"] == found["other"]["environment"]["lock"]
     assert lineage["run"] in (tmp_path / "other" / "bundle" / "MODEL_CARD.md").read_text()
 
 
 def test_every_tracker_says_what_it_needs():
     for name, kind in trackers().items():
-        assert kind.name == name and kind.needs
+        assert kind.name == name
+        assert kind.needs
+
+
+def test_inspect_says_what_a_bundle_is_and_where_it_comes_from(tracked):
+    from typer.testing import CliRunner
+
+    from vaekit.cli.app import app
+
+    run, model, _ = tracked
+    record = model.bundle.run
+    told = CliRunner().invoke(app, ["inspect", str(run)])
+    assert told.exit_code == 0, told.output
+    for value in (record["run"], record["data"]["sha256"], record["environment"]["lock"], model.contract.hash):
+        assert value in told.stdout
+    plain = json.loads(CliRunner().invoke(app, ["inspect", str(run / "bundle"), "--json"]).stdout)
+    assert plain["record"]["environment"]["installed"] == record["environment"]["installed"]
+    assert plain["record"]["config"] == record["config"]
+    assert plain["bundle"] == read_manifest(run / "bundle").version

@@ -49,6 +49,7 @@ def fit(
     resume: bool = False,
     progress: bool = True,
     report: bool | Literal["no-rows"] = True,
+    graphs: bool = True,
     track: str | Sequence[str] | None = None,
     parent: Mapping[str, Any] | None = None,
     observers: Sequence[Observer] = (),
@@ -82,6 +83,7 @@ def fit(
         resume: Go on with the run in `out`.
         progress: Show progress on standard error.
         report: Write report.html into `out`; ``no-rows`` leaves example rows out of it.
+        graphs: Export the graphs of the bundle in `out`; without them it needs torch to answer.
         track: Names of trackers, ``mlflow``, ``tensorboard``, ``wandb``, with the options that `config` has for them;
             all that it names if not given.
         parent: The run that this one comes from, for the record: its ``kind`` and ``run``, and what else there is.
@@ -138,7 +140,7 @@ def fit(
         )
         model = assemble(trained, rows, settings.seed)
         if folder is not None:
-            model.save(folder / "bundle")
+            (model if graphs else model.bundle).save(folder / "bundle")
             if report:
                 report_fit(model, trained, rows, folder / "report.html", show_rows=report != "no-rows")
         tracking.finished(model.evaluation)

@@ -1,4 +1,4 @@
-"""The model that MLflow is given: a bundle that answers ``predict``. MLflow makes it from code, so there is no pickle."""
+"""The model that MLflow is given: a bundle that answers ``predict``; MLflow makes it from code, without a pickle."""
 
 from __future__ import annotations
 

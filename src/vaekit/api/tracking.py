@@ -68,6 +68,7 @@ class Tracking(Observer):
         self._figures: dict[str, float] | None = None
         self._error: BaseException | None = None
         self._seen = self._before = 0
+        self._looks = True
         self._last: Mapping[str, Any] = {}
 
     def __enter__(self) -> Self:
@@ -111,7 +112,7 @@ class Tracking(Observer):
         values = scalars(metrics) | {f"usage/{name}": value for name, value in busy.items()}
         for lane in self._lanes:
             lane.scalars(step, values)
-        if self._seen % _EVERY == 1:
+        if self._looks and self._seen % _EVERY == 1:
             self._look(step)
 
     def finished(self, evaluation: Mapping[str, Any]) -> None:
@@ -145,8 +146,13 @@ class Tracking(Observer):
         order = generator(self._seed, "tracked rows").permutation(run.rows.num_rows)
         some = run.rows.take(order[:_CODES])
         shows = any(lane.sees_rows for lane in self._lanes)
-        with untouched(run.vae):
-            found = _look(run, some, self._seed, shows)
+        try:
+            with untouched(run.vae):
+                found = _look(run, some, self._seed, shows)
+        except Exception as error:  # pictures are no reason to end a run
+            self._looks = False
+            warnings.warn(f"trackers get no pictures of this run: {type(error).__name__}: {error}", stacklevel=2)
+            return
         for lane in self._lanes:
             lane.look(step, found)
 
@@ -202,7 +208,11 @@ def _look(run: Begun, some: Any, seed: int, shows: bool) -> Look:
     pictures, sampled = {}, {}
     latent = run.vae.latent
     architecture = Architecture(
-        run.contract.blocks(), {}, dict(latent.noise), dict(latent.groups), {}, dict(latent.prior_noise)
+        blocks=run.contract.blocks(),
+        config={},
+        noise=dict(latent.noise),
+        groups=dict(latent.groups),
+        prior_noise=dict(latent.prior_noise),
     )
     engine = Engine(run.contract, architecture, TorchBackend(run.vae), {})
     for one in galleries(engine, some, (), seed):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from vaekit.errors import TrainingError
-from vaekit.files import write_file, write_folder
+from vaekit.files import write_file
 from vaekit.sweeps.plan import Plan
 from vaekit.sweeps.space import settings
 
@@ -69,7 +69,7 @@ def conclude(out: Path, plan: Plan, study: optuna.Study, task: Task) -> Sweep:
     """
     import tomli_w
 
-    from vaekit.bundle.manifest import MANIFEST
+    from vaekit.api.model import load
     from vaekit.sweeps.report import write_report
 
     trials = [_plain(plan, one) for one in study.get_trials(deepcopy=False)]
@@ -82,9 +82,7 @@ def conclude(out: Path, plan: Plan, study: optuna.Study, task: Task) -> Sweep:
     winner = front[0]
     config = settings(_Again(winner["params"]), plan.space, plan.base)
     found = Sweep(out, plan.objectives, trials, winner, front, _importances(plan, study), config)
-    source = out / winner["run"] / "bundle"
-    files = {str(path.relative_to(source)): path.read_bytes() for path in source.rglob("*") if path.is_file()}
-    write_folder(out / "bundle", files, MANIFEST)
+    load(out / winner["run"] / "bundle").save(out / "bundle")
     write_file(out / "best.toml", tomli_w.dumps(config).encode())
     told = {name: getattr(found, name) for name in ("objectives", "winner", "front", "importances", "config", "trials")}
     write_file(out / "result.json", msgspec.json.format(msgspec.json.encode(told), indent=1))

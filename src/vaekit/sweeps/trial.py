@@ -88,6 +88,7 @@ def run_trial(ledger: Ledger, trial: optuna.Trial, config: Mapping[str, Any], ta
             resume=checkpoint.exists(),
             progress=False,
             report=False,
+            graphs=bool({"latency", "size"} & {*task.plan.objectives}),
             parent={"kind": "sweep", "run": task.run, "trial": trial.number},
             observers=[] if task.plan.prunes == "none" else [_Pruning(trial)],
         )

@@ -57,10 +57,12 @@ class WandB(Tracker):
             ),
         )
         self._address = self._run.url or str(self._run.dir)
-        data = wandb.Artifact(
-            f"data-{run.facts.get('data', '')[:12]}", "dataset", metadata={"sha256": run.facts.get("data")}
-        )
-        self._run.use_artifact(data)
+        sha = run.facts.get("data", "")
+        data = wandb.Artifact(f"data-{sha[:12]}", "dataset", metadata={"sha256": sha})
+        if self._run.offline:  # what is used has to be there, and nobody can look
+            self._run.log_artifact(data)
+        else:
+            self._run.use_artifact(data)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """One point of each curve."""

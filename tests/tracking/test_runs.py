@@ -215,6 +215,8 @@ def test_trackers_are_told_how_a_run_ended(wine, tmp_path, monkeypatch, error):
     )
     assert not (tmp_path / "run" / "failure.json").exists()
     model = vk.fit(wine, out=tmp_path / "run", resume=True, **SMALL)
+    steps = [one["step"] for one in lines(tmp_path / "run" / "usage.jsonl")]
+    assert steps == [one["step"] for one in lines(tmp_path / "run" / "metrics.jsonl")]  # none twice
     assert model.bundle.run["sessions"][1]["started"] >= model.bundle.run["sessions"][0]["started"]
 
 

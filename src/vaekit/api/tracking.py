@@ -86,6 +86,8 @@ class Tracking(Observer):
         self._run = run
         for line in run.history:
             self._count(line)
+        if run.out is not None:
+            _keep_until(run.out / "usage.jsonl", self._step())
         told = Run(
             id=run.record["run"],
             folder=run.out,
@@ -189,6 +191,20 @@ class Tracking(Observer):
         if isinstance(self._error, Stopped):
             return "pruned"
         return "failed" if isinstance(self._error, Exception) else "interrupted"
+
+
+def _keep_until(path: Path, step: int) -> None:
+    """Drop lines of steps that a resumed run takes again, and those of another run."""
+    if path.exists():
+        lines = path.read_text().splitlines(keepends=True)
+        write_file(path, "".join(line for line in lines if _step_of(line) <= step).encode())
+
+
+def _step_of(line: str) -> float:
+    try:
+        return float(json.loads(line)["step"])
+    except ValueError:
+        return float("inf")  # it was being written when the run was killed
 
 
 def _look(run: Begun, some: Any, seed: int, shows: bool) -> Look:

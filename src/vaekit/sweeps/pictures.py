@@ -47,7 +47,7 @@ def _history(pen: Pen, found: Sweep, first: str, units: Mapping[str, str]) -> st
     done = _complete(found)
     numbers, values = [one["number"] for one in done], [one["values"][first] for one in done]
     with pen.figure(4.6, 2.6, left=0.6, bottom=0.45) as (figure, axes):
-        axes.scatter(numbers, values, s=18, color=COLOURS["real"])
+        axes.scatter(numbers, values, s=18, color=COLOURS["real"], zorder=3)
         axes.step(numbers, np.minimum.accumulate(values), where="post", color=COLOURS["sampled"])
         axes.set_ylim(*_limits(values))
         axes.set_xlabel("trial")
@@ -95,9 +95,12 @@ def _trade(pen: Pen, found: Sweep, first: str, other: str, units: Mapping[str, s
                 [one["values"][other] for one in some],
                 [one["values"][first] for one in some],
                 s=24,
+                zorder=3,
                 color=COLOURS[colour],
                 label=label,
             )
+        axes.ticklabel_format(axis="x", style="plain", useOffset=False)
+        axes.locator_params(axis="x", nbins=6)
         axes.set_xlabel(units[other])
         axes.set_ylabel(units[first])
         axes.grid()
@@ -115,6 +118,18 @@ def _shares(pen: Pen, shares: Mapping[str, float], name: str) -> str:
         axes.set_xlabel("share")
         axes.grid(axis="x")
     return pen.svg(figure, f"importance of settings for {name}")
+
+
+def _scale(axes: Any, values: list[float]) -> None:
+    """A logarithmic axis for what spans orders of magnitude, whole ticks for whole numbers; labels without markup."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+
+    if min(values) > 0 and max(values) / min(values) > 20:
+        axes.set_xscale("log")
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:g}"))
+    elif all(isinstance(value, int) for value in values):
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
 
 
 def _settings(pen: Pen, found: Sweep, first: str, units: Mapping[str, str]) -> Pictures:
@@ -140,12 +155,12 @@ def _setting(
         figure,
         axes,
     ):
-        axes.scatter(places, worth, s=18, color=COLOURS["real"])
+        axes.scatter(places, worth, s=18, color=COLOURS["real"], zorder=3)
         winner = next((at for at, one in enumerate(some) if one["number"] == found.winner["number"]), None)
         if winner is not None:
             axes.scatter([places[winner]], [worth[winner]], s=80, facecolors="none", edgecolors=COLOURS["sampled"])
-        if numeric and min(values) > 0 and max(values) / min(values) > 20:
-            axes.set_xscale("log")
+        if numeric:
+            _scale(axes, values)
         if not numeric:
             axes.set_xticks(range(len(levels)), levels, rotation=90 if turned else 0)
             axes.set_xlim(-0.5, len(levels) - 0.5)

@@ -62,7 +62,7 @@ def report(found: Sweep, plan: Plan, run: str) -> str:
     columns = [name for name in UNITS if any(name in one["figures"] for one in complete)]
     drawn = pictures.all_pictures(Pen(), found, plan, UNITS)
     return template.render(
-        title=f"Sweep {plan.name}: {len(found.trials)} trials",
+        title=f"A sweep of {len(found.trials)} trials",
         sentence=_sentence(found, plan, complete),
         tiles=_tiles(found),
         search=_search(found, plan),
@@ -136,5 +136,5 @@ def _search(found: Sweep, plan: Plan) -> str:
         "none": "No trial was ended early.",
     }[plan.prunes]
     killed = sum(one["state"] == "killed" for one in found.trials)
-    again = f" {killed} were running in a worker that died, and were begun again." if killed else ""
+    again = f" Begun again, since their worker had died: {killed}." if killed else ""
     return f"Settings were chosen by {how}. {ended}{again} All trials saw the same rows."

@@ -141,9 +141,10 @@ def _importances(plan: Plan, study: optuna.Study) -> dict[str, dict[str, float]]
         target = lambda one, index=index: one.values[index]  # noqa: E731
         evaluator = optuna.importance.FanovaImportanceEvaluator(seed=plan.seed)
         try:
-            found[name] = dict(get_param_importances(study, evaluator=evaluator, target=target))
+            shares = get_param_importances(study, evaluator=evaluator, target=target)
         except (RuntimeError, ValueError):  # no setting was shared by all trials, or none varied
             continue
+        found[name] = {setting: float(share) for setting, share in shares.items()}
     return found
 
 

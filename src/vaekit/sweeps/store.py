@@ -43,8 +43,8 @@ def open_folder(out: Path, plan: Plan, rows: pa.Table, contract: Contract | None
     from vaekit.training.record import data_record
 
     path = out / "sweep.json"
-    asked = {
-        "plan": {name: value for name, value in msgspec.to_builtins(plan).items() if name not in _FREE},
+    asked: dict[str, Any] = {
+        "plan": {name: value for name, value in json.loads(msgspec.json.encode(plan)).items() if name not in _FREE},
         "data": data_record(rows)["sha256"],
         "contract": contract.hash if contract else None,
     }

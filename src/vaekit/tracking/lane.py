@@ -86,7 +86,9 @@ class Lane:
         """
         self._put("finish", end if self.sees_rows else replace(end, report=None))
         limit = time.monotonic() + self._finish
-        while self._calls.unfinished_tasks and time.monotonic() < limit and not self._hanging():
+        while self._calls.unfinished_tasks and self._thread.is_alive() and time.monotonic() < limit:
+            if self._hanging(closing=True):
+                break
             time.sleep(_TICK)
         left, call = self._calls.unfinished_tasks, self._call
         with suppress(queues.Full):  # if it hangs, its thread ends with the process
@@ -111,12 +113,13 @@ class Lane:
         except queues.Full:
             self._dropped += 1
 
-    def _hanging(self) -> bool:
-        """Whether the call that is being made takes too long; the last one may send files, and take longer."""
+    def _hanging(self, closing: bool = False) -> bool:
+        """Whether the call that is being made takes too long; loading a library and sending files may take longer."""
         call = self._call
-        return call is not None and time.monotonic() - call[1] > (
-            self._finish if call[0] == "finish" else self._timeout
-        )
+        if call is None:
+            return False
+        patient = call[0] == "finish" or (call[0] == "start" and not closing)
+        return time.monotonic() - call[1] > (self._finish if patient else self._timeout)
 
     def _work(self) -> None:
         while (call := self._calls.get()) is not None:

@@ -13,6 +13,7 @@ from vaekit.api.exporting import PROOF_ROWS
 from vaekit.api.model import Model
 from vaekit.api.reporting import report_fit
 from vaekit.api.resident import resident
+from vaekit.api.seeds import fit_seeds, refuse_other_runs
 from vaekit.bundle import Architecture, Bundle
 from vaekit.errors import ConfigError
 from vaekit.fields.contract import Contract
@@ -24,7 +25,7 @@ from vaekit.runtime import Engine
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from vaekit.training import Trained
+    from vaekit.training import Config, Trained
     from vaekit.training.observers import Observer
 
 __all__ = ["assemble", "fit"]
@@ -41,6 +42,7 @@ def fit(
     preset: str | None = None,
     recipe: str | None = None,
     seed: int | None = None,
+    seeds: int | None = None,
     epochs: int | None = None,
     max_seconds: float | None = None,
     device: str | None = None,
@@ -73,8 +75,11 @@ def fit(
         recipe: A model of the literature by name, such as ``beta-tcvae`` or ``vq-vae``; what is set beside it comes on
             top.
         seed: The one seed: the same seed, data and machine give the same model.
+        seeds: Fit so many models, of `seed` and the seeds after it, on the same splits; only first weights, order of
+            rows and noise differ. The best by validation is returned, with mean and standard deviation of the main
+            figures in its `evaluation`; `out` keeps each run, and `vaekit.Ensemble.load` answers with all of them.
         epochs: Passes over the training rows; chosen by the size of the data if not given.
-        max_seconds: Wall-clock budget of training.
+        max_seconds: Wall-clock budget of training, of each model.
         device: ``auto``, ``cpu``, ``cuda``…
         max_rows: Most rows to train on; of more, a uniform sample is taken, and the record says so. If not given, as
             many as fit into half of the free memory with all copies that training makes.
@@ -119,31 +124,45 @@ def fit(
         contract = Contract.load(contract)
     folder = Path(out) if out is not None else None
     source = open_source(table) if contract is None else contract.source(table)
-    rows, total = resident(source, max_rows, settings.seed)
+    rows, total = resident(source, max_rows, settings.rows_seed)
     sampled = rows.num_rows < total
     if sampled and progress:
         print(f"training on {rows.num_rows:,} of {total:,} rows, a uniform sample", file=sys.stderr)
     inferred = contract is None
     asked = contract or Contract.infer(source if sampled and not source.once else rows)
-    with Tracking(asked_trackers(settings, track), settings.seed) as tracking:
-        trained = train(
-            rows,
-            asked,
-            settings,
-            out=folder,
-            resume=resume,
-            progress=progress,
-            inferred=inferred,
-            total=total,
-            observers=(tracking, *observers),
-            parent=parent,
-        )
-        model = assemble(trained, rows, settings.seed)
+
+    def keep(trained: Trained, model: Model) -> None:
         if folder is not None:
             (model if graphs else model.bundle).save(folder / "bundle")
             if report:
                 report_fit(model, trained, rows, folder / "report.html", show_rows=report != "no-rows")
-        tracking.finished(model.evaluation)
+
+    def one(contract: Contract, config: Config, home: Path | None, go_on: bool) -> tuple[Trained, Model]:
+        """One model; the contract that is handed over is not looked at by anybody else."""
+        with Tracking(asked_trackers(config, track), config.seed) as tracking:
+            made = train(
+                rows,
+                contract,
+                config,
+                out=home,
+                resume=go_on,
+                progress=progress,
+                inferred=inferred,
+                total=total,
+                observers=(tracking, *observers),
+                parent=parent,
+            )
+            model = assemble(made, rows, config.rows_seed)
+            if seeds is None:
+                keep(made, model)
+            tracking.finished(model.evaluation)
+        return made, model
+
+    refuse_other_runs(folder, seeds)
+    if seeds is None:
+        return one(asked, settings, folder, resume)[1]
+    trained, model = fit_seeds(one, asked, settings, seeds, folder, resume=resume, progress=progress)
+    keep(trained, model)
     return model
 
 
@@ -153,7 +172,7 @@ def assemble(trained: Trained, rows: pa.Table, seed: int) -> Model:
     Args:
         trained: The trained model.
         rows: The table that it was trained on.
-        seed: Seed of the scoring draws.
+        seed: Seed of the scoring draws and of the choice of rows.
 
     Returns:
         A model on the torch backend.

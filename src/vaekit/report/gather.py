@@ -12,6 +12,8 @@ from vaekit.arrays import Array
 from vaekit.errors import ContractError, VaekitError
 from vaekit.queries.base import query
 from vaekit.queries.evaluate import some_rows
+from vaekit.queries.fidelity import fidelity
+from vaekit.queries.sample import sampled_like
 from vaekit.report.advice import Advice, advise_model
 from vaekit.report.before import TableFacts, table_facts
 from vaekit.report.columns import Seen
@@ -19,7 +21,7 @@ from vaekit.report.compare import Pairs, pairs, similarity, views
 from vaekit.report.examples import Example, Ranked, examples, ranked
 from vaekit.report.images import Gallery, galleries
 from vaekit.report.latent import LatentMap, Traversal, latent_map, neighbours, ordered, traversals
-from vaekit.report.quality import Alarm, Coverage, coverage, false_alarms, sampled_like
+from vaekit.report.quality import Alarm, Coverage, coverage, false_alarms
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -69,6 +71,7 @@ class Facts:
     alarms: list[Alarm]
     coverage: dict[str, Coverage]
     spread: dict[str, dict[str, float]]
+    fidelity: dict[str, Any]
     views: list[Seen]
     similarity: dict[str, float]
     pairs: Pairs | None
@@ -81,7 +84,12 @@ class Facts:
 
 
 def gather(
-    bundle: Bundle, engine: Engine, rows: Rows, history: Sequence[Mapping[str, Any]] = (), seed: int = 0
+    bundle: Bundle,
+    engine: Engine,
+    rows: Rows,
+    history: Sequence[Mapping[str, Any]] = (),
+    seed: int = 0,
+    umap: bool = False,
 ) -> Facts:
     """Ask a model all that its report tells, on 2,000 rows and 1,000 samples at most.
 
@@ -91,6 +99,7 @@ def gather(
         rows: Real rows, not none.
         history: Metrics of training, one mapping per validation.
         seed: Seed of every choice and draw.
+        umap: Also make a map of the latent space by UMAP.
 
     Returns:
         The facts.
@@ -139,11 +148,12 @@ def gather(
         alarms=false_alarms(p_values, calibration) if calibration and len(p_values) else [],
         coverage=tried("coverage", lambda: coverage(engine, table, fields, seed), {}),
         spread=_spread(seen),
+        fidelity=tried("fidelity", lambda: fidelity(engine, table, sampled), {}),
         views=seen,
         similarity={name: value for name, value in like.items() if value is not None},
         pairs=pairs(seen, seed),
         map=latent_map(embedding, seen),
-        neighbours=neighbours(embedding, seed),
+        neighbours=neighbours(embedding, seed) if umap else None,
         traversals=tried("traversals", lambda: traversals(engine, table, embedding, _told(bundle, fields), kl), []),
         galleries=tried("galleries", lambda: galleries(engine, table, ordered(embedding, kl), seed), []),
         examples=tried("examples", lambda: examples(engine, table, order, numbers), []) if len(order.score) else [],

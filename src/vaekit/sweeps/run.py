@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vaekit.errors import TrainingError
+from vaekit.errors import ConfigError, TrainingError
 from vaekit.fields.contract import Contract
 from vaekit.fields.sources import open_source
 from vaekit.sweeps.plan import Plan, load_plan
@@ -61,6 +61,10 @@ def sweep(
         ConfigError: If the plan holds what no configuration has, or the folder another sweep.
         TrainingError: If no trial came to its end.
     """
+    try:
+        from vaekit.training import load_config
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"a sweep needs {error.name}, which is not installed; install vaekit[train]") from error
     from vaekit.api.resident import resident
 
     asked, folder = load_plan(plan, **changes), Path(out)
@@ -68,7 +72,7 @@ def sweep(
     if isinstance(contract, str | Path):
         contract = Contract.load(contract)
     source = open_source(table) if contract is None else contract.source(table)
-    rows, _ = resident(source, max_rows, int(asked.base.get("seed", 0)))
+    rows, _ = resident(source, max_rows, load_config(dict(asked.base)).rows_seed)
     task = open_folder(folder, asked, rows, contract)
     until = time.time() + asked.max_seconds if asked.max_seconds else float("inf")
     ledger = Ledger(folder, asked)

@@ -17,6 +17,7 @@ _RANGE = {"low", "high", "log", "step"}
 _TRIES = 40  # completions of a choice, one of which has to be a legal configuration
 _FIXED = {
     "seed": "all trials have to be judged on the same rows; set it in base",
+    "split_seed": "all trials have to be judged on the same rows; set it in base",
     "device": "it is no property of a model; set it in base",
     "track": "it is no property of a model; set it in base",
     "training.valid": "all trials have to be judged on the same rows; set it in base",

@@ -110,9 +110,10 @@ def _figures(model: Model, task: Task, folder: Path) -> dict[str, float]:
 
     from vaekit.training.splits import split
 
-    record = model.bundle.run
-    settings = record["config"]["training"]
-    splits = split(task.rows, model.contract, settings["valid"], settings["calibration"], record["config"]["seed"])
+    config = model.bundle.run["config"]
+    seed = config["seed"] if config["split_seed"] is None else config["split_seed"]
+    shares = config["training"]["valid"], config["training"]["calibration"]
+    splits = split(task.rows, model.contract, *shares, seed)
     valid = task.rows.take(pa.array(splits.valid[:_ROWS]))
     figures = {"nats": _nats(model, valid), "size": float(_size(folder / "bundle"))}
     if "iwae_64" in model.evaluation:

@@ -17,6 +17,8 @@ from vaekit.training.recipes import recipe as get_recipe
 
 __all__ = ["Config", "TrainConfig", "load_config"]
 
+_TOP = ("preset", "seed", "split_seed", "device")  # options of no part
+
 
 class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How the model is trained; None means "by the size of the data".
@@ -34,7 +36,7 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         schedules: How weights move, by name, over the first stage: ``beta``, ``beta.<group>``, ``tc``,
             ``latent.temperature``, ... One of ``beta`` stands in for `warmup`.
         lagging: Most steps of the inference network alone before each step: until its loss stops falling, and no longer
-            once mutual information between rows and codes has stopped rising.
+            once mutual information between rows and codes is above 0.1 nats and has stopped rising.
         encoder_share: Share of the epochs for which the inference network is trained on, alone, in the end.
         prior_share: Share of the epochs for which the prior is trained in the end; it is then not trained before.
         optimizer: ``adamw`` or ``adam``.
@@ -126,6 +128,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         preset: ``auto``, ``small``, ``medium`` or ``large``.
         recipe: A model of the literature by name; what is set beside it comes on top.
         seed: The one seed of the fit.
+        split_seed: Seed of the splits, of a sample of the rows and of held-out figures; `seed` if not given. Fits that
+            differ in `seed` alone then see the same rows.
         device: ``auto``, ``cpu``, ``cuda``…
         model: Changes to the preset.
         training: The training.
@@ -135,10 +139,16 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     preset: str = "auto"
     recipe: str | None = None
     seed: int = 0
+    split_seed: int | None = None
     device: str = "auto"
     model: dict[str, Any] = {}
     training: TrainConfig = TrainConfig()
     track: dict[str, dict[str, Any]] = {}
+
+    @property
+    def rows_seed(self) -> int:
+        """Seed of all that decides which rows are used for what."""
+        return self.seed if self.split_seed is None else self.split_seed
 
     def architecture(self, rows: int, width: int) -> ModelConfig:
         """The model configuration for data of a size."""
@@ -159,16 +169,16 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         for name, value in changes.items():
             if value is None:
                 continue
-            if name in ("preset", "seed", "device"):
+            if name in _TOP:
                 top[name] = value
             elif name in training:
                 training[name] = value
             elif name in ModelConfig.__struct_fields__:
                 model[name] = value
             else:
-                known = ["preset", "seed", "device", *training, *ModelConfig.__struct_fields__]
+                known = [*_TOP, *training, *ModelConfig.__struct_fields__]
                 raise ConfigError(f"unknown option {name!r}; known: {', '.join(known)}")
-        rest = {name: getattr(self, name) for name in ("preset", "recipe", "seed", "device", "track")}
+        rest = {name: getattr(self, name) for name in (*_TOP, "recipe", "track")}
         return _convert(rest | {"model": model, "training": msgspec.to_builtins(training)} | top, Config)
 
 

@@ -93,7 +93,7 @@ def train(
     """
     if table.num_rows < LEAST_ROWS:
         raise TrainingError(f"training needs at least {LEAST_ROWS} rows, got {table.num_rows}")
-    splits = split(table, contract, config.training.valid, config.training.calibration, config.seed)
+    splits = split(table, contract, config.training.valid, config.training.calibration, config.rows_seed)
     train_rows = table.take(pa.array(splits.train))
     # what defines values (levels) comes from all rows, what is estimated (transforms) from training rows only
     if config.recipe is not None:
@@ -124,6 +124,8 @@ def train(
         fingerprint = {"contract": contract.hash, "data": record["data"]["sha256"], "model": msgspec.to_builtins(model)}
         meant = {name: value for name, value in msgspec.to_builtins(training).items() if name != "threads"}
         fingerprint |= {"training": meant, "seed": config.seed}
+        if config.split_seed is not None:
+            fingerprint["split_seed"] = config.split_seed
         folder = _prepare(out, contract, record, fingerprint, resume)
         history = _history(out, resume)
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from vaekit.errors import ConfigError, TrainingError
+from vaekit.metrics.latent import NOTHING
 from vaekit.nn.vae import VAE, Pass
 from vaekit.training import checkpoint
 from vaekit.training.average import Average
@@ -146,7 +147,7 @@ class Loop:
         return stage.lagging
 
     def _watch_information(self, stage: Stage, at: Position, found: Mapping[str, Any]) -> None:
-        """Let the inference network run ahead no longer once mutual information has stopped rising."""
+        """Let the inference network run ahead no longer once mutual information is there and has stopped rising."""
         if not (stage.lagging and at.ahead) or at.watched == at.epoch:
             return
         information, at.watched = found["information"], at.epoch
@@ -154,7 +155,7 @@ class Loop:
             at.information, at.still = information, 0
         else:
             at.still += 1
-        at.ahead = at.still < _STILL
+        at.ahead = at.still < _STILL or at.information < NOTHING
 
     def _pass(self, stage: Stage, indices: Tensor, rng: torch.Generator) -> Pass:
         """A forward pass over some rows, parts of them hidden."""

@@ -27,7 +27,7 @@ class Progress:
         self.task: Any = None
         self.began: float | None = None  # the first step: whatever came before it is no training
         self.rows, self.stage, self.text = 0, "training", ""
-        self.fraction = self.first = 0.0
+        self.fraction, self.before = 0.0, (0.0, 0)  # fraction and rows that were done when the stage began
         self.loss = float("nan")
         self.printed, self.printed_at = -1.0, time.monotonic()
 
@@ -65,7 +65,7 @@ class Progress:
     def step(self, fraction: float, rows: int, loss: float) -> None:
         """One optimiser step is done."""
         if self.began is None or fraction < self.fraction:  # a stage begins; a resumed one does so in its midst
-            self.began, self.first, self.rows, self.printed = time.monotonic(), fraction, 0, -1.0
+            self.began, self.before, self.printed = time.monotonic(), (fraction, self.rows), -1.0
         self.rows += rows
         self.fraction, self.loss = fraction, loss
         if self.bar is not None:
@@ -94,9 +94,9 @@ class Progress:
     def _pace(self) -> str:
         """Rows per second, and the time that is left of this stage."""
         seconds = time.monotonic() - (self.began or time.monotonic())
-        done = self.fraction - self.first
+        done, rows = self.fraction - self.before[0], self.rows - self.before[1]
         left = f", {_clock(seconds * (1.0 - self.fraction) / done)} left" if done > 0 and seconds > 0.5 else ""
-        return f"{self.rows / max(seconds, 1e-9):,.0f} rows/s{left}"
+        return f"{rows / max(seconds, 1e-9):,.0f} rows/s{left}"
 
     def _print(self, text: str) -> None:
         self.printed_at = time.monotonic()

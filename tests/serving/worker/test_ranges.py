@@ -25,6 +25,8 @@ def asked(hosted, name, **options):
     base = {"traverse": {"dim": 0, "at": row, "steps": 1}, "detect": {"alpha": 0.5}}.get(name, {})
     if name == "sample":
         base = {"n": 1, "given": dict.fromkeys(condition)}
+    if name == "edit":
+        base = {"set": dict.fromkeys(condition)}
     tables = {"interpolate": [row, row], "sample": [], "traverse": []}.get(name, [row])
     return query(hosted.engine, name, *tables, **{**base, **options})
 
@@ -60,7 +62,19 @@ def test_options_take_what_is_within_their_ranges_and_nothing_else(hosted):
                 with pytest.raises((ConfigError, QueryError)):
                     asked(hosted, name, **{option.name: value})
             tried.add(option.name)
-    assert tried == {"samples", "draws", "interval", "alpha", "steps", "path", "dim", "reach", "temperature", "n"}
+    assert tried == {
+        "samples",
+        "draws",
+        "interval",
+        "alpha",
+        "steps",
+        "path",
+        "dim",
+        "reach",
+        "temperature",
+        "truncation",
+        "n",
+    }
 
 
 def test_what_must_be_given_must_be(hosted):

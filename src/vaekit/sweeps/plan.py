@@ -35,6 +35,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         storage: Where Optuna keeps the trials: ``journal``, a file in the folder of the sweep, or the address of a
             database. ``VAEKIT_SWEEP_STORAGE`` in the environment goes before it: addresses hold passwords.
         name: Name of the study.
+        graphs: Export the graphs of the winner; without them its bundle needs torch to answer.
     """
 
     space: dict[str, Any]
@@ -48,6 +49,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     pruner: Literal["median", "hyperband", "none"] | None = None
     storage: str = "journal"
     name: str = "sweep"
+    graphs: bool = True
 
     def __post_init__(self) -> None:
         for name in ("trials", "workers"):

@@ -82,7 +82,8 @@ def conclude(out: Path, plan: Plan, study: optuna.Study, task: Task) -> Sweep:
     winner = front[0]
     config = settings(_Again(winner["params"]), plan.space, plan.base)
     found = Sweep(out, plan.objectives, trials, winner, front, _importances(plan, study), config)
-    load(out / winner["run"] / "bundle").save(out / "bundle")
+    best = load(out / winner["run"] / "bundle")
+    (best if plan.graphs else best.bundle).save(out / "bundle")
     write_file(out / "best.toml", tomli_w.dumps(config).encode())
     told = {name: getattr(found, name) for name in ("objectives", "winner", "front", "importances", "config", "trials")}
     write_file(out / "result.json", msgspec.json.format(msgspec.json.encode(told), indent=1))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["load_task", "open_folder"]
 
-_FREE = ("trials", "max_seconds", "workers")  # what may be another when a sweep goes on
+_FREE = ("trials", "max_seconds", "workers", "graphs")  # what may be another when a sweep goes on
 
 
 def open_folder(out: Path, plan: Plan, rows: pa.Table, contract: Contract | None) -> Task:

@@ -85,8 +85,10 @@ def conclude(out: Path, plan: Plan, study: optuna.Study, task: Task) -> Sweep:
     best = load(out / winner["run"] / "bundle")
     (best if plan.graphs else best.bundle).save(out / "bundle")
     write_file(out / "best.toml", tomli_w.dumps(config).encode())
-    told = {name: getattr(found, name) for name in ("objectives", "winner", "front", "importances", "config", "trials")}
-    write_file(out / "result.json", msgspec.json.format(msgspec.json.encode(told), indent=1))
+    plain = {
+        name: getattr(found, name) for name in ("objectives", "winner", "front", "importances", "config", "trials")
+    }
+    write_file(out / "result.json", msgspec.json.format(msgspec.json.encode(plain), indent=1))
     write_report(found, plan, task.run)
     shutil.rmtree(out / "workers", ignore_errors=True) if plan.workers == 1 else None
     return found
@@ -134,7 +136,7 @@ def _importances(plan: Plan, study: optuna.Study) -> dict[str, dict[str, float]]
     from optuna.importance import get_param_importances
 
     complete = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
-    found = {}
+    found: dict[str, dict[str, float]] = {}
     for index, name in enumerate(plan.objectives):
         values = {one.values[index] for one in complete}
         if len(complete) < 4 or len(values) < 2:

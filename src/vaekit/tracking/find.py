@@ -15,7 +15,7 @@ from vaekit.tracking.lane import Lane
 
 __all__ = ["make_trackers", "trackers"]
 
-_LANE = {"allow_rows": bool, "queue": int, "timeout": (int, float), "finish": (int, float)}
+_LANE: dict[str, Any] = {"allow_rows": bool, "queue": int, "timeout": (int, float), "finish": (int, float)}
 
 
 def trackers() -> dict[str, type[Tracker]]:

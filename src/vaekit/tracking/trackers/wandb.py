@@ -77,7 +77,9 @@ class WandB(Tracker):
 
         told: dict[str, Any] = {}
         for kind, groups in (("mu", look.means), ("sigma", look.scales)):
-            told |= {f"latent/{name}/{kind}": wandb.Histogram(values.ravel()) for name, values in groups.items()}
+            told |= {
+                f"latent/{name}/{kind}": wandb.Histogram(values.ravel().tolist()) for name, values in groups.items()
+            }
         told |= {f"images/{name}": wandb.Image(Image.open(io.BytesIO(png))) for name, png in look.pictures.items()}
         if look.sampled:
             rows = [list(row) for row in zip(*look.sampled.values(), strict=True)]

@@ -46,7 +46,7 @@ REMEDIES: dict[str, dict[str, Any]] = {
     "cyclical": {"schedules": {"beta": {"kind": "cyclical", "cycles": 4}}},
     "free-bits": {"free_bits": 0.5},
     "capacity": {"objective": {"name": "capacity", "capacity": 4.0, "gamma": 5.0}, "warmup": 0.3},
-    "lagging": {"lagging": 50},
+    "lagging": {"lagging": 20},
     "hidden-context": {"hidden": 0.7},
     "narrow-context": {"window": 2},
 }
@@ -69,8 +69,9 @@ class Chained(VAE):
         found = super().decode(z, blocks)
         (name,) = self.names
         seen = blocks[name].values.flatten(1)
-        if self.training and self.hidden:
-            seen = seen * (torch.rand_like(seen) >= self.hidden)
+        if self.hidden:
+            seen = 2.0 * seen - 1.0  # zero stands for what is hidden
+            seen = seen * (torch.rand_like(seen) >= self.hidden) if self.training else seen
         if self.window is None:
             more = self.past(seen)[..., 0]
         else:

@@ -150,7 +150,7 @@ def _plain(findings: tuple[Finding, ...]) -> dict[str, list[str]]:
 
 
 def _examined(table: pa.Table, seed: int) -> Diagnosis:
-    config = load_config(None).override(epochs=EPOCHS, seed=seed, threads=1, choose=False)
-    trained = train(table, vk.Contract.infer(table), config, progress=False)
+    config = load_config(None).override(epochs=EPOCHS, seed=seed, threads=1)
+    trained = train(table, vk.Contract.infer(table), config, progress=False, inferred=True)
     model = assemble(trained, table, seed)
     return examine(shown(Patient(model.bundle, model.engine, model.bundle.run, trained.history), model, table))

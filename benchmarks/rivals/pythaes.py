@@ -106,7 +106,6 @@ def fit_peer(kind: str, bits: NDArray[np.float32], budget: Budget, seed: int, **
             """Probabilities of bits."""
             return ModelOutput(reconstruction=torch.sigmoid(self.leave(nn.functional.silu(self.hidden(z)))))
 
-    logging.getLogger("pythae").setLevel(logging.ERROR)
     torch.manual_seed(seed)
     config = getattr(models, f"{kind}Config")(
         input_dim=(bits.shape[1],), latent_dim=budget.latent, reconstruction_loss="bce", **options
@@ -122,8 +121,10 @@ def fit_peer(kind: str, bits: NDArray[np.float32], budget: Budget, seed: int, **
         held = len(bits) // 20
         data = [_dataset(part) for part in (bits[held:], bits[:held])]
         began = time.perf_counter()
+        logging.disable(logging.WARNING)  # its loggers print every epoch, its bars every batch
         with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
             BaseTrainer(model, *data, training_config=training).train()
+        logging.disable(logging.NOTSET)
         seconds = time.perf_counter() - began
         (best,) = Path(folder).rglob("final_model/model.pt")  # of the epoch with the best loss on held rows
         model.load_state_dict(torch.load(best, weights_only=True)["model_state_dict"])

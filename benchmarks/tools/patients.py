@@ -122,7 +122,7 @@ def ill(folder: Path) -> dict[str, Case]:
         "likelihood mismatch": Case(
             of("beijing_pm25"), options={"latent": 1}, fields={"pm2.5": counted, "Ir": counted, "Is": counted}
         ),
-        "scale imbalance": Case(partial(_pixels_and_columns, folder), options={"latent": 3, "epochs": 10}),
+        "scale imbalance": Case(partial(_pixels_and_columns, folder), options={"latent": 3}),
         "train/serve mismatch": Case(of("wine_red"), shown=of("wine_white", 600)),
         "collapse after transfer": Case(of("abalone"), shown=in_millimetres),
         "out of memory": Case(of("banknote"), options={"width": 3_000_000}, kept=True),

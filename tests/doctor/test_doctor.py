@@ -109,7 +109,7 @@ def test_the_page_shows_every_finding_with_its_picture(patients):
 def collapsed(tmp_path_factory):
     """A run on disk with a collapsed model, and its rows in a file."""
     folder = tmp_path_factory.mktemp("collapsed")
-    run = Case(partial(factors, 300), {"epochs": 8, "beta": 40.0, "warmup": 0.0}, kept=True).fitted(folder / "run")
+    run = Case(partial(factors, 500), {"epochs": 10, "beta": 40.0, "warmup": 0.0}, kept=True).fitted(folder / "run")
     pq.write_table(run.rows, folder / "rows.parquet")
     run.model.bundle.save(folder / "run" / "bundle")
     return folder

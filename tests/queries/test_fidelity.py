@@ -49,7 +49,7 @@ def test_equal_rows_are_near_each_other_whatever_the_rounding():
 
 @pytest.fixture(scope="module")
 def engine(zoo):
-    return zoo["pair"].onnx.engine
+    return zoo["pair"].torch.engine
 
 
 def test_the_same_rows_are_perfect(engine):

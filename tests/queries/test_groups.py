@@ -12,7 +12,7 @@ from vaekit.queries.groups import by_group
 
 @pytest.fixture(scope="module")
 def engine(zoo):
-    return zoo["pair"].onnx.engine
+    return zoo["pair"].torch.engine
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def test_a_field_of_numbers_is_cut_into_quarters_and_drawn_rows_fall_into_them(e
 def test_a_condition_draws_rows_given_the_group(zoo):
     kept = zoo["mixture"]
     condition = "g"
-    found = by_group(kept.onnx.engine, kept.table, kept.table, [condition])[condition]["groups"]
+    found = by_group(kept.torch.engine, kept.table, kept.table, [condition])[condition]["groups"]
     large = [figures for figures in found.values() if figures["rows"] >= 50]
     assert large
     assert all("samples" in figures and "share_drawn" not in figures for figures in large)

@@ -26,7 +26,7 @@ def test_truncated_noise_has_the_truncated_distribution():
 
 
 def test_truncation_leaves_out_the_tails_and_nothing_else(zoo):
-    model = zoo["pair"].onnx
+    model = zoo["pair"].torch
     whole, cut = model.sample(3000, seed=1), model.sample(3000, seed=1, truncation=1.0)
     assert numbers(cut, "a").std() < 0.75 * numbers(whole, "a").std()
     assert numbers(model.sample(50, seed=1, truncation=20.0), "a") == pytest.approx(numbers(whole, "a")[:50], abs=0.02)
@@ -37,7 +37,7 @@ def test_truncation_leaves_out_the_tails_and_nothing_else(zoo):
 
 
 def test_rows_that_meet_a_constraint_are_those_of_the_endless_table(zoo):
-    model = zoo["pair"].onnx
+    model = zoo["pair"].torch
     found = model.sample(500, seed=2, where="a > 0.5 and b < 1")
     assert found.num_rows == 500
     every = model.sample(20_000, seed=2)
@@ -65,4 +65,4 @@ def test_what_hardly_ever_holds_is_given_up(zoo):
         accepted(draw, 3, "a > 1")
     assert sum(drawn) < 100_000
     with pytest.raises(ContractError, match="not there"):
-        zoo["pair"].onnx.sample(3, where="c > 1")
+        zoo["pair"].torch.sample(3, where="c > 1")

@@ -90,6 +90,11 @@ class Patient:
         return {name: {"options": {"scale": "learned"}} for name, kind in kinds.items() if kind in ("fixed", "shared")}
 
     @property
+    def wide(self) -> bool:
+        """Whether a field has many values, as vectors and images have."""
+        return self.bundle is not None and any(spec.event for spec in self.bundle.architecture.blocks)
+
+    @property
     def units(self) -> int:
         """Latent width of all groups."""
         return 0 if self.bundle is None else sum(self.bundle.architecture.groups.values())

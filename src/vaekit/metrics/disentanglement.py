@@ -226,7 +226,9 @@ def _information(first: NDArray[Any], second: NDArray[Any]) -> float:
 
 
 def _entropy(importance: Float) -> Float:
-    """Entropy of each row in units of its largest, shape (rows,)."""
+    """Entropy of each row in units of its largest, shape (rows,); 0 where there is one column."""
+    if importance.shape[1] == 1:
+        return np.zeros(len(importance))
     share = (importance + 1e-11) / (importance + 1e-11).sum(1, keepdims=True)
     found: Float = -(share * np.log(share)).sum(1) / np.log(share.shape[1])
     return found

@@ -53,8 +53,9 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         valid: Share of rows kept for early stopping.
         calibration: Share of rows kept for calibration.
         balance: ``entropy`` gives fields with less than a nat of marginal entropy a larger weight (at most four times)
-            in the first half of training, fading to 1 over the second; ``none`` trains on the plain ELBO throughout.
-            Figures and early stopping are about the ELBO in any case.
+            in the first half of training, fading to 1 over the second; ``size`` gives a vector or image the weight of
+            one number in the same way; ``none`` trains on the plain ELBO throughout. Figures and early stopping are
+            about the ELBO in any case.
         choose: Whether the likelihood of each column is chosen by short pilot fits before training; by default if the
             contract was inferred by the fit itself.
         ema: Decay of a running mean of the weights, by which the model is judged and which is kept, such as 0.999; 0
@@ -85,7 +86,7 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     mask: float = 0.3
     valid: float = 0.1
     calibration: float = 0.1
-    balance: Literal["entropy", "none"] = "none"
+    balance: Literal["entropy", "size", "none"] = "none"
     choose: bool | None = None
     ema: float = 0.0
     precision: Literal["float32", "bfloat16"] = "float32"

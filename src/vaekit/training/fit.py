@@ -20,7 +20,7 @@ from vaekit.nn.build import ModelConfig, build
 from vaekit.nn.vae import VAE
 from vaekit.training import checkpoint
 from vaekit.training.balance import ROWS as BALANCE_ROWS
-from vaekit.training.balance import balanced, field_weights
+from vaekit.training.balance import balanced, field_weights, size_weights
 from vaekit.training.batches import Resident
 from vaekit.training.choose import choose
 from vaekit.training.config import Config, TrainConfig
@@ -144,6 +144,8 @@ def train(
         if training.balance == "entropy":
             some = contract.encode(train_rows.slice(0, BALANCE_ROWS))
             made = balanced(made, field_weights(contract.blocks(), some), steps)
+        elif training.balance == "size":
+            made = balanced(made, size_weights(contract.blocks()), steps)
         begun = Begun(vae, contract, stopping, record, out, tuple(history))
         with threads(training.threads), failures(out, record), watched(observers, begun) as tell:
             loop.run(made, resume=resume)

@@ -56,7 +56,7 @@ def _examine(patient: Patient) -> Finding | None:
             "learn the scale of the noise of every column, let fields weigh alike in the first half of training, give "
             "the code room for them, and train longer",
             {
-                "balance": "entropy",
+                "balance": "size" if patient.wide else "entropy",
                 "latent": max(8, 2 * patient.units),
                 "epochs": _LONGER * int(patient.training.get("epochs") or 1),
             },

@@ -49,6 +49,7 @@ def _history(pen: Pen, found: Sweep, first: str, units: Mapping[str, str]) -> st
     with pen.figure(4.6, 2.6, left=0.6, bottom=0.45) as (figure, axes):
         axes.scatter(numbers, values, s=18, color=COLOURS["real"], zorder=3)
         axes.step(numbers, np.minimum.accumulate(values), where="post", color=COLOURS["sampled"])
+        _scale(axes, [0, *numbers])
         axes.set_ylim(*_limits(values))
         axes.set_xlabel("trial")
         axes.set_ylabel(units[first])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from vaekit.training import Config, Trained
+    from vaekit.training.observers import Observer
 
 __all__ = ["assemble", "fit"]
 
@@ -49,6 +51,10 @@ def fit(
     resume: bool = False,
     progress: bool = True,
     report: bool | Literal["no-rows"] = True,
+    graphs: bool = True,
+    track: str | Sequence[str] | None = None,
+    parent: Mapping[str, Any] | None = None,
+    observers: Sequence[Observer] = (),
     **options: Any,
 ) -> Model:
     """Learn the joint distribution of the rows of a table.
@@ -82,6 +88,12 @@ def fit(
         resume: Go on with the run in `out`.
         progress: Show progress on standard error.
         report: Write report.html into `out`; ``no-rows`` leaves example rows out of it.
+        graphs: Export the graphs of the bundle in `out`; without them it needs torch to answer.
+        track: Names of trackers, ``mlflow``, ``tensorboard``, ``wandb``, with the options that `config` has for them;
+            all that it names if not given.
+        parent: The run that this one comes from, for the record: its ``kind`` and ``run``, and what else there is.
+        observers: Told when training begins, at each validation and when it ends; one that raises
+            `vaekit.training.observers.Stopped` ends the fit.
         options: Any other option of `vaekit.training.TrainConfig` or `vaekit.nn.build.ModelConfig`, by name.
 
     Returns:
@@ -100,6 +112,7 @@ def fit(
         ['score', 'p_value']
     """
     try:
+        from vaekit.api.tracking import Tracking, asked_trackers
         from vaekit.training import load_config, train
     except ModuleNotFoundError as error:
         raise ConfigError(f"fit needs {error.name}, which is not installed; install vaekit[train]") from error
@@ -118,20 +131,38 @@ def fit(
     inferred = contract is None
     asked = contract or Contract.infer(source if sampled and not source.once else rows)
 
+    def keep(trained: Trained, model: Model) -> None:
+        if folder is not None:
+            (model if graphs else model.bundle).save(folder / "bundle")
+            if report:
+                report_fit(model, trained, rows, folder / "report.html", show_rows=report != "no-rows")
+
     def one(contract: Contract, config: Config, home: Path | None, go_on: bool) -> tuple[Trained, Model]:
         """One model; the contract that is handed over is not looked at by anybody else."""
-        made = train(rows, contract, config, out=home, resume=go_on, progress=progress, inferred=inferred, total=total)
-        return made, assemble(made, rows, config.rows_seed)
+        with Tracking(asked_trackers(config, track), config.seed) as tracking:
+            made = train(
+                rows,
+                contract,
+                config,
+                out=home,
+                resume=go_on,
+                progress=progress,
+                inferred=inferred,
+                total=total,
+                observers=(tracking, *observers),
+                parent=parent,
+            )
+            model = assemble(made, rows, config.rows_seed)
+            if seeds is None:
+                keep(made, model)
+            tracking.finished(model.evaluation)
+        return made, model
 
     refuse_other_runs(folder, seeds)
     if seeds is None:
-        trained, model = one(asked, settings, folder, resume)
-    else:
-        trained, model = fit_seeds(one, asked, settings, seeds, folder, resume=resume, progress=progress)
-    if folder is not None:
-        model.save(folder / "bundle")
-        if report:
-            report_fit(model, trained, rows, folder / "report.html", show_rows=report != "no-rows")
+        return one(asked, settings, folder, resume)[1]
+    trained, model = fit_seeds(one, asked, settings, seeds, folder, resume=resume, progress=progress)
+    keep(trained, model)
     return model
 
 

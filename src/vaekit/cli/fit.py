@@ -72,6 +72,10 @@ def fit(
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Any other setting of a config file, for example beta=0.5."),
     ] = None,
+    track: Annotated[
+        str | None,
+        typer.Option(metavar="NAMES", help="Trackers that are told of the run: mlflow, tensorboard, wandb; by commas."),
+    ] = None,
     resume: Annotated[bool, typer.Option(help="Go on where the run in RUN was stopped.")] = False,
     progress: Annotated[bool, typer.Option(help="Show progress on stderr.")] = True,
     report: Annotated[bool, typer.Option("--report/--no-report", help="Write RUN/report.html.")] = True,
@@ -114,6 +118,7 @@ def fit(
             resume=resume,
             progress=progress,
             report=report and (rows or "no-rows"),
+            track=track,
             **({"choose": True} if still_open else {}) | merged(wanted, setting, _FLAGS),
         )
     except KeyboardInterrupt:
@@ -160,6 +165,10 @@ _FLAGS = (
     "resume",
     "progress",
     "report",
+    "graphs",
+    "track",
+    "parent",
+    "observers",
 )  # of no configuration
 
 

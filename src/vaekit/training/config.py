@@ -151,6 +151,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         price_per_hour: What the device costs in an hour, in any currency; the record then says what the run cost.
         model: Changes to the preset.
         training: The training.
+        track: Trackers by name, each with its options; JSON lines are written in any case.
     """
 
     preset: str = "auto"
@@ -161,6 +162,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     price_per_hour: float | None = None
     model: dict[str, Any] = {}
     training: TrainConfig = TrainConfig()
+    track: dict[str, dict[str, Any]] = {}
 
     def __post_init__(self) -> None:
         if self.price_per_hour is not None and not self.price_per_hour >= 0.0:
@@ -199,7 +201,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             else:
                 known = [*_TOP, *training, *ModelConfig.__struct_fields__]
                 raise ConfigError(f"unknown option {name!r}; known: {', '.join(known)}")
-        rest = {name: getattr(self, name) for name in (*_TOP, "recipe")}
+        rest = {name: getattr(self, name) for name in (*_TOP, "recipe", "track")}
         return _convert(rest | {"model": model, "training": msgspec.to_builtins(training)} | top, Config)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,10 @@ from vaekit.training.choose import choose
 from vaekit.training.config import Config, TrainConfig
 from vaekit.training.failing import failures
 from vaekit.training.floor import floor_seconds
+from vaekit.training.lineage import identified
 from vaekit.training.loop import Loop
 from vaekit.training.losses import require_commitment
+from vaekit.training.observers import Begun, Observer, watched
 from vaekit.training.pace import Pace, choose_pace, threads
 from vaekit.training.progress import Progress
 from vaekit.training.recipes import recipe
@@ -66,6 +68,8 @@ def train(
     inferred: bool = False,
     total: int | None = None,
     stages: Callable[[TrainConfig, int], list[Stage]] = default_stages,
+    observers: Sequence[Observer] = (),
+    parent: Mapping[str, Any] | None = None,
 ) -> Trained:
     """Train a VAE on a table.
 
@@ -79,11 +83,14 @@ def train(
         inferred: Nobody has looked at the contract: likelihoods are chosen by pilot fits unless ``choose`` says no.
         total: Rows that the table is a sample of, if it is one; for the record.
         stages: Makes the stages from the sized configuration and the steps per epoch.
+        observers: Told when training begins, at each validation, and when it ends.
+        parent: The run that this one comes from, for the record.
 
     Returns:
         The trained model.
 
     Raises:
+        Stopped: If an observer ended the run.
         TrainingError: If there are too few rows, or training cannot go on.
         ContractError: If the rows do not fit the contract, or it models nothing.
         ConfigError: If options contradict each other.
@@ -104,6 +111,7 @@ def train(
         "environment": environment(),
         "rows": splits.sizes() | {"split": splits.by},
     }
+    record = identified(record, parent, out if resume else None)
     model = config.architecture(len(splits.train), sum(spec.width for spec in contract.blocks()))
     require_commitment(model, training)
     with Progress(progress) as shown:
@@ -144,9 +152,11 @@ def train(
             if out is not None:
                 with (out / "metrics.jsonl").open("a") as file:
                     file.write(json.dumps(metrics) + "\n")
+            tell(metrics)
 
         loop.on_validation, loop.on_step = validated, shown.step
-        with threads(training.threads), failures(out, record):
+        begun = Begun(vae, contract, stopping, record, out, tuple(history))
+        with threads(training.threads), failures(out, record), watched(observers, begun) as tell:
             began = time.monotonic()
             loop.run(made, resume=resume)
             spent = _spent(loop, made[0], shown.rows, time.monotonic() - began, history, config.price_per_hour)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import re
 import subprocess
 from importlib import metadata
 from typing import Any
@@ -24,7 +25,8 @@ def environment() -> dict[str, Any]:
     """Versions, platform and git state of this process.
 
     Returns:
-        Plain JSON values; no path, user or host name.
+        Plain JSON values; no path, user or host name. ``installed`` has the version of every distribution, and ``lock``
+        is the hash of them all: two runs with the same lock had the same packages.
     """
     versions = {}
     for name in _PACKAGES:
@@ -38,8 +40,19 @@ def environment() -> dict[str, Any]:
         "platform": f"{platform.system()} {platform.machine()}",
         "processors": os.cpu_count(),
         "packages": versions,
+        "installed": (installed := _installed()),
+        "lock": hashlib.sha256("\n".join(f"{name}=={of}" for name, of in installed.items()).encode()).hexdigest(),
         "git": _git(),
     }
+
+
+def _installed() -> dict[str, str]:
+    """Version of every distribution that can be imported here, by its name in one spelling."""
+    found: dict[str, str] = {}
+    for one in metadata.distributions():
+        if name := one.metadata["Name"]:
+            found.setdefault(re.sub(r"[-_.]+", "-", name).lower(), one.version)  # the first on the path is imported
+    return dict(sorted(found.items()))
 
 
 def _canonical(table: pa.Table) -> pa.Table:
@@ -104,12 +117,21 @@ class _Hashing:
 
 
 def _git() -> dict[str, Any] | None:
-    def ask(*words: str) -> str | None:
-        try:
-            done = subprocess.run(["git", *words], capture_output=True, text=True, timeout=5, check=False)
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        return done.stdout.strip() if done.returncode == 0 else None
+    """Commit of the working directory, whether it was changed since, and a hash of the changes; None outside of git."""
+    commit = _ask("rev-parse", "HEAD")
+    if commit is None:
+        return None
+    changed = _ask("status", "--porcelain")
+    found: dict[str, Any] = {"commit": commit.decode().strip(), "dirty": bool(changed)}
+    if changed:
+        difference = _ask("diff", "HEAD", "--binary")
+        found["diff"] = None if difference is None else hashlib.sha256(changed + difference).hexdigest()
+    return found
 
-    commit = ask("rev-parse", "HEAD")
-    return None if commit is None else {"commit": commit, "dirty": bool(ask("status", "--porcelain"))}
+
+def _ask(*words: str) -> bytes | None:
+    try:
+        done = subprocess.run(["git", *words], capture_output=True, timeout=5, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout if done.returncode == 0 else None

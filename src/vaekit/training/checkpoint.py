@@ -13,10 +13,43 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from vaekit.errors import TrainingError
+from vaekit.errors import ConfigError, TrainingError
 from vaekit.files import write_file
 
-__all__ = ["Position", "read", "restore", "write"]
+__all__ = ["Mean", "Position", "read", "restore", "write"]
+
+
+class Mean(msgspec.Struct):
+    """Means over rows of named figures.
+
+    Example:
+        >>> mean = Mean()
+        >>> mean.add({"loss": 1.0}, rows=3)
+        >>> mean.add({"loss": 2.0}, rows=1)
+        >>> mean.values()
+        {'loss': 1.25}
+    """
+
+    sums: dict[str, float] = {}
+    rows: int = 0
+
+    def add(self, figures: Mapping[str, float], rows: int) -> None:
+        """Take the means of so many more rows."""
+        self.rows += rows
+        for name, value in figures.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value * rows
+
+    def value(self, name: str) -> float:
+        """One mean."""
+        return self.sums[name] / self.rows
+
+    def values(self) -> dict[str, float]:
+        """All means."""
+        return {name: total / self.rows for name, total in self.sums.items()}
+
+    def clear(self) -> None:
+        """Forget all rows."""
+        self.sums, self.rows = {}, 0
 
 
 class Position(msgspec.Struct, kw_only=True):
@@ -37,6 +70,8 @@ class Position(msgspec.Struct, kw_only=True):
         information: Most mutual information so far, while it does.
         watched: Epoch in which that was last looked at.
         still: Looks since mutual information last rose.
+        lines: Validations that are in the file of metrics, over all stages.
+        since: Figures of the steps since the last one.
     """
 
     stage: int = 0
@@ -53,6 +88,12 @@ class Position(msgspec.Struct, kw_only=True):
     information: float | None = None
     watched: int = -1
     still: int = 0
+    lines: int = 0
+    since: Mean = msgspec.field(default_factory=Mean)
+
+    def next_stage(self) -> Position:
+        """The start of the stage after this one."""
+        return Position(stage=self.stage + 1, seconds=self.seconds, began=self.seconds, lines=self.lines)
 
 
 @dataclass(frozen=True)
@@ -107,14 +148,21 @@ def restore(
     optimizers: Mapping[str, torch.optim.Optimizer],
     average: nn.Module,
 ) -> None:
-    """Put a checkpoint's tensors back into model, objective, optimisers and the mean of the weights."""
+    """Put a checkpoint's tensors back into model, objective, optimisers and the mean of the weights.
+
+    Raises:
+        ConfigError: If they are those of another model.
+    """
     parts: dict[str, dict[str, Tensor]] = {name: {} for name in ("model", "objective", "average", *optimizers)}
     for name, value in checkpoint.tensors.items():
         part, _, rest = name.partition(".")
-        parts[part][rest] = value
-    model.load_state_dict(parts["model"])
-    objective.load_state_dict(parts["objective"])
-    average.load_state_dict(parts["average"])
+        if part in parts:
+            parts[part][rest] = value
+    try:
+        for module, part in ((model, "model"), (objective, "objective"), (average, "average")):
+            module.load_state_dict(parts[part])
+    except RuntimeError as error:  # torch's word for names and shapes that differ
+        raise ConfigError(f"the checkpoint is of another model, so it cannot be taken over: {error}") from error
     for label, optimizer in optimizers.items():
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in parts[label].items():

@@ -7,7 +7,6 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,6 +21,8 @@ from vaekit.training.checkpoint import Position
 from vaekit.training.config import TrainConfig
 from vaekit.training.forensics import explain_gradient, explain_loss
 from vaekit.training.phases import Phase, optimizers_of, phases_of
+from vaekit.training.saving import Saver
+from vaekit.training.signals import Stopping
 from vaekit.training.stages import Stage
 from vaekit.training.validate import validate
 
@@ -45,10 +46,10 @@ class Loop:
         valid: Rows for early stopping; disjoint from the training rows.
         config: The training configuration, sized.
         seed: Seed of data order, noise and hidden cells.
-        fingerprint: What a resumed run must agree on.
-        folder: Where checkpoints go; None keeps the best weights in memory only.
+        saver: Writes checkpoints; None keeps the best weights in memory only.
         on_validation: Called with the metrics of each validation.
         on_step: Called with (fraction done, rows done, loss) after each step.
+        stopping: Tells whether the run was asked to stop.
     """
 
     vae: VAE
@@ -56,23 +57,24 @@ class Loop:
     valid: Resident
     config: TrainConfig
     seed: int
-    fingerprint: dict[str, Any] = field(default_factory=dict)
-    folder: Path | None = None
+    saver: Saver | None = None
     on_validation: Report = lambda metrics: None
     on_step: Callable[[float, int, float], None] = lambda fraction, rows, loss: None
+    stopping: Stopping = field(default_factory=lambda: Stopping(enabled=False))
 
     def run(self, stages: list[Stage], resume: bool = False) -> None:
         """Train every stage, each ending with its best weights.
 
         Args:
             stages: The stages.
-            resume: Go on from the last checkpoint in `folder`.
+            resume: Go on from the last checkpoint.
 
         Raises:
-            TrainingError: If a loss or gradient is not finite, or the checkpoint does not fit.
+            TrainingError: If a loss or gradient is not finite, or a checkpoint cannot be written.
+            ConfigError: If the checkpoint is of another model.
         """
         self.epochs = sum(stage.epochs for stage in stages)
-        last = checkpoint.read(self.folder / "last.safetensors") if resume and self.folder else None
+        last = checkpoint.read(self.saver.last) if resume and self.saver else None
         position = last.position if last else Position()
         for index in range(position.stage, len(stages)):
             stage = stages[index]
@@ -85,9 +87,11 @@ class Loop:
             if last and not position.finished:
                 checkpoint.restore(last, self.vae, stage.objective, optimizers, self._average)
             if not position.finished:
+                if last is None:  # before another stage overwrites the best weights of this one's predecessor
+                    self._save("last", stage, optimizers, position)
                 self._stage(stage, optimizers, position)
             self._load_best()
-            last, position = None, Position(stage=index + 1, seconds=position.seconds, began=position.seconds)
+            last, position = None, position.next_stage()
 
     def _stage(self, stage: Stage, optimizers: Optimizers, at: Position) -> None:
         batch = self.config.batch_size or len(self.train)
@@ -96,7 +100,7 @@ class Loop:
         budget = self.config.max_seconds and self.config.max_seconds * stage.epochs / self.epochs
         self._warn_of_schedules(stage, total)
         phases, before, began = phases_of(stage, self.vae, optimizers), at.seconds, time.monotonic()
-        done, since, rate = at.stale >= self.config.patience, _Mean(), 0.0
+        done, since, rate = at.stale >= self.config.patience, at.since, 0.0
         stage.prepare_modes(self.vae)
         while at.epoch < stage.epochs and not done:
             for indices in self.train.epoch(self.seed, at.stage * 100_003 + at.epoch, batch)[at.batch :]:
@@ -109,14 +113,16 @@ class Loop:
                 self.on_step(fraction, len(indices), since.value("loss"))
                 if fraction >= at.due or at.step == total:
                     at.due = fraction + 1.0 / _VALIDATIONS
-                    done = self._validate(stage, optimizers, at, since, rate)
-                    since = _Mean()
+                    done = self._validate(stage, optimizers, at, rate)
                     if done:
                         break
+                elif self.saver and self.saver.due():
+                    self._save("last", stage, optimizers, at)
+                self._stop_if_asked(stage, optimizers, at)
             else:
                 at.epoch, at.batch = at.epoch + 1, 0
         if since.rows:  # the budget ended between two validations
-            self._validate(stage, optimizers, at, since, rate)
+            self._validate(stage, optimizers, at, rate)
         at.finished = True
         self._save("last", stage, optimizers, at)
 
@@ -208,7 +214,13 @@ class Loop:
         self.vae.load_state_dict(kept)
         return found
 
-    def _validate(self, stage: Stage, optimizers: Optimizers, at: Position, since: _Mean, rate: float) -> bool:
+    def _stop_if_asked(self, stage: Stage, optimizers: Optimizers, at: Position) -> None:
+        """End here, with a checkpoint, if a signal asked for it."""
+        if asked := self.stopping.asked:
+            self._save("last", stage, optimizers, at)
+            self.stopping.leave(asked)
+
+    def _validate(self, stage: Stage, optimizers: Optimizers, at: Position, rate: float) -> bool:
         with self._average.instead():
             found = validate(self.vae, self.valid, self.seed, samples=stage.objective.importance)
         stage.prepare_modes(self.vae)
@@ -223,10 +235,12 @@ class Loop:
         at.best, at.stale = (judged, 0) if better else (at.best, at.stale + 1)
         self._watch_information(stage, at, found["latent"])
         weights = {name: stage.objective.weight(name) for name in stage.objective.weights}
+        at.lines += 1
         self.on_validation(
             {"stage": stage.name, "epoch": at.epoch, "step": at.step, "seconds": round(at.seconds, 3)}
-            | {"learning_rate": rate, "weights": weights, "train": since.values(), "valid": found, "best": at.best}
+            | {"learning_rate": rate, "weights": weights, "train": at.since.values(), "valid": found, "best": at.best}
         )
+        at.since.clear()
         if better:
             self._save("best", stage, optimizers, at)
         self._save("last", stage, optimizers, at)
@@ -283,13 +297,13 @@ class Loop:
             self._write(name, stage, optimizers, at)
 
     def _write(self, name: str, stage: Stage, optimizers: Optimizers, at: Position) -> None:
-        if self.folder:
-            path = self.folder / f"{name}.safetensors"
-            checkpoint.write(path, at, self.fingerprint, self.vae, stage.objective, optimizers, self._average)
+        if self.saver:
+            path = self.saver.last if name == "last" else self.saver.best
+            self.saver.write(path, at, self.vae, stage.objective, optimizers, self._average)
 
     def _load_best(self) -> None:
-        if self.folder:
-            stored = checkpoint.read(self.folder / "best.safetensors").tensors
+        if self.saver:
+            stored = checkpoint.read(self.saver.best).tensors
             best = {name.removeprefix("model."): value for name, value in stored.items() if name.startswith("model.")}
         else:
             best = self._best
@@ -297,27 +311,4 @@ class Loop:
         self.vae.eval()
 
     def _kept(self) -> str:
-        return (
-            f"the last good checkpoint is {self.folder / 'last.safetensors'}"
-            if self.folder
-            else "nothing was saved (out=None)"
-        )
-
-
-class _Mean:
-    """Means over rows of named figures."""
-
-    def __init__(self) -> None:
-        self.sums: dict[str, float] = {}
-        self.rows = 0
-
-    def add(self, figures: Mapping[str, float], rows: int) -> None:
-        self.rows += rows
-        for name, value in figures.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value * rows
-
-    def value(self, name: str) -> float:
-        return self.sums[name] / self.rows
-
-    def values(self) -> dict[str, float]:
-        return {name: total / self.rows for name, total in self.sums.items()}
+        return f"the last good checkpoint is {self.saver.last}" if self.saver else "nothing was saved (out=None)"

@@ -23,6 +23,7 @@ from vaekit.training.batches import Resident, hide, step_generator
 from vaekit.training.loop import Loop
 from vaekit.training.splits import split
 from vaekit.training.stages import Stage, default_stages
+from vaekit.training.step import Step
 from vaekit.training.validate import validate
 
 BASE = {"epochs": 3, "width": 16, "depth": 2, "latent": 2, "batch_size": 32, "warmup": 0.5}
@@ -84,13 +85,13 @@ def test_no_option_is_ignored(table, contract, changed):
 
 
 def test_threads_are_set_while_training_and_put_back(table, contract, monkeypatch):
-    seen, original, before = [], Loop._step, torch.get_num_threads()
+    seen, original, before = [], Step.__call__, torch.get_num_threads()
 
     def spy(self, *args):
         seen.append(torch.get_num_threads())
         return original(self, *args)
 
-    monkeypatch.setattr(Loop, "_step", spy)
+    monkeypatch.setattr(Step, "__call__", spy)
     run(table, contract, threads=3)
     assert set(seen) == {3}
     assert torch.get_num_threads() == before
@@ -119,7 +120,7 @@ def metrics(folder) -> list[dict]:
 )
 def test_a_killed_run_resumes_to_the_same_bits(table, contract, tmp_path, monkeypatch, at, extra):
     whole = run(table, contract, out=tmp_path / "whole", **extra)
-    original, calls = Loop._step, []
+    original, calls = Step.__call__, []
 
     def dying(self, *args):
         calls.append(1)
@@ -127,10 +128,10 @@ def test_a_killed_run_resumes_to_the_same_bits(table, contract, tmp_path, monkey
             raise Killed
         return original(self, *args)
 
-    monkeypatch.setattr(Loop, "_step", dying)
+    monkeypatch.setattr(Step, "__call__", dying)
     with pytest.raises(Killed):
         run(table, contract, out=tmp_path / "cut", **extra)
-    monkeypatch.setattr(Loop, "_step", original)
+    monkeypatch.setattr(Step, "__call__", original)
     if not (tmp_path / "cut" / "checkpoints" / "last.safetensors").exists():
         pytest.fail("the run must have written a checkpoint before it was killed")
     resumed = run(table, contract, out=tmp_path / "cut", resume=True, **extra)
@@ -287,22 +288,22 @@ def test_validation_does_not_depend_on_the_batch_size(table, contract):
 
 @pytest.mark.parametrize("where", ["values", "weights"])
 def test_a_number_that_is_not_finite_is_traced_to_term_field_and_step(table, contract, tmp_path, monkeypatch, where):
-    calls, original = [], Loop._step
+    calls, original = [], Step.__call__
 
-    def poisoned(self, stage, phases, indices, at):
+    def poisoned(self, rows, at):
         calls.append(1)
         if len(calls) == 8 and where == "weights":
             with torch.no_grad():
                 next(self.vae.head("category.categorical").parameters())[0] = float("nan")
         if len(calls) == 8 and where == "values":
-            block = self.train.blocks["number.gaussian"]
+            block = rows["number.gaussian"]
             values = block.values.clone()
             values[:, 2] = float("inf")
-            self.train.blocks["number.gaussian"] = Block(values, block.observed, block.half, block.constant)
-            object.__setattr__(self, "config", msgspec.structs.replace(self.config, mask=0.0))
-        return original(self, stage, phases, indices, at)
+            rows = rows | {"number.gaussian": Block(values, block.observed, block.half, block.constant)}
+            self.config = msgspec.structs.replace(self.config, mask=0.0)
+        return original(self, rows, at)
 
-    monkeypatch.setattr(Loop, "_step", poisoned)
+    monkeypatch.setattr(Step, "__call__", poisoned)
     field = {"weights": "target", "values": "magnesium"}[where]
     with pytest.raises(TrainingError) as caught:
         run(table, contract, out=tmp_path, epochs=5)

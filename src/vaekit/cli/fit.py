@@ -50,6 +50,18 @@ def fit(
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda, cuda:1, … or auto: the best there is. Default: auto.")
     ] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="float32, bfloat16, or auto: what was measured to be faster. Default: float32.")
+    ] = None,
+    threads: Annotated[
+        str | None, typer.Option(help="Processor threads, or auto: measured if the run is long. Default: auto.")
+    ] = None,
+    compiled: Annotated[
+        str | None, typer.Option("--compile", help="Compile the step: yes, no, or auto: if it pays. Default: auto.")
+    ] = None,
+    price_per_hour: Annotated[
+        float | None, typer.Option(help="What the machine costs in an hour; the record then says what the run cost.")
+    ] = None,
     setting: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Any other setting of a config file, for example beta=0.5."),
@@ -77,7 +89,9 @@ def fit(
     if contract or role or kind or likelihood or field:
         asked = edited(data, contract, role, kind, likelihood, field)
     flags: dict[str, Any] = {"preset": preset, "recipe": recipe, "seed": seed, "epochs": epochs}
-    flags |= {"max_seconds": max_seconds, "device": device}
+    flags |= {"max_seconds": max_seconds, "device": device, "price_per_hour": price_per_hour, "precision": precision}
+    flags |= {"threads": int(threads) if threads and threads.isdigit() else threads}
+    flags |= {"compile": {"yes": True, "no": False}.get(compiled or "", compiled)}
     wanted = {name: value for name, value in flags.items() if value is not None}
     # a contract that was inferred here leaves likelihoods open, whatever flags changed in it
     still_open = asked is not None and not (contract or likelihood or config)
@@ -102,7 +116,7 @@ def fit(
     if as_json:
         told = {"run": str(out), "bundle": str(bundle), "rows": count, "seconds": seconds}
         told["report"] = str(out / "report.html") if (out / "report.html").exists() else None
-        print_json({**told, "evaluation": figures})
+        print_json({**told, "spent": model.bundle.run["spent"], "evaluation": figures})
         return
     typer.echo(f"fit: {count:,} rows -> {bundle}; seconds {cell(seconds)}")
     if figures:

@@ -204,6 +204,10 @@ def _record(facts: Facts) -> list[tuple[str, str]]:
         found += [(str(name), str(version)) for name, version in sorted(packages.items())]
         if git := environment.get("git"):
             found.append(("git", f"{git.get('commit', '')}{' with changes' if git.get('dirty') else ''}"))
+    if pace := record.get("pace"):
+        found.append(("pace", json.dumps(pace, indent=1, sort_keys=True)))
+    if spent := record.get("spent"):
+        found.append(("spent", json.dumps(spent, indent=1, sort_keys=True)))
     if config := record.get("config"):
         found.append(("settings", json.dumps(config, indent=1, sort_keys=True, default=str)))
     found.append(("architecture", json.dumps(bundle.architecture.config, indent=1, sort_keys=True, default=str)))

@@ -16,40 +16,7 @@ from torch import Tensor, nn
 from vaekit.errors import ConfigError, TrainingError
 from vaekit.files import write_file
 
-__all__ = ["Mean", "Position", "read", "restore", "write"]
-
-
-class Mean(msgspec.Struct):
-    """Means over rows of named figures.
-
-    Example:
-        >>> mean = Mean()
-        >>> mean.add({"loss": 1.0}, rows=3)
-        >>> mean.add({"loss": 2.0}, rows=1)
-        >>> mean.values()
-        {'loss': 1.25}
-    """
-
-    sums: dict[str, float] = {}
-    rows: int = 0
-
-    def add(self, figures: Mapping[str, float], rows: int) -> None:
-        """Take the means of so many more rows."""
-        self.rows += rows
-        for name, value in figures.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value * rows
-
-    def value(self, name: str) -> float:
-        """One mean."""
-        return self.sums[name] / self.rows
-
-    def values(self) -> dict[str, float]:
-        """All means."""
-        return {name: total / self.rows for name, total in self.sums.items()}
-
-    def clear(self) -> None:
-        """Forget all rows."""
-        self.sums, self.rows = {}, 0
+__all__ = ["Position", "read", "restore", "write"]
 
 
 class Position(msgspec.Struct, kw_only=True):
@@ -71,7 +38,8 @@ class Position(msgspec.Struct, kw_only=True):
         watched: Epoch in which that was last looked at.
         still: Looks since mutual information last rose.
         lines: Validations that are in the file of metrics, over all stages.
-        since: Figures of the steps since the last one.
+        figures: Sums over rows of the figures of the steps since the last one.
+        rows: Those rows.
     """
 
     stage: int = 0
@@ -89,7 +57,8 @@ class Position(msgspec.Struct, kw_only=True):
     watched: int = -1
     still: int = 0
     lines: int = 0
-    since: Mean = msgspec.field(default_factory=Mean)
+    figures: dict[str, float] = {}
+    rows: int = 0
 
     def next_stage(self) -> Position:
         """The start of the stage after this one."""

@@ -37,9 +37,12 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             once mutual information between rows and codes has stopped rising.
         encoder_share: Share of the epochs for which the inference network is trained on, alone, in the end.
         prior_share: Share of the epochs for which the prior is trained in the end; it is then not trained before.
-        optimizer: ``adamw`` or ``adam``.
+        optimizer: ``adamw``, ``adam``, ``amsgrad``, ``nadam``, ``radam``, ``adamax`` or ``sgd``.
+        momentum: Momentum of ``sgd``, 0.9 if not given; of nothing else.
         learning_rate: Peak rate; it follows a half cosine to 1 % of it.
-        weight_decay: Decoupled (adamw) or L2 (adam) weight decay.
+        rate_warmup: Steps over which the rate rises to its peak at the start of each stage.
+        restarts: Times that the rate goes back to its peak, in cycles of equal length (cosine with warm restarts).
+        weight_decay: Decoupled (adamw) or L2 (all others) weight decay.
         clip: Largest norm of the gradient of all parameters; 0 switches clipping off.
         patience: Validations without a better ELBO before training stops.
         beta: Weight of the KL after warm-up.
@@ -57,9 +60,13 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             contract was inferred by the fit itself.
         ema: Decay of a running mean of the weights, by which the model is judged and which is kept, such as 0.999; 0
             for the weights themselves.
-        precision: ``bfloat16`` computes the networks of encoder and decoder in half the bits, densities in all of them.
-        threads: Processor threads of training; PyTorch's own choice if not given. Small models on a busy machine are
-            often faster with one.
+        micro_batch: Rows that go through the networks at a time; gradients add up to exactly that of the whole batch.
+            For models whose batch does not fit into memory.
+        precision: ``bfloat16`` computes the networks of encoder and decoder in half the bits, densities in all of them;
+            ``auto`` does so where that was measured to be faster, and not to change the loss.
+        threads: Processor threads of training. ``auto`` measures before the first step, if the run is long enough for
+            that to pay, and leaves it to PyTorch otherwise.
+        compile: Whether the step is compiled. ``auto`` measures likewise; compiling takes up to a minute.
     """
 
     epochs: int | None = None
@@ -71,8 +78,11 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     lagging: int = 0
     encoder_share: float = 0.0
     prior_share: float = 0.0
-    optimizer: Literal["adamw", "adam"] = "adamw"
+    optimizer: Literal["adamw", "adam", "amsgrad", "nadam", "radam", "adamax", "sgd"] = "adamw"
+    momentum: float | None = None
     learning_rate: float = 4e-3
+    rate_warmup: int = 100
+    restarts: int = 0
     weight_decay: float = 1e-4
     clip: float = 10.0
     patience: int = 12
@@ -86,13 +96,15 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     balance: Literal["entropy", "none"] = "none"
     choose: bool | None = None
     ema: float = 0.0
-    precision: Literal["float32", "bfloat16"] = "float32"
-    threads: int | None = None
+    micro_batch: int | None = None
+    precision: Literal["float32", "bfloat16", "auto"] = "float32"
+    threads: int | Literal["auto"] = "auto"
+    compile: bool | Literal["auto"] = "auto"
 
     def __post_init__(self) -> None:
-        least = {"epochs": 1, "batch_size": 1, "patience": 1, "samples": 1, "threads": 1}
-        for name, low in least.items():
-            if (value := getattr(self, name)) is not None and value < low:
+        least = {"epochs": 1, "batch_size": 1, "patience": 1, "samples": 1, "threads": 1, "micro_batch": 1}
+        for name, low in (least | {"rate_warmup": 0, "restarts": 0}).items():
+            if isinstance(value := getattr(self, name), int) and value < low:
                 raise ConfigError(f"{name} must be at least {low}, got {value}")
         for name in ("learning_rate", "max_seconds"):
             if (value := getattr(self, name)) is not None and not value > 0:
@@ -101,6 +113,10 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}")
         objective_of(self)
+        if self.momentum is not None and (self.optimizer != "sgd" or not 0.0 <= self.momentum < 1.0):
+            raise ConfigError(
+                f"momentum is for optimizer 'sgd' and in [0, 1); got {self.momentum} with {self.optimizer!r}"
+            )
         if not 0.0 <= self.ema < 1.0:
             raise ConfigError(f"ema is a decay in [0, 1), got {self.ema}")
         for name in ("warmup", "mask"):
@@ -127,6 +143,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         recipe: A model of the literature by name; what is set beside it comes on top.
         seed: The one seed of the fit.
         device: ``auto``, ``cpu``, ``cuda``…
+        price_per_hour: What the device costs in an hour, in any currency; the record then says what the run cost.
         model: Changes to the preset.
         training: The training.
     """
@@ -135,8 +152,13 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     recipe: str | None = None
     seed: int = 0
     device: str = "auto"
+    price_per_hour: float | None = None
     model: dict[str, Any] = {}
     training: TrainConfig = TrainConfig()
+
+    def __post_init__(self) -> None:
+        if self.price_per_hour is not None and not self.price_per_hour >= 0.0:
+            raise ConfigError(f"price_per_hour must not be negative, got {self.price_per_hour}")
 
     def architecture(self, rows: int, width: int) -> ModelConfig:
         """The model configuration for data of a size."""
@@ -157,16 +179,16 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         for name, value in changes.items():
             if value is None:
                 continue
-            if name in ("preset", "seed", "device"):
+            if name in ("preset", "seed", "device", "price_per_hour"):
                 top[name] = value
             elif name in training:
                 training[name] = value
             elif name in ModelConfig.__struct_fields__:
                 model[name] = value
             else:
-                known = ["preset", "seed", "device", *training, *ModelConfig.__struct_fields__]
+                known = ["preset", "seed", "device", "price_per_hour", *training, *ModelConfig.__struct_fields__]
                 raise ConfigError(f"unknown option {name!r}; known: {', '.join(known)}")
-        rest = {"preset": self.preset, "recipe": self.recipe, "seed": self.seed, "device": self.device}
+        rest = {name: getattr(self, name) for name in ("preset", "recipe", "seed", "device", "price_per_hour")}
         return _convert(rest | {"model": model, "training": msgspec.to_builtins(training)} | top, Config)
 
 

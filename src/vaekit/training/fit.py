@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import torch
 from vaekit.errors import ConfigError, TrainingError, differing
 from vaekit.fields.contract import Contract
 from vaekit.files import write_file
+from vaekit.memory import peak_memory
 from vaekit.nn.build import ModelConfig, build
 from vaekit.nn.vae import VAE
 from vaekit.training import checkpoint
@@ -25,11 +26,14 @@ from vaekit.training.batches import Resident
 from vaekit.training.choose import choose
 from vaekit.training.config import Config, TrainConfig
 from vaekit.training.failing import failures
+from vaekit.training.floor import floor_seconds
 from vaekit.training.loop import Loop
 from vaekit.training.losses import require_commitment
+from vaekit.training.pace import Pace, choose_pace, threads
 from vaekit.training.progress import Progress
 from vaekit.training.recipes import recipe
 from vaekit.training.record import data_record, environment
+from vaekit.training.spent import Spent
 from vaekit.training.splits import Splits, split
 from vaekit.training.stages import Stage, default_stages
 
@@ -116,7 +120,18 @@ def train(
         fingerprint = {"contract": contract.hash, "data": record["data"]["sha256"], "model": msgspec.to_builtins(model)}
         meant = {name: value for name, value in msgspec.to_builtins(training).items() if name != "threads"}
         fingerprint |= {"training": meant, "seed": config.seed}
-        folder = _prepare(out, contract, record, fingerprint, resume)
+        training = _left(training, record.get("choice"))
+        steps = -(-len(splits.train) // (training.batch_size or 1))
+        made = stages(training, steps)
+        if training.balance == "entropy":
+            some = contract.encode(train_rows.slice(0, BALANCE_ROWS))
+            made = balanced(made, field_weights(contract.blocks(), some), steps)
+        loop = Loop(vae, seen, unseen, training, config.seed, fingerprint)
+        with failures(out, record):
+            pace = _pace(loop, made, steps, model, contract, shown.note, out if resume else None)
+        record["pace"] = msgspec.to_builtins(pace)
+        loop.config = training = _shortened(pace.choice.applied(training), pace.seconds)
+        loop.folder = _prepare(out, contract, record, fingerprint, resume)
         history = _history(out, resume)
 
         def validated(metrics: dict[str, Any]) -> None:
@@ -126,15 +141,15 @@ def train(
                 with (out / "metrics.jsonl").open("a") as file:
                     file.write(json.dumps(metrics) + "\n")
 
-        training = _left(training, record.get("choice"))
-        loop = Loop(vae, seen, unseen, training, config.seed, fingerprint, folder, validated, shown.step)
-        steps = -(-len(splits.train) // (training.batch_size or 1))
-        made = stages(training, steps)
-        if training.balance == "entropy":
-            some = contract.encode(train_rows.slice(0, BALANCE_ROWS))
-            made = balanced(made, field_weights(contract.blocks(), some), steps)
+        loop.on_validation, loop.on_step = validated, shown.step
         with threads(training.threads), failures(out, record):
+            began = time.monotonic()
             loop.run(made, resume=resume)
+            spent = _spent(loop, made[0], shown.rows, time.monotonic() - began, history, config.price_per_hour)
+        record["spent"] = msgspec.to_builtins(spent)
+        shown.note(f"trained: {spent}")
+        if out is not None:
+            _write_record(out, record)
     return Trained(vae.to("cpu"), contract, splits, model, history, record)
 
 
@@ -150,37 +165,74 @@ def _chosen(
 ) -> tuple[Contract, dict[str, Any] | None]:
     """The contract with chosen likelihoods, and how they were chosen; a resumed run keeps what it had chosen."""
     if resumed is not None:
-        stored = _stored_choice(resumed)
+        stored = _stored(resumed, "choice")
         return (Contract.load(resumed / "contract.json").fit(rows) if stored else contract), stored
     choice = choose(rows, contract, model, training, seed=seed, device=device, say=say)
     return (contract, None) if choice is None else (choice.contract.fit(rows), choice.record)
 
 
-def _stored_choice(out: Path) -> dict[str, Any] | None:
+def _stored(out: Path, part: str) -> dict[str, Any] | None:
+    """A part of the record of the run in a folder."""
     path = out / "run.json"
     try:
-        found: dict[str, Any] | None = json.loads(path.read_bytes()).get("choice")
+        found: dict[str, Any] | None = json.loads(path.read_bytes()).get(part)
     except (OSError, ValueError) as error:
         raise TrainingError(f"{path}: not a readable record ({error}); start afresh without resume") from error
     return found
 
 
 def _left(training: TrainConfig, choice: dict[str, Any] | None) -> TrainConfig:
-    """The configuration with the time that is left after choosing."""
-    if choice is None or training.max_seconds is None:
+    """The configuration with the time that is left after choosing likelihoods."""
+    return training if choice is None else _shortened(training, choice["seconds"])
+
+
+def _shortened(training: TrainConfig, seconds: float) -> TrainConfig:
+    if training.max_seconds is None:
         return training
-    return msgspec.structs.replace(training, max_seconds=max(training.max_seconds - choice["seconds"], 1e-3))
+    return msgspec.structs.replace(training, max_seconds=max(training.max_seconds - seconds, 1e-3))
 
 
-@contextmanager
-def threads(count: int | None) -> Iterator[None]:
-    """Use so many processor threads for a while; None leaves PyTorch's choice."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+def _pace(
+    loop: Loop,
+    made: list[Stage],
+    steps: int,
+    model: ModelConfig,
+    contract: Contract,
+    say: Callable[[str], None],
+    resumed: Path | None,
+) -> Pace:
+    """How steps are computed; a resumed run goes on as it began."""
+    if resumed is not None and (stored := _stored(resumed, "pace")) is not None:
+        return msgspec.convert(stored, Pace)
+    training = {
+        name: value
+        for name, value in msgspec.to_builtins(loop.config).items()
+        if name in ("batch_size", "micro_batch", "objective", "terms", "samples", "mask", "optimizer", "ema")
+    }
+    shapes = {
+        "model": msgspec.to_builtins(model),
+        "blocks": msgspec.to_builtins(contract.blocks()),
+        "training": training,
+    }
+    return choose_pace(loop, made[0], sum(stage.epochs for stage in made) * steps, shapes, say)
+
+
+def _spent(
+    loop: Loop, stage: Stage, rows: int, seconds: float, history: list[dict[str, Any]], price_per_hour: float | None
+) -> Spent:
+    """What the run cost; speed is that of this process, device-seconds are those of all that was resumed."""
+    device, held = loop.train.device, history[-1]["seconds"] if history else seconds
+    batch = loop.config.batch_size or len(loop.train)
+    floor = floor_seconds(loop, stage) * rows / batch
+    return Spent(
+        rows_per_second=round(rows / max(seconds, 1e-9), 1),
+        floor_share=round(floor / max(seconds, 1e-9), 4),
+        peak_memory=round(peak_memory(), 1),
+        device_memory=round(torch.cuda.max_memory_allocated(device) / 2**20, 1) if device.type == "cuda" else None,
+        device_seconds=held,
+        price_per_hour=price_per_hour,
+        price=None if price_per_hour is None else round(price_per_hour * held / 3600.0, 6),
+    )
 
 
 def choose_device(name: str) -> torch.device:
@@ -212,8 +264,12 @@ def _prepare(
         raise ConfigError(f"{out} already holds a run; resume it (resume=True, --resume), or choose another folder")
     write_file(out / "contract.json", contract.to_json().encode())
     (out / "failure.json").unlink(missing_ok=True)
-    write_file(out / "run.json", msgspec.json.format(msgspec.json.encode(record), indent=1))
+    _write_record(out, record)
     return folder
+
+
+def _write_record(out: Path, record: dict[str, Any]) -> None:
+    write_file(out / "run.json", msgspec.json.format(msgspec.json.encode(record), indent=1))
 
 
 def _agree(stored: dict[str, Any], asked: dict[str, Any]) -> None:

@@ -10,29 +10,25 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
 
+from vaekit.arrays import Block
 from vaekit.errors import ConfigError, TrainingError
 from vaekit.nn.vae import VAE, Pass
 from vaekit.training import checkpoint
 from vaekit.training.average import Average
-from vaekit.training.batches import Resident, binarised, draw_noise, hide, seeded, step_generator
+from vaekit.training.batches import Resident, seeded, step_generator
 from vaekit.training.checkpoint import Position
 from vaekit.training.config import TrainConfig
-from vaekit.training.forensics import explain_gradient, explain_loss
-from vaekit.training.phases import Phase, optimizers_of, phases_of
-from vaekit.training.saving import Saver
-from vaekit.training.signals import Stopping
+from vaekit.training.phases import Optimizers, Phase, optimizers_of, phases_of
 from vaekit.training.stages import Stage
+from vaekit.training.step import Figures, Step
 from vaekit.training.validate import validate
 
 __all__ = ["Loop"]
 
 _VALIDATIONS = 60  # per stage; patience counts them
-_LOOK = 10  # steps of the inference network after which its loss is compared, while it runs ahead
 _STILL = 3  # epochs without more mutual information before it does so no longer
 
-Optimizers = Mapping[str, torch.optim.Optimizer]
 Report = Callable[[dict[str, Any]], None]
 
 
@@ -79,11 +75,7 @@ class Loop:
         for index in range(position.stage, len(stages)):
             stage = stages[index]
             self._check_schedules(stage)
-            stage.objective.prepare(self.vae, self._look(stage), len(self.train), self.seed)
-            stage.objective.to(self.train.device)
-            self._check_lagging(stage)
-            optimizers = optimizers_of(stage, self.vae, self.config)
-            self._average = Average(self.vae, self.config.ema)
+            optimizers = self._prepare(stage)
             if last and not position.finished:
                 checkpoint.restore(last, self.vae, stage.objective, optimizers, self._average)
             if not position.finished:
@@ -93,14 +85,30 @@ class Loop:
             self._load_best()
             last, position = None, position.next_stage()
 
+    def ready(self, stage: Stage) -> Step:
+        """The step of a stage, before anything was trained."""
+        step = self._stepper(stage, phases_of(stage, self.vae, self._prepare(stage)))
+        stage.prepare_modes(self.vae)
+        return step
+
+    def _prepare(self, stage: Stage) -> Optimizers:
+        self._average = Average(self.vae, self.config.ema)
+        stage.objective.prepare(self.vae, self._look(stage), len(self.train), self.seed)
+        stage.objective.to(self.train.device)
+        self._check_parts(stage)
+        self._check_lagging(stage)
+        return optimizers_of(stage, self.vae, self.config)
+
     def _stage(self, stage: Stage, optimizers: Optimizers, at: Position) -> None:
         batch = self.config.batch_size or len(self.train)
         per_epoch = math.ceil(len(self.train) / batch)
         total = stage.epochs * per_epoch
         budget = self.config.max_seconds and self.config.max_seconds * stage.epochs / self.epochs
         self._warn_of_schedules(stage, total)
-        phases, before, began = phases_of(stage, self.vae, optimizers), at.seconds, time.monotonic()
-        done, since, rate = at.stale >= self.config.patience, at.since, 0.0
+        before, began = at.seconds, time.monotonic()
+        step = self._stepper(stage, phases_of(stage, self.vae, optimizers))
+        step.figures = Figures.restored(at.figures, at.rows, step.device)
+        done, rate = at.stale >= self.config.patience, 0.0
         stage.prepare_modes(self.vae)
         while at.epoch < stage.epochs and not done:
             for indices in self.train.epoch(self.seed, at.stage * 100_003 + at.epoch, batch)[at.batch :]:
@@ -108,48 +116,23 @@ class Loop:
                 if done := fraction >= 1.0:
                     break
                 rate = self._set_rates(stage, optimizers, at.step, total, fraction)
-                since.add(self._step(stage, phases, indices, at), len(indices))
+                step(self.train.take(indices), at)
                 at.step, at.batch, at.seconds = at.step + 1, at.batch + 1, before + time.monotonic() - began
-                self.on_step(fraction, len(indices), since.value("loss"))
+                self.on_step(fraction, len(indices), step.loss)
                 if fraction >= at.due or at.step == total:
                     at.due = fraction + 1.0 / _VALIDATIONS
-                    done = self._validate(stage, optimizers, at, rate)
+                    done = self._validate(stage, optimizers, at, step, rate)
                     if done:
                         break
                 elif self.saver and self.saver.due():
-                    self._save("last", stage, optimizers, at)
-                self._stop_if_asked(stage, optimizers, at)
+                    self._pause(stage, optimizers, at, step)
+                self._stop_if_asked(stage, optimizers, at, step)
             else:
                 at.epoch, at.batch = at.epoch + 1, 0
-        if since.rows:  # the budget ended between two validations
-            self._validate(stage, optimizers, at, rate)
+        if step.figures.rows:  # the budget ended between two validations
+            self._validate(stage, optimizers, at, step, rate)
         at.finished = True
         self._save("last", stage, optimizers, at)
-
-    def _step(self, stage: Stage, phases: Mapping[str, Phase], indices: Tensor, at: Position) -> dict[str, float]:
-        """One step of every phase: lagging steps of the inference network, the model, the critic."""
-        rng = step_generator(self.seed, at.stage * 2**40 + at.step, self.train.device)
-        ahead = self._run_ahead(stage, phases["inference"], indices, rng, at) if stage.lagging and at.ahead else 0
-        passed = self._pass(stage, indices, rng)
-        figures = self._descend(stage, phases["model"], passed, rng, at)
-        self._average.update()
-        if stage.lagging:
-            figures["ahead"] = float(ahead)
-        if "critic" in phases:
-            figures |= self._criticise(stage, phases["critic"], passed, rng, at)
-        return figures
-
-    def _run_ahead(self, stage: Stage, phase: Phase, indices: Tensor, rng: torch.Generator, at: Position) -> int:
-        """Steps of the inference network alone, on other rows, until its loss stops falling; how many there were."""
-        last, total = math.inf, 0.0
-        for step in range(1, stage.lagging + 1):
-            some = torch.randint(len(self.train), indices.shape, generator=rng, device=rng.device)
-            total += self._descend(stage, phase, self._pass(stage, some, rng), rng, at)["loss"]
-            if step % _LOOK == 0:
-                if total >= last:
-                    return step
-                last, total = total, 0.0
-        return stage.lagging
 
     def _watch_information(self, stage: Stage, at: Position, found: Mapping[str, Any]) -> None:
         """Let the inference network run ahead no longer once mutual information has stopped rising."""
@@ -162,65 +145,45 @@ class Loop:
             at.still += 1
         at.ahead = at.still < _STILL
 
-    def _pass(self, stage: Stage, indices: Tensor, rng: torch.Generator) -> Pass:
-        """A forward pass over some rows, parts of them hidden."""
-        objective, latent = stage.objective, self.vae.latent
-        rows = binarised(self.train.take(indices), self.vae.specs, rng)
-        blocks = hide(rows, self.vae.specs, self.config.mask, rng)
-        noise = draw_noise(latent.noise, rng, objective.samples, len(indices))
-        prior = draw_noise(latent.prior_noise, rng, 1, len(indices)) if objective.prior_draws else None
-        half = torch.autocast(rng.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16")
-        with seeded(rng.initial_seed(), rng.device), half:
-            found: Pass = self.vae(blocks, noise, prior, objective.prior_rows)
-        return found
+    def _stepper(self, stage: Stage, phases: Mapping[str, Phase]) -> Step:
+        device, average = self.train.device, self._average
+        return Step(self.vae, stage, self.config, self.seed, phases, average, self._others, device, self._kept)
 
-    def _descend(
-        self, stage: Stage, phase: Phase, passed: Pass, rng: torch.Generator, at: Position
-    ) -> dict[str, float]:
-        """A step of the model, or of a part of it, down the objective."""
-        with seeded(rng.initial_seed() + 1, rng.device):
-            terms = stage.objective(passed)
-        value = torch.stack(list(terms.values())).sum(0).mean().item()
-        if not math.isfinite(value):
-            raise TrainingError(explain_loss(terms, passed, self.vae, stage, at, self._kept()))
-        norm = phase.gradient(terms, self.config.clip)
-        if not math.isfinite(norm):
-            raise TrainingError(explain_gradient(self.vae, stage, at, self._kept()))
-        phase.optimizer.step()
-        return {"loss": value, "gradient_norm": norm} | {n: float(term.detach().mean()) for n, term in terms.items()}
-
-    def _criticise(
-        self, stage: Stage, phase: Phase, passed: Pass, rng: torch.Generator, at: Position
-    ) -> dict[str, float]:
-        """A step of the objective's own parameters."""
-        with seeded(rng.initial_seed() + 2, rng.device):
-            terms = stage.objective.criticise(passed)
-        norm = phase.gradient(terms, self.config.clip)
-        if not math.isfinite(norm):
-            raise TrainingError(
-                f"the gradient of the critic ({', '.join(terms)}) is not finite at step {at.step} (stage "
-                f"{stage.name!r}). Training stopped before its weights changed; {self._kept()}. Lower its learning_rate"
-            )
-        phase.optimizer.step()
-        return {name: float(term.detach().mean()) for name, term in terms.items()}
+    def _others(self, count: int, rng: torch.Generator) -> dict[str, Block]:
+        """So many training rows, drawn with replacement."""
+        return self.train.take(torch.randint(len(self.train), (count,), generator=rng, device=rng.device))
 
     def _look(self, stage: Stage) -> Pass:
         """A pass over a few rows, for the objective to see what it will work with; it leaves no trace."""
-        rng = step_generator(self.seed, 0, self.train.device)
+        step = self._stepper(stage, {})
         kept = {name: value.clone() for name, value in self.vae.state_dict().items()}
         stage.prepare_modes(self.vae)
         with torch.no_grad():
-            found = self._pass(stage, torch.arange(min(8, len(self.train)), device=rng.device), rng)
+            rows = self.train.take(slice(0, min(8, len(self.train))))
+            drawn = step.draw(rows, step_generator(self.seed, 0, self.train.device))
+            with seeded(drawn.seed, self.train.device):
+                found = step.look(drawn)
+        moved = [name for name, value in self.vae.state_dict().items() if not torch.equal(value, kept[name])]
+        self._moves = ", ".join(name for name in moved)
         self.vae.load_state_dict(kept)
         return found
 
-    def _stop_if_asked(self, stage: Stage, optimizers: Optimizers, at: Position) -> None:
+    def _stop_if_asked(self, stage: Stage, optimizers: Optimizers, at: Position, step: Step) -> None:
         """End here, with a checkpoint, if a signal asked for it."""
         if asked := self.stopping.asked:
-            self._save("last", stage, optimizers, at)
+            self._pause(stage, optimizers, at, step)
             self.stopping.leave(asked)
 
-    def _validate(self, stage: Stage, optimizers: Optimizers, at: Position, rate: float) -> bool:
+    def _pause(self, stage: Stage, optimizers: Optimizers, at: Position, step: Step) -> None:
+        """A checkpoint between two validations."""
+        step.check()
+        at.figures, at.rows = step.figures.sum(), step.figures.rows
+        self._save("last", stage, optimizers, at)
+
+    def _validate(self, stage: Stage, optimizers: Optimizers, at: Position, step: Step, rate: float) -> bool:
+        step.check()
+        figures, step.figures = step.figures.values(), Figures()
+        at.figures, at.rows = {}, 0
         with self._average.instead():
             found = validate(self.vae, self.valid, self.seed, samples=stage.objective.importance)
         stage.prepare_modes(self.vae)
@@ -238,9 +201,8 @@ class Loop:
         at.lines += 1
         self.on_validation(
             {"stage": stage.name, "epoch": at.epoch, "step": at.step, "seconds": round(at.seconds, 3)}
-            | {"learning_rate": rate, "weights": weights, "train": at.since.values(), "valid": found, "best": at.best}
+            | {"learning_rate": rate, "weights": weights, "train": figures, "valid": found, "best": at.best}
         )
-        at.since.clear()
         if better:
             self._save("best", stage, optimizers, at)
         self._save("last", stage, optimizers, at)
@@ -254,10 +216,22 @@ class Loop:
                 "knows those of its own draws only. Leave lagging at 0, or take another posterior"
             )
 
+    def _check_parts(self, stage: Stage) -> None:
+        """Refuse micro-batches where their gradients would not add up to that of the batch."""
+        if self.config.micro_batch is None or self.config.micro_batch >= (self.config.batch_size or 0):
+            return
+        if not stage.objective.row_separable or any(True for _ in stage.objective.parameters()):
+            names = ", ".join(type(part).__name__ for part in stage.objective.leaves())
+            raise ConfigError(f"micro_batch needs an objective in which rows stand alone; {names} ties rows together")
+        if self._moves:
+            raise ConfigError(
+                f"micro_batch needs a model in which rows stand alone; {self._moves} is computed from whole batches"
+            )
+
     def _check_schedules(self, stage: Stage) -> None:
         """Refuse a schedule of something that is not there."""
         for name, schedule in stage.schedules.items():
-            self._drive(stage, name, schedule(0))
+            stage.drive(self.vae, name, schedule(0))
 
     def _warn_of_schedules(self, stage: Stage, total: int) -> None:
         """Say at the start if a schedule cannot finish."""
@@ -270,23 +244,17 @@ class Loop:
                 )
 
     def _set_rates(self, stage: Stage, optimizers: Optimizers, step: int, total: int, fraction: float) -> float:
-        """Half cosine from the peak to 1 % of it, after 100 steps of linear warm-up; and the scheduled weights."""
-        cosine = 0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * fraction))
-        share = cosine * min(1.0, (step + 1) / 100)
+        """Half cosines from the peak to 1 % of it, after a linear warm-up; and the scheduled weights."""
+        cycle = fraction * (self.config.restarts + 1) % 1.0  # Loshchilov & Hutter, SGDR, 2017, eq. 5
+        cosine = 0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * cycle))
+        share = cosine * min(1.0, (step + 1) / max(1, self.config.rate_warmup))
         for optimizer in optimizers.values():
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * share
         planned = max(step, int(fraction * total))  # a budget of time moves schedules along with the learning rate
         for name, schedule in stage.schedules.items():
-            self._drive(stage, name, schedule(planned))
+            stage.drive(self.vae, name, schedule(planned))
         return self.config.learning_rate * share
-
-    def _drive(self, stage: Stage, name: str, value: float) -> None:
-        """Set a weight of the objective, or an attribute of the latent structure."""
-        if name.startswith("latent."):
-            self.vae.latent.set_knob(name.removeprefix("latent."), value)
-        else:
-            stage.objective.set_weight(name, value)
 
     def _save(self, name: str, stage: Stage, optimizers: Optimizers, at: Position) -> None:
         if name == "last":

@@ -45,6 +45,7 @@ def fit(
     max_rows: int | None = None,
     out: str | Path | None = None,
     resume: bool = False,
+    allow_drift: bool = False,
     progress: bool = True,
     report: bool | Literal["no-rows"] = True,
     **options: Any,
@@ -74,7 +75,8 @@ def fit(
             many as fit into half of the free memory with all copies that training makes.
         out: Run folder: checkpoints, metrics.jsonl, contract.json, run.json, the bundle and report.html are written
             there.
-        resume: Go on with the run in `out`.
+        resume: Go on with the run in `out`; it begins if it was killed before its first checkpoint, or is not there.
+        allow_drift: Go on although settings or data have changed, and say which; without it that is refused.
         progress: Show progress on standard error.
         report: Write report.html into `out`; ``no-rows`` leaves example rows out of it.
         options: Any other option of `vaekit.training.TrainConfig` or `vaekit.nn.build.ModelConfig`, by name.
@@ -112,7 +114,17 @@ def fit(
         print(f"training on {rows.num_rows:,} of {total:,} rows, a uniform sample", file=sys.stderr)
     inferred = contract is None
     asked = contract or Contract.infer(source if sampled and not source.once else rows)
-    trained = train(rows, asked, settings, out=folder, resume=resume, progress=progress, inferred=inferred, total=total)
+    trained = train(
+        rows,
+        asked,
+        settings,
+        out=folder,
+        resume=resume,
+        allow_drift=allow_drift,
+        progress=progress,
+        inferred=inferred,
+        total=total,
+    )
     model = assemble(trained, rows, settings.seed)
     if folder is not None:
         model.save(folder / "bundle")

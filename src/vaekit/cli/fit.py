@@ -67,6 +67,12 @@ def fit(
         typer.Option("--set", metavar="NAME=VALUE", help="Any other setting of a config file, for example beta=0.5."),
     ] = None,
     resume: Annotated[bool, typer.Option(help="Go on where the run in RUN was stopped.")] = False,
+    allow_drift: Annotated[
+        bool, typer.Option(help="With --resume: go on although settings or data have changed, and say which.")
+    ] = False,
+    keep: Annotated[
+        int | None, typer.Option(min=1, help="Latest checkpoints to keep beside the best one. Default: 1.")
+    ] = None,
     progress: Annotated[bool, typer.Option(help="Show progress on stderr.")] = True,
     report: Annotated[bool, typer.Option("--report/--no-report", help="Write RUN/report.html.")] = True,
     rows: Annotated[bool, typer.Option("--rows/--no-rows", help="Show example rows in the report.")] = True,
@@ -75,7 +81,8 @@ def fit(
     """Train a model on the rows of a file. Missing cells are welcome.
 
     Writes RUN/contract.json, RUN/metrics.jsonl, RUN/bundle, which answers without torch, and RUN/report.html.
-    A run that was stopped, by Ctrl-C or a crash, goes on with --resume.
+    A run that was stopped, by Ctrl-C, SIGTERM, a crash or kill -9, goes on with --resume, to the bits that it would
+    have had.
 
       [bold]vae fit flights.csv --out run[/bold]
       [bold]vae fit flights.csv --out run --role origin=condition --max-seconds 300[/bold]
@@ -92,6 +99,7 @@ def fit(
     flags |= {"max_seconds": max_seconds, "device": device, "price_per_hour": price_per_hour, "precision": precision}
     flags |= {"threads": int(threads) if threads and threads.isdigit() else threads}
     flags |= {"compile": {"yes": True, "no": False}.get(compiled or "", compiled)}
+    flags |= {"keep": keep}
     wanted = {name: value for name, value in flags.items() if value is not None}
     # a contract that was inferred here leaves likelihoods open, whatever flags changed in it
     still_open = asked is not None and not (contract or likelihood or config)
@@ -104,13 +112,15 @@ def fit(
             max_rows=max_rows,
             out=out,
             resume=resume,
+            allow_drift=allow_drift,
             progress=progress,
             report=report and (rows or "no-rows"),
             **({"choose": True} if still_open else {}) | merged(wanted, setting, _FLAGS),
         )
-    except KeyboardInterrupt:
-        say(f"interrupted; the same command with --resume goes on where {out} was stopped")
-        raise typer.Exit(130) from None
+    except (KeyboardInterrupt, SystemExit) as stop:
+        code = 130 if isinstance(stop, KeyboardInterrupt) else int(stop.code or 0)
+        say(f"stopped; the same command with --resume goes on where {out} was stopped")
+        raise typer.Exit(code) from None
     seconds = round(time.perf_counter() - start, 3)
     bundle, figures, count = out / "bundle", model.evaluation, model.bundle.run["data"]["rows"]
     if as_json:
@@ -129,7 +139,17 @@ def fit(
     typer.echo(f"next: vae score {out} {data} --attribution")
 
 
-_FLAGS = ("table", "contract", "config", "max_rows", "out", "resume", "progress", "report")  # of no configuration
+_FLAGS = (
+    "table",
+    "contract",
+    "config",
+    "max_rows",
+    "out",
+    "resume",
+    "allow_drift",
+    "progress",
+    "report",
+)  # of no configuration
 
 
 def merged(flags: Mapping[str, Any], settings: Sequence[str] | None, taken: Collection[str] = ()) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,4 +43,5 @@ def failures(out: Path | None, record: Mapping[str, Any]) -> Iterator[None]:
 def _write(out: Path | None, record: Mapping[str, Any], kind: str, message: str) -> None:
     if out is not None:
         content = {"kind": kind, "message": message, "run": record}
-        write_file(out / "failure.json", msgspec.json.format(msgspec.json.encode(content), indent=1))
+        with suppress(OSError):  # a full disk may be what went wrong, which the error says
+            write_file(out / "failure.json", msgspec.json.format(msgspec.json.encode(content), indent=1))

@@ -15,7 +15,6 @@ import torch
 
 from vaekit.errors import ConfigError, TrainingError, differing
 from vaekit.fields.contract import Contract
-from vaekit.files import write_file
 from vaekit.memory import peak_memory
 from vaekit.nn.build import ModelConfig, build
 from vaekit.nn.vae import VAE
@@ -29,10 +28,13 @@ from vaekit.training.failing import failures
 from vaekit.training.floor import floor_seconds
 from vaekit.training.loop import Loop
 from vaekit.training.losses import require_commitment
+from vaekit.training.metrics_log import MetricsLog
 from vaekit.training.pace import Pace, choose_pace, threads
 from vaekit.training.progress import Progress
 from vaekit.training.recipes import recipe
 from vaekit.training.record import data_record, environment
+from vaekit.training.saving import Saver, write_run
+from vaekit.training.signals import Stopping
 from vaekit.training.spent import Spent
 from vaekit.training.splits import Splits, split
 from vaekit.training.stages import Stage, default_stages
@@ -40,6 +42,7 @@ from vaekit.training.stages import Stage, default_stages
 __all__ = ["LEAST_ROWS", "Trained", "train"]
 
 LEAST_ROWS = 10
+_HOUSEKEEPING = ("threads", "keep", "checkpoint_seconds")  # a resumed run may have others
 _VALID_ROWS = 10_000  # early stopping needs no more
 
 
@@ -62,6 +65,7 @@ def train(
     *,
     out: Path | None = None,
     resume: bool = False,
+    allow_drift: bool = False,
     progress: bool = True,
     inferred: bool = False,
     total: int | None = None,
@@ -74,7 +78,8 @@ def train(
         contract: Fields with kinds and roles; transforms are fitted here, on training rows only.
         config: The configuration.
         out: Run folder for checkpoints and metrics.
-        resume: Go on from the checkpoint in `out`.
+        resume: Go on from the checkpoint in `out`; the run begins if there is none yet.
+        allow_drift: Go on although settings or data are others than those that the run was begun with, and say which.
         progress: Show progress on standard error.
         inferred: Nobody has looked at the contract: likelihoods are chosen by pilot fits unless ``choose`` says no.
         total: Rows that the table is a sample of, if it is one; for the record.
@@ -88,6 +93,8 @@ def train(
         ContractError: If the rows do not fit the contract, or it models nothing.
         ConfigError: If options contradict each other.
     """
+    if resume and out is None:
+        raise ConfigError("resume needs out=, the folder of the run to go on with")
     if table.num_rows < LEAST_ROWS:
         raise TrainingError(f"training needs at least {LEAST_ROWS} rows, got {table.num_rows}")
     splits = split(table, contract, config.training.valid, config.training.calibration, config.seed)
@@ -107,6 +114,8 @@ def train(
     model = config.architecture(len(splits.train), sum(spec.width for spec in contract.blocks()))
     require_commitment(model, training)
     with Progress(progress) as shown:
+        if out is not None:
+            resume = _begun(out, resume, shown.note)
         if training.choose or (training.choose is None and inferred):
             with threads(training.threads):
                 contract, record["choice"] = _chosen(
@@ -118,39 +127,40 @@ def train(
         with failures(out, record):
             vae = build(contract.blocks(), model, config.seed).to(device)
         fingerprint = {"contract": contract.hash, "data": record["data"]["sha256"], "model": msgspec.to_builtins(model)}
-        meant = {name: value for name, value in msgspec.to_builtins(training).items() if name != "threads"}
+        meant = {name: value for name, value in msgspec.to_builtins(training).items() if name not in _HOUSEKEEPING}
         fingerprint |= {"training": meant, "seed": config.seed}
+        saver = None
+        if out is not None:
+            saver = Saver(out / "checkpoints", fingerprint, training.keep, training.checkpoint_seconds)
         training = _left(training, record.get("choice"))
         steps = -(-len(splits.train) // (training.batch_size or 1))
         made = stages(training, steps)
         if training.balance == "entropy":
             some = contract.encode(train_rows.slice(0, BALANCE_ROWS))
             made = balanced(made, field_weights(contract.blocks(), some), steps)
-        loop = Loop(vae, seen, unseen, training, config.seed, fingerprint)
+        loop = Loop(vae, seen, unseen, training, config.seed, saver, stopping=Stopping(enabled=out is not None))
         with failures(out, record):
             pace = _pace(loop, made, steps, model, contract, shown.note, out if resume else None)
         record["pace"] = msgspec.to_builtins(pace)
         loop.config = training = _shortened(pace.choice.applied(training), pace.seconds)
-        loop.folder = _prepare(out, contract, record, fingerprint, resume)
-        history = _history(out, resume)
+        if out is not None and saver is not None:
+            _prepare(out, contract, record, saver, resume, shown.warn if allow_drift else None)
+        log = MetricsLog(out / "metrics.jsonl" if out else None, _lines(saver) if resume else 0)
 
         def validated(metrics: dict[str, Any]) -> None:
-            history.append(metrics)
+            log.add(metrics)
             shown.validated(metrics)
-            if out is not None:
-                with (out / "metrics.jsonl").open("a") as file:
-                    file.write(json.dumps(metrics) + "\n")
 
         loop.on_validation, loop.on_step = validated, shown.step
-        with threads(training.threads), failures(out, record):
+        with threads(training.threads), failures(out, record), loop.stopping:
             began = time.monotonic()
             loop.run(made, resume=resume)
-            spent = _spent(loop, made[0], shown.rows, time.monotonic() - began, history, config.price_per_hour)
+            spent = _spent(loop, made[0], shown.rows, time.monotonic() - began, log.history, config.price_per_hour)
         record["spent"] = msgspec.to_builtins(spent)
         shown.note(f"trained: {spent}")
         if out is not None:
             _write_record(out, record)
-    return Trained(vae.to("cpu"), contract, splits, model, history, record)
+    return Trained(vae.to("cpu"), contract, splits, model, log.history, record)
 
 
 def _chosen(
@@ -249,49 +259,46 @@ def choose_device(name: str) -> torch.device:
         raise ConfigError(f"device {name!r} is not available here: {error}") from error
 
 
-def _prepare(
-    out: Path | None, contract: Contract, record: dict[str, Any], fingerprint: dict[str, Any], resume: bool
-) -> Path | None:
-    if out is None:
-        if resume:
-            raise ConfigError("resume needs out=, the folder of the run to go on with")
-        return None
-    folder = out / "checkpoints"
-    last = folder / "last.safetensors"
-    if resume:
-        _agree(checkpoint.read(last).fingerprint, fingerprint)
-    elif last.exists():
+def _begun(out: Path, resume: bool, say: Callable[[str], None]) -> bool:
+    """Whether there is a checkpoint to go on from.
+
+    Raises:
+        ConfigError: If there is one, but nobody asked to go on from it.
+    """
+    found = (out / "checkpoints" / "last.safetensors").exists()
+    if found and not resume:
         raise ConfigError(f"{out} already holds a run; resume it (resume=True, --resume), or choose another folder")
-    write_file(out / "contract.json", contract.to_json().encode())
+    if resume and not found:
+        say(f"no checkpoint in {out} yet: the run starts from the beginning")
+    return found
+
+
+def _prepare(
+    out: Path,
+    contract: Contract,
+    record: dict[str, Any],
+    saver: Saver,
+    resume: bool,
+    warn: Callable[[str], None] | None,
+) -> None:
+    """Write what describes the run into its folder, once a resumed run is known to be the one that was begun."""
+    if resume and (drift := differing(checkpoint.read(saver.last).fingerprint, saver.fingerprint)):
+        if warn is None:
+            raise ConfigError(
+                f"cannot resume, the run was started with other settings: {drift}. Put them back, or take over what "
+                "was learned so far with allow_drift=True (--allow-drift)"
+            )
+        record["drift"] = drift
+        warn(f"going on with weights, optimizer and position of a run that was started otherwise: {drift}")
+    write_run(out / "contract.json", contract.to_json().encode())
     (out / "failure.json").unlink(missing_ok=True)
     _write_record(out, record)
-    return folder
 
 
 def _write_record(out: Path, record: dict[str, Any]) -> None:
-    write_file(out / "run.json", msgspec.json.format(msgspec.json.encode(record), indent=1))
+    write_run(out / "run.json", msgspec.json.format(msgspec.json.encode(record), indent=1))
 
 
-def _agree(stored: dict[str, Any], asked: dict[str, Any]) -> None:
-    """Refuse to resume with another configuration, contract or data, naming what differs."""
-    if differences := differing(stored, asked):
-        raise ConfigError(f"cannot resume, the run was started with other settings: {differences}")
-
-
-def _history(out: Path | None, resume: bool) -> list[dict[str, Any]]:
-    """Metrics up to the last checkpoint; later lines of a killed run are dropped, they will be written again."""
-    path = out / "metrics.jsonl" if out else None
-    if not (path and out and resume and path.exists()):
-        if path:
-            path.unlink(missing_ok=True)
-        return []
-    at = checkpoint.read(out / "checkpoints" / "last.safetensors").position
-    kept = []
-    for line in path.read_text().splitlines():
-        try:
-            kept.append(json.loads(line))
-        except json.JSONDecodeError:
-            break  # a line that was being written when the run was killed
-    kept = [metrics for metrics in kept if metrics["seconds"] <= round(at.seconds, 3)]
-    write_file(path, "".join(json.dumps(metrics) + "\n" for metrics in kept).encode())
-    return kept
+def _lines(saver: Saver | None) -> int:
+    """Validations before the last checkpoint."""
+    return checkpoint.read(saver.last).position.lines if saver else 0

@@ -50,7 +50,7 @@ def floor_seconds(loop: Loop, stage: Stage) -> float:
         loop: A run; nothing of it is changed.
         stage: The stage whose step is meant.
     """
-    trial = replace(loop, vae=copy.deepcopy(loop.vae), folder=None)
+    trial = replace(loop, vae=copy.deepcopy(loop.vae), saver=None)
     step = trial.ready(replace(stage, objective=copy.deepcopy(stage.objective)))
     rows = loop.train.take(slice(0, loop.config.batch_size or len(loop.train)))
     drawn = step.draw(rows, torch.Generator(device=step.device).manual_seed(0))

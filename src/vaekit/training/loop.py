@@ -20,6 +20,8 @@ from vaekit.training.batches import Resident, seeded, step_generator
 from vaekit.training.checkpoint import Position
 from vaekit.training.config import TrainConfig
 from vaekit.training.phases import Optimizers, Phase, optimizers_of, phases_of
+from vaekit.training.saving import Saver
+from vaekit.training.signals import Stopping
 from vaekit.training.stages import Stage
 from vaekit.training.step import Figures, Step
 from vaekit.training.validate import validate

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,33 @@ import torch
 from torch import nn
 
 from vaekit.errors import TrainingError
+from vaekit.files import write_file
 from vaekit.training import checkpoint
 from vaekit.training.checkpoint import Position
 
-__all__ = ["Saver"]
+__all__ = ["Saver", "unwritten", "write_run"]
+
+
+@contextmanager
+def unwritten(path: Path) -> Iterator[None]:
+    """Errors of writing a file of a run, such as a full disk, as errors of training that say how to go on.
+
+    Raises:
+        TrainingError: If the file cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise TrainingError(
+            f"{path} cannot be written ({error.strerror or error}). What was written before is whole: free some space, "
+            "then go on from there with resume=True (--resume)"
+        ) from error
+
+
+def write_run(path: Path, content: bytes) -> None:
+    """Write a file of a run, whole or not at all."""
+    with unwritten(path):
+        write_file(path, content)
 
 
 @dataclass
@@ -68,21 +93,19 @@ class Saver:
         Raises:
             TrainingError: If it cannot be written, as on a full disk; the one before is as it was.
         """
-        try:
+        with unwritten(path):
             checkpoint.write(path, at, self.fingerprint, vae, objective, optimizers, average)
             if path == self.last and self.keep > 1:
                 self._keep(at)
-        except OSError as error:
-            raise TrainingError(
-                f"{path} cannot be written at step {at.step} ({error.strerror or error}). What was written before is "
-                "whole: free some space, then go on from there with resume=True (--resume)"
-            ) from error
         self._at = time.monotonic()
 
     def _keep(self, at: Position) -> None:
         """Give the newest checkpoint a second name, and drop what is older than the newest few."""
         named = self.folder / f"step-{at.stage}-{at.step:09d}.safetensors"
         named.unlink(missing_ok=True)
-        os.link(self.last, named)
+        try:
+            os.link(self.last, named)
+        except OSError:  # a file system without second names
+            shutil.copyfile(self.last, named)
         for old in sorted(self.folder.glob("step-*.safetensors"))[: -self.keep]:
             old.unlink(missing_ok=True)

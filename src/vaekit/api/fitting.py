@@ -43,6 +43,7 @@ def fit(
     max_seconds: float | None = None,
     device: str | None = None,
     max_rows: int | None = None,
+    stream: bool | None = None,
     out: str | Path | None = None,
     resume: bool = False,
     allow_drift: bool = False,
@@ -60,9 +61,8 @@ def fit(
 
     Args:
         table: pandas, Polars, Arrow, a dict of arrays, a 2-D array, a path to Parquet (file or folder), CSV or Arrow,
-            or anything else that `vaekit.fields.sources.open_source` takes. What does not fit into memory is sampled.
-        contract: Fields with kinds and roles, or a file that holds them; inferred from all rows if not given, also
-            from those that are not in the sample.
+            or anything else that `vaekit.fields.sources.open_source` takes. What does not fit into memory streams.
+        contract: Fields with kinds and roles, or a file that holds them; inferred from all rows if not given.
         config: A TOML file or a mapping; options given here by name come on top.
         preset: ``auto``, ``small``, ``medium`` or ``large``.
         recipe: A model of the literature by name, such as ``beta-tcvae`` or ``vq-vae``; what is set beside it comes on
@@ -71,8 +71,9 @@ def fit(
         epochs: Passes over the training rows; chosen by the size of the data if not given.
         max_seconds: Wall-clock budget of training.
         device: ``auto``, ``cpu``, ``cuda``…
-        max_rows: Most rows to train on; of more, a uniform sample is taken, and the record says so. If not given, as
-            many as fit into half of the free memory with all copies that training makes.
+        max_rows: Most rows to train on; of more, a uniform sample is taken, and the record says so.
+        stream: Leave rows on disk, and read them through a bounded buffer in every epoch; by default if they do not fit
+            into half of the free memory with all copies that training makes.
         out: Run folder: checkpoints, metrics.jsonl, contract.json, run.json, the bundle and report.html are written
             there.
         resume: Go on with the run in `out`; it begins if it was killed before its first checkpoint, or is not there.
@@ -108,14 +109,14 @@ def fit(
         contract = Contract.load(contract)
     folder = Path(out) if out is not None else None
     source = open_source(table) if contract is None else contract.source(table)
-    rows, total = resident(source, max_rows, settings.seed)
-    sampled = rows.num_rows < total
-    if sampled and progress:
-        print(f"training on {rows.num_rows:,} of {total:,} rows, a uniform sample", file=sys.stderr)
+    whole = source
+    source, total = resident(whole, max_rows, settings.seed, stream)
+    if source.table is None and progress:
+        print("the rows stream: they are encoded once, and kept on disk", file=sys.stderr)
     inferred = contract is None
-    asked = contract or Contract.infer(source if sampled and not source.once else rows)
+    asked = contract or Contract.infer(source if whole.once else whole)
     trained = train(
-        rows,
+        source,
         asked,
         settings,
         out=folder,
@@ -125,11 +126,11 @@ def fit(
         inferred=inferred,
         total=total,
     )
-    model = assemble(trained, rows, settings.seed)
+    model = assemble(trained, trained.rows, settings.seed)
     if folder is not None:
         model.save(folder / "bundle")
         if report:
-            report_fit(model, trained, rows, folder / "report.html", show_rows=report != "no-rows")
+            report_fit(model, trained, trained.rows, folder / "report.html", show_rows=report != "no-rows")
     return model
 
 
@@ -138,7 +139,7 @@ def assemble(trained: Trained, rows: pa.Table, seed: int) -> Model:
 
     Args:
         trained: The trained model.
-        rows: The table that it was trained on.
+        rows: The rows that its splits number.
         seed: Seed of the scoring draws.
 
     Returns:

@@ -45,7 +45,11 @@ def fit(
     ] = None,
     max_seconds: Annotated[float | None, typer.Option(help="Time for training at most.")] = None,
     max_rows: Annotated[
-        int | None, typer.Option(min=1, help="Rows to train on at most, a uniform sample. Default: what fits memory.")
+        int | None, typer.Option(min=1, help="Rows to train on at most, a uniform sample. Default: all.")
+    ] = None,
+    stream: Annotated[
+        bool | None,
+        typer.Option("--stream/--no-stream", help="Leave rows on disk while training. Default: if they exceed memory."),
     ] = None,
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda, cuda:1, … or auto: the best there is. Default: auto.")
@@ -110,6 +114,7 @@ def fit(
             contract=asked,
             config=config,
             max_rows=max_rows,
+            stream=stream,
             out=out,
             resume=resume,
             allow_drift=allow_drift,
@@ -144,6 +149,7 @@ _FLAGS = (
     "contract",
     "config",
     "max_rows",
+    "stream",
     "out",
     "resume",
     "allow_drift",

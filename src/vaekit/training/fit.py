@@ -14,7 +14,9 @@ import pyarrow as pa
 import torch
 
 from vaekit.errors import ConfigError, TrainingError, differing
+from vaekit.fields.batches import Source
 from vaekit.fields.contract import Contract
+from vaekit.fields.sources import open_source
 from vaekit.memory import peak_memory
 from vaekit.nn.build import ModelConfig, build
 from vaekit.nn.vae import VAE
@@ -26,40 +28,44 @@ from vaekit.training.choose import choose
 from vaekit.training.config import Config, TrainConfig
 from vaekit.training.failing import failures
 from vaekit.training.floor import floor_seconds
+from vaekit.training.gathering import LEAST_ROWS, Gathered, gather, stopping_rows
 from vaekit.training.loop import Loop
 from vaekit.training.losses import require_commitment
 from vaekit.training.metrics_log import MetricsLog
 from vaekit.training.pace import Pace, choose_pace, threads
 from vaekit.training.progress import Progress
 from vaekit.training.recipes import recipe
-from vaekit.training.record import data_record, environment
+from vaekit.training.record import environment
 from vaekit.training.saving import Saver, write_run
 from vaekit.training.signals import Stopping
 from vaekit.training.spent import Spent
-from vaekit.training.splits import Splits, split
+from vaekit.training.splits import Splits
 from vaekit.training.stages import Stage, default_stages
 
 __all__ = ["LEAST_ROWS", "Trained", "train"]
 
-LEAST_ROWS = 10
 _HOUSEKEEPING = ("threads", "keep", "checkpoint_seconds")  # a resumed run may have others
-_VALID_ROWS = 10_000  # early stopping needs no more
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What a fit gives: the model with its best weights, the contract fitted on training rows, and the record."""
+    """What a fit gives: the model with its best weights, the contract fitted on training rows, and the record.
+
+    The splits number `rows`: all of them, or of rows that stream those for early stopping and calibration and a sample
+    of those for training.
+    """
 
     vae: VAE
     contract: Contract
     splits: Splits
+    rows: pa.Table
     model: ModelConfig
     history: list[dict[str, Any]]
     record: dict[str, Any]
 
 
 def train(
-    table: pa.Table,
+    data: pa.Table | Source,
     contract: Contract,
     config: Config,
     *,
@@ -71,10 +77,10 @@ def train(
     total: int | None = None,
     stages: Callable[[TrainConfig, int], list[Stage]] = default_stages,
 ) -> Trained:
-    """Train a VAE on a table.
+    """Train a VAE on rows.
 
     Args:
-        table: All rows.
+        data: All rows; those that are not in memory stream from where they are, encoded once and kept on disk.
         contract: Fields with kinds and roles; transforms are fitted here, on training rows only.
         config: The configuration.
         out: Run folder for checkpoints and metrics.
@@ -95,23 +101,20 @@ def train(
     """
     if resume and out is None:
         raise ConfigError("resume needs out=, the folder of the run to go on with")
-    if table.num_rows < LEAST_ROWS:
-        raise TrainingError(f"training needs at least {LEAST_ROWS} rows, got {table.num_rows}")
-    splits = split(table, contract, config.training.valid, config.training.calibration, config.seed)
-    train_rows = table.take(pa.array(splits.train))
+    gathered = gather(open_source(data), contract, config.training, config.seed)
     # what defines values (levels) comes from all rows, what is estimated (transforms) from training rows only
     if config.recipe is not None:
         contract = recipe(config.recipe).prepare(contract)
-    contract = contract.fit(table).fit(train_rows).require_usable()
+    contract, count = gathered.fit(contract).require_usable(), gathered.sizes["train"]
     device = choose_device(config.device)
-    training = config.training.sized(len(splits.train))
+    training = config.training.sized(count)
     record = {
         "config": msgspec.to_builtins(config) | {"training": msgspec.to_builtins(training)},
-        "data": data_record(table) | ({} if total in (None, table.num_rows) else {"sampled_from": total}),
+        "data": gathered.record | ({} if total in (None, gathered.record["rows"]) else {"sampled_from": total}),
         "environment": environment(),
-        "rows": splits.sizes() | {"split": splits.by},
+        "rows": gathered.sizes | {"split": gathered.splits.by} | ({"streamed": True} if gathered.streams else {}),
     }
-    model = config.architecture(len(splits.train), sum(spec.width for spec in contract.blocks()))
+    model = config.architecture(count, sum(spec.width for spec in contract.blocks()))
     require_commitment(model, training)
     with Progress(progress) as shown:
         if out is not None:
@@ -119,11 +122,10 @@ def train(
         if training.choose or (training.choose is None and inferred):
             with threads(training.threads):
                 contract, record["choice"] = _chosen(
-                    train_rows, contract, model, training, config.seed, device, shown.note, out if resume else None
+                    gathered, contract, model, training, config.seed, device, shown.note, out if resume else None
                 )
-        stopping = table.take(pa.array(splits.valid[:_VALID_ROWS]))
-        seen = Resident(contract.encode(train_rows, training=True), device)
-        unseen = Resident(contract.encode(stopping), device)
+        seen = gathered.encoded(contract, device)
+        unseen = Resident(contract.encode(stopping_rows(gathered)), device)
         with failures(out, record):
             vae = build(contract.blocks(), model, config.seed).to(device)
         fingerprint = {"contract": contract.hash, "data": record["data"]["sha256"], "model": msgspec.to_builtins(model)}
@@ -133,10 +135,10 @@ def train(
         if out is not None:
             saver = Saver(out / "checkpoints", fingerprint, training.keep, training.checkpoint_seconds)
         training = _left(training, record.get("choice"))
-        steps = -(-len(splits.train) // (training.batch_size or 1))
+        steps = -(-count // (training.batch_size or 1))
         made = stages(training, steps)
         if training.balance == "entropy":
-            some = contract.encode(train_rows.slice(0, BALANCE_ROWS))
+            some = contract.encode(gathered.some().slice(0, BALANCE_ROWS))
             made = balanced(made, field_weights(contract.blocks(), some), steps)
         loop = Loop(vae, seen, unseen, training, config.seed, saver, stopping=Stopping(enabled=out is not None))
         with failures(out, record):
@@ -160,11 +162,11 @@ def train(
         shown.note(f"trained: {spent}")
         if out is not None:
             _write_record(out, record)
-    return Trained(vae.to("cpu"), contract, splits, model, log.history, record)
+    return Trained(vae.to("cpu"), contract, gathered.splits, gathered.rows, model, log.history, record)
 
 
 def _chosen(
-    rows: pa.Table,
+    rows: Gathered,
     contract: Contract,
     model: ModelConfig,
     training: TrainConfig,
@@ -176,9 +178,9 @@ def _chosen(
     """The contract with chosen likelihoods, and how they were chosen; a resumed run keeps what it had chosen."""
     if resumed is not None:
         stored = _stored(resumed, "choice")
-        return (Contract.load(resumed / "contract.json").fit(rows) if stored else contract), stored
-    choice = choose(rows, contract, model, training, seed=seed, device=device, say=say)
-    return (contract, None) if choice is None else (choice.contract.fit(rows), choice.record)
+        return (rows.refit(Contract.load(resumed / "contract.json")) if stored else contract), stored
+    choice = choose(rows.some(), contract, model, training, seed=seed, device=device, say=say)
+    return (contract, None) if choice is None else (rows.refit(choice.contract), choice.record)
 
 
 def _stored(out: Path, part: str) -> dict[str, Any] | None:

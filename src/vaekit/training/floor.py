@@ -52,8 +52,9 @@ def floor_seconds(loop: Loop, stage: Stage) -> float:
     """
     trial = replace(loop, vae=copy.deepcopy(loop.vae), saver=None)
     step = trial.ready(replace(stage, objective=copy.deepcopy(stage.objective)))
-    rows = loop.train.take(slice(0, loop.config.batch_size or len(loop.train)))
-    drawn = step.draw(rows, torch.Generator(device=step.device).manual_seed(0))
+    rng = torch.Generator(device=step.device).manual_seed(0)
+    rows = loop.train.take(loop.train.draw(loop.config.batch_size or len(loop.train), rng))
+    drawn = step.draw(rows, rng)
     with _Products() as products:
         step.gradient(step.phases["model"], drawn)
     taken: list[float] = []

@@ -113,7 +113,7 @@ class Loop:
         done, rate = at.stale >= self.config.patience, 0.0
         stage.prepare_modes(self.vae)
         while at.epoch < stage.epochs and not done:
-            for indices in self.train.epoch(self.seed, at.stage * 100_003 + at.epoch, batch)[at.batch :]:
+            for indices in self.train.epoch(self.seed, at.stage * 100_003 + at.epoch, batch, at.batch):
                 fraction = max(at.step / total, (at.seconds - at.began) / budget if budget else 0.0)
                 if done := fraction >= 1.0:
                     break
@@ -153,7 +153,7 @@ class Loop:
 
     def _others(self, count: int, rng: torch.Generator) -> dict[str, Block]:
         """So many training rows, drawn with replacement."""
-        return self.train.take(torch.randint(len(self.train), (count,), generator=rng, device=rng.device))
+        return self.train.take(self.train.draw(count, rng))
 
     def _look(self, stage: Stage) -> Pass:
         """A pass over a few rows, for the objective to see what it will work with; it leaves no trace."""

@@ -31,6 +31,7 @@ __all__ = ["Choice", "Pace", "choose_pace", "threads"]
 _LONG = 60.0  # seconds of training from which measuring pays
 _VERY_LONG = 400.0  # seconds from which compiling pays, which takes up to a minute
 _ROUND, _ROUNDS, _MOST = 0.1, 5, 15.0  # seconds of a candidate's turn, turns, seconds of all of them
+_BATCHES = 8  # that are taken in turn
 _GAIN = 1.03  # a candidate has to be this much faster than the plain step
 _SAME = 1e-3  # largest relative change of the loss that half precision may make
 
@@ -144,7 +145,7 @@ class _Trial:
 
     def __init__(self, loop: Loop, stage: Stage) -> None:
         self.stage = replace(stage, objective=copy.deepcopy(stage.objective))
-        self.loop = replace(loop, vae=copy.deepcopy(loop.vae), folder=None)
+        self.loop = replace(loop, vae=copy.deepcopy(loop.vae), saver=None)
         self.batch = min(loop.config.batch_size or len(loop.train), len(loop.train))
         self.steps: dict[Choice, Step] = {}
         self.done = 0
@@ -159,7 +160,8 @@ class _Trial:
     def seconds(self, choice: Choice, count: int) -> float:
         """Seconds of a step, mean over so many, after one to warm up."""
         train, began = self.loop.train, 0.0
-        whole = [part for part in train.epoch(self.loop.seed, 0, self.batch) if len(part) == self.batch]
+        rng = torch.Generator(device=train.device).manual_seed(0)
+        whole = [train.draw(self.batch, rng) for _ in range(_BATCHES)]
         with threads(choice.threads):
             step = self.step(choice)
             for index in range(count + 1):

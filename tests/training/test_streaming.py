@@ -152,6 +152,6 @@ def test_a_fit_that_streams_learns_what_one_in_memory_learns(tmp_path):
     assert model.bundle.run["data"] == held.bundle.run["data"]
     assert sum(model.bundle.run["rows"][name] for name in ("train", "valid", "calibration")) == ROWS
     assert model.evaluation["iwae_64"] == pytest.approx(held.evaluation["iwae_64"], abs=0.25)
-    assert model.evaluation["iwae_64"] > -held.evaluation["marginal_nats"] + 0.3
+    assert model.evaluation["iwae_64"] > -held.evaluation["marginal_nats"] + 0.1
     again = vk.fit(rows, seed=2, stream=True, **FIT | {"epochs": 12})
     assert all(np.array_equal(again.bundle.weights[name], value) for name, value in model.bundle.weights.items())

@@ -218,7 +218,7 @@ def _open(plain: Choice, config: TrainConfig, device: torch.device) -> list[Choi
 def _remembered(loop: Loop, shapes: Mapping[str, Any]) -> Path:
     """Where the choice for this machine and these shapes is kept."""
     device = loop.train.device
-    machine = [_processor(), os.cpu_count(), device.type, torch.__version__]
+    machine = [_processor(), os.cpu_count(), device.type, str(torch.__version__)]
     machine += [torch.cuda.get_device_name(device)] if device.type == "cuda" else []
     key = sha256(msgspec.json.encode([machine, shapes], order="sorted"))[:32]
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"

@@ -2,7 +2,8 @@
 #
 #   environment NAME PACKAGE...   makes .venv-NAME with the wheel's base dependencies and some packages, puts the wheel of
 #                                 this tree into it (what is missing in the package is missing here too), and sets $venv
-#   fixtures                      makes bundles, rows and answers with torch, and sets $work, a folder that goes at the end
+#   fixtures                      makes bundles, rows and answers with torch in $VAEKIT_ZOO, or in a folder that goes at
+#                                 the end, and sets $fixtures, and $work, which goes at the end
 
 python=${VAEKIT_TORCH_PYTHON:-$PWD/.venv/bin/python}
 
@@ -28,6 +29,7 @@ fixtures() {
     work=$(mktemp -d "${TMPDIR:-/tmp}/vaekit-tests.XXXXXX")
     trap 'rm -rf "$work"' EXIT
     echo "making bundles and expected answers with torch"
-    PYTHONPATH=$PWD/src:$PWD "$python" tests/notorch/make_fixtures.py "$work/fixtures"
+    fixtures=${VAEKIT_ZOO:-$work/fixtures}
+    PYTHONPATH=$PWD/src:$PWD "$python" tests/notorch/make_fixtures.py "$fixtures"
     cp tests/notorch/alike.py "$work/"
 }

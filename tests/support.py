@@ -156,6 +156,20 @@ def weather() -> pa.Table:
     return pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
 
 
+@functools.cache
+def pictures() -> pa.Table:
+    """Handwritten digits as images: in grey twice and in black and white, two halves of them given, some missing."""
+    from sklearn.datasets import load_digits
+
+    levels = (load_digits().images[:300] / 16 * 255).astype(np.uint8)
+    parts = {"image": levels, "top": levels[:, :4], "bottom": levels[:, 4:], "ink": levels[:, 2:6, 2:6] > 120}
+    rng, columns = np.random.default_rng(8), {}
+    for name, part in parts.items():
+        column = pa.FixedShapeTensorArray.from_numpy_ndarray(np.ascontiguousarray(part))
+        columns[name] = column.take(pa.array(range(300), mask=rng.random(300) < 0.06))
+    return pa.table(columns)
+
+
 # ----------------------------------------------------------------------------------------------------------- the models
 
 
@@ -209,6 +223,13 @@ MODELS: dict[str, Spec] = {
         },
         given={"issued": dt.datetime(2013, 7, 4)},
         held={"issued": dt.datetime(2013, 7, 4), "temp": 80.0, "day": dt.date(2013, 7, 4)},
+    ),
+    "pictures": Spec(
+        pictures,
+        {"top": {"likelihood": "discretised_gaussian"}, "bottom": {"role": "condition"}},
+        given={"bottom": [[100] * 8] * 4},
+        held={"bottom": [[100] * 8] * 4, "ink": [[1] * 4] * 4},
+        options={"images": "dense", "epochs": 4},
     ),
     "visits": Spec(
         visits,
@@ -432,7 +453,9 @@ PLAIN: dict[str, Spec] = {
 
 @pytest.fixture(scope="session")
 def zoo(tmp_path_factory: pytest.TempPathFactory) -> Zoo:
-    """All models, shared by the processes of one test run."""
+    """All models, shared by the processes of one test run; in the folder that `make test` shares among its parts."""
+    if shared := os.environ.get("VAEKIT_ZOO"):
+        return Zoo(Path(shared))
     base = tmp_path_factory.getbasetemp()
     return Zoo((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "zoo")
 

@@ -1,7 +1,6 @@
 """A job answers every row once, as the model does, and goes on where it was."""
 
 import importlib.util
-import signal
 import threading
 from dataclasses import replace
 
@@ -429,12 +428,16 @@ def test_progress_is_told(flights, tmp_path):
     assert np.all(np.diff([one.seconds for one in told]) >= 0)
 
 
+def interrupted(_):
+    raise KeyboardInterrupt
+
+
 def test_who_is_killed_while_an_old_job_is_removed_leaves_a_job_that_goes_on(flights, tmp_path, monkeypatch):
     kept, source = flights
     batch.run(kept.bundle, "score", source, tmp_path / "out", **SMALL)
     whole = prints(tmp_path / "out")
     with monkeypatch.context() as killing:
-        killing.setattr(Folder, "tidy", lambda _: signal.raise_signal(signal.SIGINT))
+        killing.setattr(Folder, "tidy", interrupted)
         with pytest.raises(KeyboardInterrupt):
             batch.run(kept.bundle, "score", source, tmp_path / "out", overwrite=True, **SMALL)
     assert prints(tmp_path / "out") != whole

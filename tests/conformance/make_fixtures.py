@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,11 +23,12 @@ ROWS = 20
 
 def main(folder: Path) -> None:
     """Fill a folder with fixtures: rows without gaps, which every client can write, and rows with them."""
-    zoo, expected = Zoo(folder), {}
+    zoo, expected = Zoo(Path(os.environ.get("VAEKIT_ZOO", folder / "zoo"))), {}
     for name in ZOO:
         kept = zoo[name]
+        shutil.copytree(kept.bundle, folder / name / "bundle")
         whole = pa.array(not any(map(_has_gaps, row.values())) for row in kept.rows.to_pylist())
-        pq.write_table(kept.rows.filter(whole).slice(0, ROWS), kept.folder / "rows.parquet")
+        pq.write_table(kept.rows.filter(whole).slice(0, ROWS), folder / name / "rows.parquet")
         expected[name] = answers(kept.bundle, kept.rows.slice(0, ROWS), MODELS[name].given)
     rows = numbers()
     fit(rows).save(folder / "numbers" / "bundle")

@@ -17,5 +17,5 @@ environment "$engine" ".[$engine]"
 fixtures
 cp tests/engines/test_"$engine".py "$work/"
 cd "$work"
-env -u PYTHONPATH VAEKIT_FIXTURES="$work/fixtures" PATH="$venv/bin:$PATH" \
+env -u PYTHONPATH VAEKIT_FIXTURES="$fixtures" PATH="$venv/bin:$PATH" \
     "$venv/bin/python" -m pytest -c /dev/null --rootdir "$work" -p no:cacheprovider -q test_"$engine".py

@@ -38,10 +38,9 @@ class MissingAware(Latent):
 
     def forward(self, h, condition, noise):
         values, observed = h
-        seen = observed.double()
-        precision = torch.eye(L) + torch.einsum("bd,di,dj->bij", seen, self.weight, self.weight) / SIGMA**2
+        precision = torch.eye(L) + torch.einsum("bd,di,dj->bij", observed, self.weight, self.weight) / SIGMA**2
         covariance = torch.linalg.inv(precision)
-        pull = (seen * (values - self.bias)) @ self.weight / SIGMA**2
+        pull = (observed * (values - self.bias)) @ self.weight / SIGMA**2
         mean = torch.einsum("bij,bj->bi", covariance, pull)
         log_std = 0.5 * torch.log(torch.diagonal(covariance, dim1=1, dim2=2)) + np.log(self.stretch)
         q = DiagonalNormal(mean, log_std)
@@ -51,7 +50,7 @@ class MissingAware(Latent):
 
 class Blockwise(torch.nn.Module):
     def forward(self, blocks):
-        return blocks[SPEC.name].values, blocks[SPEC.name].observed
+        return torch.stack([blocks[SPEC.name].values, blocks[SPEC.name].observed.double()])
 
 
 class Take(torch.nn.Module):

@@ -44,8 +44,17 @@ def differences(table, other, *, tolerance=1e-4, ties=TIES):
     return found if wrong > ties * cells else []
 
 
+def storage(column):
+    """A column, images as the lists that hold them."""
+    if isinstance(column.type, pa.BaseExtensionType):
+        chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+        return pa.chunked_array([chunk.storage for chunk in chunks], column.type.storage_type)
+    return column
+
+
 def numbers(column):
     """A column of numbers, or of lists of numbers, as float64 with NaN for null."""
+    column = storage(column)
     kind = column.type
     if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
         rows = [row if row is None else [np.nan if x is None else float(x) for x in row] for row in column.to_pylist()]
@@ -56,6 +65,7 @@ def numbers(column):
 
 def _unequal(one, two, tolerance):
     """Which cells differ: integers and booleans exactly, floats by more than the tolerance."""
+    one, two = storage(one), storage(two)
     kind = one.type
     inner = kind.value_type if pa.types.is_nested(kind) else kind
     if pa.types.is_floating(inner) or pa.types.is_integer(inner) or pa.types.is_boolean(inner):

@@ -13,5 +13,5 @@ fixtures
 cp tests/notorch/test_answers.py "$work/"
 echo "asking the same bundles without torch"
 cd "$work"
-env -u PYTHONPATH VAEKIT_FIXTURES="$work/fixtures" PATH="$venv/bin:$PATH" \
+env -u PYTHONPATH VAEKIT_FIXTURES="$fixtures" PATH="$venv/bin:$PATH" \
     "$venv/bin/python" -m pytest -c /dev/null --rootdir "$work" -p no:cacheprovider -q test_answers.py

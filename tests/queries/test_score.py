@@ -226,5 +226,6 @@ def test_every_query_of_the_model_is_the_query_of_that_name(zoo):
     kept = zoo["visits"]
     for name in QUERIES:
         args, options = arguments(name, 5, kept.rows)
-        options |= {"sample": {"given": MODELS["visits"].given}, "detect": {"alpha": 0.1}}.get(name, {})
+        given = MODELS["visits"].given
+        options |= {"sample": {"given": given}, "edit": {"set": given}, "detect": {"alpha": 0.1}}.get(name, {})
         assert getattr(kept.torch, name)(*args, **options).equals(kept.torch.query(name, *args, **options)), name

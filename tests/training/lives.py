@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["tests.training.lives", "vaekit.training"])
+CONTEXT.set_forkserver_preload(["tests.training.lives", "vaekit.training", "sklearn.datasets"])
 
 OPTIONS = {"epochs": 12, "width": 16, "depth": 1, "latent": 2, "batch_size": 16, "threads": 1, "compile": False}
 

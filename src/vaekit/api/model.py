@@ -111,6 +111,7 @@ class Model:
         history: Sequence[Mapping[str, Any]] = (),
         rows: bool = True,
         title: str = "",
+        umap: bool = False,
     ) -> str:
         """One page about the model and some real rows, as HTML that needs nothing else.
 
@@ -120,18 +121,19 @@ class Model:
             history: Metrics of training, one mapping per validation (lines of metrics.jsonl), for its curves.
             rows: Show example rows, as they came; without, the page holds aggregates only.
             title: Title of the page.
+            umap: Also map the latent space by UMAP, which takes some seconds; needs vaekit[umap].
 
         Returns:
             The page.
 
         Raises:
             ContractError: If there are no rows, or they do not fit the contract.
-            ConfigError: If Jinja or matplotlib is not installed, or the page cannot be written.
+            ConfigError: If Jinja, matplotlib or umap-learn is not installed, or the page cannot be written.
         """
         from vaekit.api.reporting import make_report, rows_of
 
         found = rows_of(self.bundle, table)
-        return make_report(self, found, path, history=history, show_rows=rows, title=title)
+        return make_report(self, found, path, history=history, show_rows=rows, title=title, umap=umap)
 
     def query(self, name: str, *args: Any, **options: Any) -> pa.Table:
         """Run a query by name: what every host calls."""

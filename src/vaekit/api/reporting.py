@@ -33,6 +33,7 @@ def make_report(
     history: Sequence[Mapping[str, Any]] = (),
     show_rows: bool = True,
     title: str = "",
+    umap: bool = False,
 ) -> str:
     """Write the page about a model.
 
@@ -43,18 +44,19 @@ def make_report(
         history: Metrics of training, for its curves.
         show_rows: Show example rows.
         title: Title of the page.
+        umap: Also map the latent space by UMAP.
 
     Returns:
         The page as HTML.
 
     Raises:
         ContractError: If there are no rows, or they do not fit the contract.
-        ConfigError: If Jinja or matplotlib is not installed, or the page cannot be written.
+        ConfigError: If Jinja, matplotlib or, for its map, umap-learn is not installed, or the page cannot be written.
     """
     from vaekit.files import write_file
     from vaekit.report import gather, page
 
-    text = page(gather(model.bundle, model.engine, rows, history), rows=show_rows, title=title)
+    text = page(gather(model.bundle, model.engine, rows, history, umap=umap), rows=show_rows, title=title)
     if path is not None:
         try:
             write_file(Path(path), text.encode())

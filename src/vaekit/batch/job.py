@@ -17,6 +17,7 @@ from vaekit.batch.pace import LEAST, MOST, USUAL, best, measured
 from vaekit.batch.plan import Plan
 from vaekit.batch.work import Progress, State, Summary, Task, Work
 from vaekit.errors import ConfigError, VaekitError
+from vaekit.fields.batches import empty
 
 __all__ = ["PART_ROWS", "carried_out"]
 
@@ -172,7 +173,7 @@ class _Run:
                     self.told(Progress(self.rows, self.before, self.work.total, self.quarantined, seconds))
                 yield answer
         if not found and not self.parts:  # a folder without rows has columns all the same
-            yield Answered(0, 0, self.work.schema.empty_table())
+            yield Answered(0, 0, empty(self.work.schema))
 
     def _tasks(self, first: int) -> Iterator[Task]:
         for task in self.work.tasks(first, self.plan.batch_rows, self.plan.part_rows):

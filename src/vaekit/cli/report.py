@@ -26,6 +26,7 @@ def report(
     ] = None,
     rows: Annotated[bool, typer.Option("--rows/--no-rows", help="Show example rows as they came.")] = True,
     title: Annotated[str, typer.Option(help="Title of the page.")] = "",
+    umap: Annotated[bool, typer.Option("--umap", help="Also map the latent space by UMAP: vaekit\\[umap].")] = False,
     backend: BackendOption = Backend.auto,
 ) -> None:
     """One page about a model: how good it is, what it learned, and which rows are strange.
@@ -54,5 +55,5 @@ def report(
         out = standing
     loaded = load(inside, backend=backend.value)
     found = rows_of(loaded.bundle, data)
-    text = make_report(loaded, found, out, history=history_of(model), show_rows=rows, title=title)
+    text = make_report(loaded, found, out, history=history_of(model), show_rows=rows, title=title, umap=umap)
     typer.echo(f"report: {found.table.num_rows:,} {found.told} -> {out}; {len(text.encode()) / 1e6:.2f} MB")

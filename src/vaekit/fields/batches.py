@@ -69,9 +69,19 @@ class Source:
         return iter([self.table]) if self.table is not None else self.batches(4 * ROWS)
 
 
+def empty(schema: pa.Schema) -> pa.Table:
+    """No rows of a schema, also of one with extension types, for which pyarrow's `Schema.empty_table` is not made.
+
+    Example:
+        >>> empty(pa.schema({"x": pa.fixed_shape_tensor(pa.uint8(), (2, 2))})).num_rows
+        0
+    """
+    return pa.Table.from_batches([], schema)
+
+
 def plain_schema(schema: pa.Schema) -> pa.Schema:
     """The schema that `to_arrow` gives tables of a schema."""
-    return to_arrow(schema.empty_table()).schema
+    return to_arrow(empty(schema)).schema
 
 
 def promoted(schemas: Sequence[pa.Schema]) -> pa.Schema:

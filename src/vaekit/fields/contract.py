@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from vaekit.arrays import Array, Block, BlockSpec
 from vaekit.errors import ConfigError, ContractError
 from vaekit.fields.base import Codec, Column, Role
-from vaekit.fields.batches import Source
+from vaekit.fields.batches import Source, empty
 from vaekit.fields.edit import AnyField, edited
 from vaekit.fields.infer import CHECK
 from vaekit.fields.show import show
@@ -126,7 +126,7 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         source = self.source(data)
         used = [field for field in self.fields if field.role in ("model", "condition")]
         for field in used:
-            _column(source.schema.empty_table(), field)
+            _column(empty(source.schema), field)
         fresh = {field.name: field for field in fitted(used, source)}
         return msgspec.structs.replace(self, fields=tuple(fresh.get(field.name, field) for field in self.fields))
 

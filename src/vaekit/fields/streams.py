@@ -18,7 +18,7 @@ from vaekit.arrays import generator
 from vaekit.errors import ContractError
 from vaekit.fields.arrow_types import is_numeric, is_text, value_type
 from vaekit.fields.base import Column, Field, Tally
-from vaekit.fields.batches import Source
+from vaekit.fields.batches import Source, empty
 from vaekit.fields.category import Category, common_levels, natural_likelihood, plain
 from vaekit.fields.count import Count
 from vaekit.fields.datetime import Datetime
@@ -302,7 +302,7 @@ def sampled(source: Source, rows: int | Callable[[float], int], seed: int) -> tu
     References:
         Vitter, Random sampling with a reservoir, 1985, section 1.
     """
-    tables, total = [source.schema.empty_table()], 0
+    tables, total = [empty(source.schema)], 0
     keys, limit = np.zeros(0), np.inf
     most = rows if isinstance(rows, int) else 0
     for batch in source.batches():

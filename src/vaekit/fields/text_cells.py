@@ -13,7 +13,7 @@ import pyarrow as pa
 from vaekit.errors import ContractError
 from vaekit.fields.arrow_types import is_text
 from vaekit.fields.base import Column
-from vaekit.fields.batches import Source, plain_schema, reading
+from vaekit.fields.batches import Source, empty, plain_schema, reading
 from vaekit.fields.refused import refused
 from vaekit.fields.tables import to_arrow
 from vaekit.fields.text_files import column_names, csv_options
@@ -57,7 +57,7 @@ def open_cells(path: Path, delimiter: str) -> Source:
                     table = _with_lines(batch, lines, at)
                     at += table.num_rows
                     yield table.rename_columns([*names, LINE])
-            yield _with_lines(batches.schema.empty_table(), lines, at).rename_columns([*names, LINE])
+            yield _with_lines(empty(batches.schema), lines, at).rename_columns([*names, LINE])
 
     places = [str(place) for place in range(len(names))]  # names may come again
     schema = pa.schema([pa.field(name, pa.large_string()) for name in [*names, LINE]])

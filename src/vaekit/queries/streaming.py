@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vaekit.arrays import Array
 from vaekit.errors import ContractError, QueryError
+from vaekit.fields.batches import empty
 from vaekit.queries.base import QUERIES, query
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def stream(
         yield Piece(at, batch, answer)
         at += batch.num_rows
     if at == first:
-        nothing = source.schema.empty_table()
+        nothing = empty(source.schema)
         yield Piece(first, nothing, ask(nothing, ()))
 
 

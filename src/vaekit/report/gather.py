@@ -81,7 +81,12 @@ class Facts:
 
 
 def gather(
-    bundle: Bundle, engine: Engine, rows: Rows, history: Sequence[Mapping[str, Any]] = (), seed: int = 0
+    bundle: Bundle,
+    engine: Engine,
+    rows: Rows,
+    history: Sequence[Mapping[str, Any]] = (),
+    seed: int = 0,
+    umap: bool = False,
 ) -> Facts:
     """Ask a model all that its report tells, on 2,000 rows and 1,000 samples at most.
 
@@ -91,6 +96,7 @@ def gather(
         rows: Real rows, not none.
         history: Metrics of training, one mapping per validation.
         seed: Seed of every choice and draw.
+        umap: Also make a map of the latent space by UMAP.
 
     Returns:
         The facts.
@@ -143,7 +149,7 @@ def gather(
         similarity={name: value for name, value in like.items() if value is not None},
         pairs=pairs(seen, seed),
         map=latent_map(embedding, seen),
-        neighbours=neighbours(embedding, seed),
+        neighbours=neighbours(embedding, seed) if umap else None,
         traversals=tried("traversals", lambda: traversals(engine, table, embedding, _told(bundle, fields), kl), []),
         galleries=tried("galleries", lambda: galleries(engine, table, ordered(embedding, kl), seed), []),
         examples=tried("examples", lambda: examples(engine, table, order, numbers), []) if len(order.score) else [],

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vaekit.arrays import Array
+from vaekit.errors import ConfigError
 from vaekit.queries.base import query
 from vaekit.report.columns import Seen, look, numbers_of
 
@@ -144,16 +145,22 @@ def ordered(embedding: Array, kl: Array | None) -> list[int]:
 
 
 def neighbours(embedding: Array, seed: int = 0) -> Array | None:
-    """Embeddings (B, L) on a plane on which neighbours stay neighbours, by UMAP where it is installed; shape (B, 2).
+    """Embeddings (B, L) on a plane on which neighbours stay neighbours, by UMAP; shape (B, 2).
+
+    None where there are fewer than 50 rows or 3 dimensions, for which the map of principal components is enough.
+
+    Raises:
+        ConfigError: If umap-learn is not installed.
 
     References:
         McInnes, Healy & Melville, UMAP: uniform manifold approximation and projection, 2018.
     """
-    import importlib.util
-
-    if importlib.util.find_spec("umap") is None or len(embedding) < _UMAP_ROWS or embedding.shape[1] < 3:
+    if len(embedding) < _UMAP_ROWS or embedding.shape[1] < 3:
         return None
-    import umap
+    try:
+        import umap
+    except ModuleNotFoundError as error:
+        raise ConfigError("a map by UMAP needs umap-learn, which is not installed; install vaekit[umap]") from error
 
     found: Array = np.asarray(umap.UMAP(random_state=seed, n_jobs=1).fit_transform(embedding), np.float64)
     return found

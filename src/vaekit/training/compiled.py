@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Compiled"]
 
+BACKEND = "inductor"
+
 # What tracers and compilers raise when they meet something that they cannot do.
 _REFUSALS = (RuntimeError, TypeError, ValueError, AttributeError, KeyError, OSError)
 
@@ -49,8 +51,8 @@ class Compiled:
         try:
             graph = make_fx(self._whole)(*(value.clone() for value in self._inputs(like)))
             self.random = any(_draws(node.target) for node in graph.graph.nodes)
-            options: dict[str, Any] | None = {"triton.cudagraphs": True} if step.device.type == "cuda" else None
-            self.run = torch.compile(graph, dynamic=False, fullgraph=True, options=options)
+            graphs: dict[str, Any] = {"triton.cudagraphs": True} if step.device.type == "cuda" else {}
+            self.run = torch.compile(graph, backend=BACKEND, dynamic=False, fullgraph=True, options=graphs or None)
             kept = [value.clone() for value in self.state]
             self(like)  # this is when it is compiled
             for value, before in zip(self.state, kept, strict=True):  # and running values have seen these rows

@@ -51,7 +51,7 @@ def floor_seconds(loop: Loop, stage: Stage) -> float:
         stage: The stage whose step is meant.
     """
     trial = replace(loop, vae=copy.deepcopy(loop.vae), saver=None)
-    step = trial.ready(replace(stage, objective=copy.deepcopy(stage.objective)))
+    step = trial.ready(replace(stage, objective=copy.deepcopy(stage.objective), lagging=0))
     rng = torch.Generator(device=step.device).manual_seed(0)
     rows = loop.train.take(loop.train.draw(loop.config.batch_size or len(loop.train), rng))
     drawn = step.draw(rows, rng)

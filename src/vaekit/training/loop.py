@@ -117,7 +117,7 @@ class Loop:
                 fraction = max(at.step / total, (at.seconds - at.began) / budget if budget else 0.0)
                 if done := fraction >= 1.0:
                     break
-                rate = self._set_rates(stage, optimizers, at.step, total, fraction)
+                rate = self.set_rates(stage, optimizers, at.step, total, fraction)
                 step(self.train.take(indices), at)
                 at.step, at.batch, at.seconds = at.step + 1, at.batch + 1, before + time.monotonic() - began
                 self.on_step(fraction, len(indices), step.loss)
@@ -245,7 +245,7 @@ class Loop:
                     stacklevel=2,
                 )
 
-    def _set_rates(self, stage: Stage, optimizers: Optimizers, step: int, total: int, fraction: float) -> float:
+    def set_rates(self, stage: Stage, optimizers: Optimizers, step: int, total: int, fraction: float) -> float:
         """Half cosines from the peak to 1 % of it, after a linear warm-up; and the scheduled weights."""
         cycle = fraction * (self.config.restarts + 1) % 1.0  # Loshchilov & Hutter, SGDR, 2017, eq. 5
         cosine = 0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * cycle))

@@ -28,11 +28,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Choice", "Pace", "choose_pace", "threads"]
 
+_FEWEST = 1000  # steps below which nothing is measured
 _LONG = 60.0  # seconds of training from which measuring pays
 _VERY_LONG = 400.0  # seconds from which compiling pays, which takes up to a minute
 _ROUND, _ROUNDS, _MOST = 0.1, 5, 15.0  # seconds of a candidate's turn, turns, seconds of all of them
 _BATCHES = 8  # that are taken in turn
+_HOPELESS = 3.0  # what is so many times slower than the fastest at first sight takes no turns
 _GAIN = 1.03  # a candidate has to be this much faster than the plain step
+_SHORT = "the run is too short for measuring to pay"
 _SAME = 1e-3  # largest relative change of the loss that half precision may make
 
 
@@ -106,6 +109,8 @@ def choose_pace(
     )
     if "auto" not in asked.values():
         return Pace(choice=plain)
+    if steps < _FEWEST or (config.max_seconds or _LONG) < _LONG:
+        return Pace(choice=plain, why=_SHORT)
     began = time.perf_counter()
     place = _remembered(loop, {**shapes, **asked, "length": steps.bit_length(), "most": config.max_seconds})
     if (found := _read(place)) is not None:
@@ -113,7 +118,7 @@ def choose_pace(
     trial = _Trial(loop, stage)
     planned = min(steps * trial.seconds(plain, 3), config.max_seconds or float("inf"))
     if planned < _LONG:
-        return Pace(choice=plain, why="the run is too short for measuring to pay")
+        return Pace(choice=plain, why=_SHORT)
     say(f"choosing threads, precision and compilation for a run of about {planned:.0f} s")
     best, measured = trial.race(_open(plain, config, loop.train.device))
     why = "measured"
@@ -175,7 +180,10 @@ class _Trial:
 
     def race(self, choices: list[Choice]) -> tuple[Choice, dict[str, float]]:
         """The fastest choice, the first unless another is clearly faster; and rows per second of all of them."""
-        counts = {choice: max(1, round(_ROUND / self.seconds(choice, 2))) for choice in choices}
+        first = {choice: self.seconds(choice, 2) for choice in choices}
+        hopeless = _HOPELESS * min(first.values())  # such as more threads than there are free cores
+        choices = [choice for choice in choices if choice is choices[0] or first[choice] < hopeless]
+        counts = {choice: max(1, round(_ROUND / first[choice])) for choice in choices}
         taken: dict[Choice, list[float]] = {choice: [] for choice in choices}
         began = time.perf_counter()
         for index in range(_ROUNDS):

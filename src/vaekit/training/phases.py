@@ -34,6 +34,14 @@ class Phase:
     parameters: list[nn.Parameter]
     optimizer: torch.optim.Optimizer
 
+    def clear(self) -> None:
+        """Forget the gradient."""
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradient of a loss to that of these parameters, and of no others."""
+        loss.backward(inputs=self.parameters)
+
     def add(self, gradient: Sequence[Tensor], share: float) -> None:
         """Add a share of a gradient to that of the parameters."""
         for parameter, value in zip(self.parameters, gradient, strict=True):

@@ -23,8 +23,7 @@ class Progress:
         self.enabled = enabled
         self.bar: Any = None
         self.task: Any = None
-        self.began = time.monotonic()
-        self.rows = 0
+        self.began, self.rows = time.monotonic(), 0
         self.text = ""
         self.fraction, self.printed = 0.0, -1.0
 
@@ -68,7 +67,9 @@ class Progress:
             print(text, file=sys.stderr, flush=True)
 
     def step(self, fraction: float, rows: int, loss: float) -> None:
-        """One optimiser step is done."""
+        """One optimiser step is done; the first one starts the clock, whatever went before it."""
+        if not self.rows:
+            self.began = time.monotonic()
         self.rows += rows
         self.fraction = fraction
         if self.bar is not None:

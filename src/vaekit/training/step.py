@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -27,6 +28,7 @@ __all__ = ["Drawn", "Figures", "Step"]
 _LOOK = 10  # steps of the inference network after which its loss is compared, while it runs ahead
 _WINDOW = {"cpu": 1}  # steps between two looks at whether all is finite; a look waits for the device
 _ELSEWHERE = 16
+_TOLD = 0.2  # seconds between two readings of the loss, for whoever watches
 
 Others = Callable[[int, torch.Generator], dict[str, Block]]
 
@@ -165,7 +167,7 @@ class Step:
         self.compiled: Compiled | None = None
         self._size = config.micro_batch or config.batch_size or 0
         self.figures = Figures()
-        self.loss = math.nan  # mean since the last validation, as of the last look
+        self.loss, self._told = math.nan, 0.0  # mean since the last validation, as of a short while ago
 
     def __call__(self, rows: dict[str, Block], at: Position) -> None:
         """One step of every phase on some rows: lagging steps of the inference network, the model, the critic.
@@ -175,7 +177,8 @@ class Step:
         """
         self.taken.append(_Taken(rows, msgspec.structs.replace(at)))
         self.figures.add(self._phases(rows, at), len(next(iter(rows.values()))))
-        self.sound += 1.0 - self.frozen
+        if self.window > 1:
+            self.sound += 1.0 - self.frozen
         if len(self.taken) >= self.window:
             self.check()
 
@@ -190,7 +193,8 @@ class Step:
         self.sound.zero_()
         if taken and float(self.frozen):
             self._explain(taken[sound])
-        self.loss = self.figures.mean("loss")
+        if time.monotonic() >= self._told + _TOLD:
+            self.loss, self._told = self.figures.mean("loss"), time.monotonic()
 
     def draw(self, rows: dict[str, Block], rng: torch.Generator) -> Drawn:
         """All that is random about a step on some rows."""
@@ -258,7 +262,7 @@ class Step:
 
     def gradient(self, phase: Phase, drawn: Drawn) -> tuple[Pass | None, dict[str, Tensor]]:
         """The gradient of the mean over rows of all terms, left with the parameters; and the mean of each term."""
-        phase.optimizer.zero_grad(set_to_none=True)
+        phase.clear()
         parts, passed, sums = drawn.parts(self.config.micro_batch or len(drawn)), None, dict[str, Tensor]()
         for part in parts:
             share = len(part) / len(drawn)
@@ -268,7 +272,7 @@ class Step:
             else:
                 passed, terms = self.terms(part)
                 stacked = torch.stack(list(terms.values())).mean(1)
-                (stacked.sum() * share if share < 1.0 else stacked.sum()).backward(inputs=phase.parameters)
+                phase.backward(stacked.sum() * share)
                 means = dict(zip(terms, stacked.detach().unbind(), strict=True))
             sums = {name: sums.get(name, 0.0) + value * share for name, value in means.items()}
         return passed, sums
@@ -277,9 +281,9 @@ class Step:
         """A step of the objective's own parameters."""
         with seeded(drawn.seed + 2, self.device):
             terms = self.stage.objective.criticise(passed)
-        phase.optimizer.zero_grad(set_to_none=True)
+        phase.clear()
         means = torch.stack(list(terms.values())).mean(1)
-        means.sum().backward(inputs=phase.parameters)
+        phase.backward(means.sum())
         self._move(phase, means.detach().sum(), phase.norm())
         return dict(zip(terms, means.detach().unbind(), strict=True))
 

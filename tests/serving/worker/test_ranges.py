@@ -25,6 +25,8 @@ def asked(hosted, name, **options):
     base = {"traverse": {"dim": 0, "at": row, "steps": 1}, "detect": {"alpha": 0.5}}.get(name, {})
     if name == "sample":
         base = {"n": 1, "given": dict.fromkeys(condition)}
+    if name == "edit":
+        base = {"set": dict.fromkeys(condition)}
     tables = {"interpolate": [row, row], "sample": [], "traverse": []}.get(name, [row])
     return query(hosted.engine, name, *tables, **{**base, **options})
 

@@ -24,6 +24,7 @@ from vaekit.serving.worker.refusals import Refusal
 __all__ = ["Hosted"]
 
 _LEVELS = 100  # a category with more levels is not listed
+_EXAMPLES = 5  # of each class of an attribute, the fewest that `edit` learns from
 _EASY: dict[str, dict[str, Any]] = {  # options with which any bundle can answer
     "detect": {"alpha": 0.5},
     "interpolate": {"steps": 2},
@@ -134,6 +135,12 @@ class Hosted:
             return query(self.engine, name, 1, given=dict.fromkeys(condition), **options)
         if name == "traverse":
             return query(self.engine, name, 0, at=row if condition else None, **options)
+        if name == "edit" and condition:
+            return query(self.engine, name, row, set=dict.fromkeys(condition), **options)
+        if name == "edit":  # an attribute that no field has the name of
+            labels = pa.array(["a", "b"] * _EXAMPLES)
+            examples = pa.concat_tables([row] * len(labels)).append_column("", labels)
+            return query(self.engine, name, row, examples, set={"": "a"}, **options)
         return query(self.engine, name, *([row, row] if name == "interpolate" else [row]), **options)
 
     def _takes_absent(self, name: str) -> bool:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["tests.training.lives", "vaekit.training", "sklearn.datasets"])
+CONTEXT.set_forkserver_preload(["tests.training.lives", "vaekit.training", "sklearn.datasets", "torch._dynamo"])
 
-OPTIONS = {"epochs": 12, "width": 16, "depth": 1, "latent": 2, "batch_size": 16, "threads": 1, "compile": False}
+OPTIONS = {"epochs": 5, "width": 16, "depth": 1, "latent": 2, "batch_size": 16, "threads": 1, "compile": False}
 
 
 def start(folder: Path, resume: bool = False, largest: int | None = None, **options: Any) -> Any:

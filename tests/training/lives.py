@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import resource
+import socket
 import sys
 import time
 from pathlib import Path
@@ -16,9 +18,23 @@ CONTEXT.set_forkserver_preload(["tests.training.lives", "vaekit.training", "skle
 OPTIONS = {"epochs": 5, "width": 16, "depth": 1, "latent": 2, "batch_size": 16, "threads": 1, "compile": False}
 
 
-def start(folder: Path, resume: bool = False, largest: int | None = None, **options: Any) -> Any:
-    """Begin a run on the wine data, or go on with it; `largest` is the size of a file that may be written."""
-    process = CONTEXT.Process(target=_live, args=(folder, resume, largest, OPTIONS | options))
+def start(
+    folder: Path,
+    resume: bool = False,
+    largest: int | None = None,
+    together: dict[str, str] | None = None,
+    **options: Any,
+) -> Any:
+    """Begin a run on the wine data, or go on with it.
+
+    Args:
+        folder: Its folder.
+        resume: Go on.
+        largest: The size of a file that may be written.
+        together: What tells it of other processes that train the same model.
+        options: Settings.
+    """
+    process = CONTEXT.Process(target=_live, args=(folder, resume, largest, together or {}, OPTIONS | options))
     process.start()
     return process
 
@@ -28,6 +44,15 @@ def whole(folder: Path, resume: bool = False, **options: Any) -> None:
     process = start(folder, resume, **options)
     process.join()
     assert process.exitcode == 0
+
+
+def pair(folder: Path, resume: bool = False, **options: Any) -> list[Any]:
+    """Two processes that train one model."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    return [start(folder, resume, None, common | {"RANK": str(rank)}, **options) for rank in range(2)]
 
 
 def prints(folder: Path) -> dict[str, Any]:
@@ -54,7 +79,7 @@ def wait_for(folder: Path, lines: int, process: Any) -> None:
         time.sleep(0.002)
 
 
-def _live(folder: Path, resume: bool, largest: int | None, options: dict[str, Any]) -> None:
+def _live(folder: Path, resume: bool, largest: int | None, together: dict[str, str], options: dict[str, Any]) -> None:
     from sklearn.datasets import load_wine
 
     from vaekit.errors import TrainingError
@@ -62,6 +87,7 @@ def _live(folder: Path, resume: bool, largest: int | None, options: dict[str, An
     from vaekit.fields.tables import to_arrow
     from vaekit.training import load_config, train
 
+    os.environ.update(together)
     recipe = options.pop("recipe", None)
     table = to_arrow(load_wine(as_frame=True).frame.iloc[:, [0, 1, 4, 12]])
     if largest is not None:

@@ -9,14 +9,14 @@ from typing import Any
 
 import msgspec
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from vaekit.errors import ConfigError, TrainingError
 from vaekit.files import write_file
 
-__all__ = ["Position", "read", "restore", "write"]
+__all__ = ["Checkpoint", "Position", "content", "parse", "read", "restore", "write"]
 
 
 class Position(msgspec.Struct, kw_only=True):
@@ -73,6 +73,11 @@ class Checkpoint:
     position: Position
     fingerprint: dict[str, Any]
 
+    def model(self) -> dict[str, Tensor]:
+        """The tensors of the model."""
+        parts = (name.partition(".") for name in self.tensors)
+        return {rest: self.tensors[f"{part}.{rest}"] for part, _, rest in parts if part == "model"}
+
 
 def write(
     path: Path,
@@ -100,14 +105,28 @@ def read(path: Path) -> Checkpoint:
     Raises:
         TrainingError: If it is missing or damaged.
     """
+    return parse(content(path))
+
+
+def content(path: Path) -> bytes:
+    """The bytes of a checkpoint that is whole.
+
+    Raises:
+        TrainingError: If it is missing or damaged.
+    """
     try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-            metadata = file.metadata() or {}
-        position = msgspec.json.decode(metadata["position"], type=Position)
-        return Checkpoint(tensors, position, msgspec.json.decode(metadata["fingerprint"]))
-    except (OSError, SafetensorError, KeyError, msgspec.DecodeError) as error:
+        found = path.read_bytes()
+        parse(found)
+    except (OSError, SafetensorError, KeyError, ValueError, msgspec.DecodeError) as error:
         raise TrainingError(f"{path}: not a readable checkpoint ({error}); start afresh without resume") from error
+    return found
+
+
+def parse(content: bytes) -> Checkpoint:
+    """A checkpoint from the bytes of its file."""
+    header = msgspec.json.decode(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    position = msgspec.json.decode(header["__metadata__"]["position"], type=Position)
+    return Checkpoint(load(content), position, msgspec.json.decode(header["__metadata__"]["fingerprint"]))
 
 
 def restore(

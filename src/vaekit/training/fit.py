@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ from vaekit.training.losses import require_commitment
 from vaekit.training.metrics_log import MetricsLog
 from vaekit.training.pace import Pace, choose_pace, threads
 from vaekit.training.progress import Progress
+from vaekit.training.ranks import Ranks, joined, local_device
 from vaekit.training.recipes import recipe
 from vaekit.training.record import environment
 from vaekit.training.saving import Saver, write_run
@@ -101,12 +103,16 @@ def train(
     """
     if resume and out is None:
         raise ConfigError("resume needs out=, the folder of the run to go on with")
+    device = choose_device(local_device(config.device))
+    ranks = joined(device)
+    resume = resume or int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+    if not ranks.leads:
+        progress = False
     gathered = gather(open_source(data), contract, config.training, config.seed)
     # what defines values (levels) comes from all rows, what is estimated (transforms) from training rows only
     if config.recipe is not None:
         contract = recipe(config.recipe).prepare(contract)
     contract, count = gathered.fit(contract).require_usable(), gathered.sizes["train"]
-    device = choose_device(config.device)
     training = config.training.sized(count)
     record = {
         "config": msgspec.to_builtins(config) | {"training": msgspec.to_builtins(training)},
@@ -118,11 +124,12 @@ def train(
     require_commitment(model, training)
     with Progress(progress) as shown:
         if out is not None:
-            resume = _begun(out, resume, shown.note)
+            resume = ranks.agree(_begun(out, resume, shown.note) if ranks.leads else None)
+            out = out if ranks.leads else None
         if training.choose or (training.choose is None and inferred):
             with threads(training.threads):
                 contract, record["choice"] = _chosen(
-                    gathered, contract, model, training, config.seed, device, shown.note, out if resume else None
+                    gathered, contract, model, training, config.seed, device, shown.note, resume, out, ranks
                 )
         seen = gathered.encoded(contract, device)
         unseen = Resident(contract.encode(stopping_rows(gathered)), device)
@@ -140,9 +147,19 @@ def train(
         if training.balance == "entropy":
             some = contract.encode(gathered.some().slice(0, BALANCE_ROWS))
             made = balanced(made, field_weights(contract.blocks(), some), steps)
-        loop = Loop(vae, seen, unseen, training, config.seed, saver, stopping=Stopping(enabled=out is not None))
+        loop = Loop(
+            vae,
+            seen,
+            unseen,
+            training,
+            config.seed,
+            saver,
+            stopping=Stopping(enabled=out is not None or ranks.count > 1),
+            ranks=ranks,
+        )
         with failures(out, record):
             pace = _pace(loop, made, steps, model, contract, shown.note, out if resume else None)
+            pace = msgspec.convert(ranks.agree(msgspec.to_builtins(pace)), Pace)
         record["pace"] = msgspec.to_builtins(pace)
         loop.config = training = _shortened(pace.choice.applied(training), pace.seconds)
         if out is not None and saver is not None:
@@ -173,9 +190,31 @@ def _chosen(
     seed: int,
     device: torch.device,
     say: Callable[[str], None],
-    resumed: Path | None,
+    resume: bool,
+    out: Path | None,
+    ranks: Ranks,
 ) -> tuple[Contract, dict[str, Any] | None]:
     """The contract with chosen likelihoods, and how they were chosen; a resumed run keeps what it had chosen."""
+    told = None
+    if ranks.leads:
+        found, record = _chosen_here(rows, contract, model, training, seed, device, say, out if resume else None)
+        told = [found.to_json(), record]
+    if ranks.count == 1:
+        return found, record
+    text, record = ranks.agree(told)
+    return Contract.from_json(text), record
+
+
+def _chosen_here(
+    rows: Gathered,
+    contract: Contract,
+    model: ModelConfig,
+    training: TrainConfig,
+    seed: int,
+    device: torch.device,
+    say: Callable[[str], None],
+    resumed: Path | None,
+) -> tuple[Contract, dict[str, Any] | None]:
     if resumed is not None:
         stored = _stored(resumed, "choice")
         return (rows.refit(Contract.load(resumed / "contract.json")) if stored else contract), stored

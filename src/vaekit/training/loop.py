@@ -7,9 +7,11 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from vaekit.arrays import Block
 from vaekit.errors import ConfigError, TrainingError
@@ -20,6 +22,7 @@ from vaekit.training.batches import Resident, seeded, step_generator
 from vaekit.training.checkpoint import Position
 from vaekit.training.config import TrainConfig
 from vaekit.training.phases import Optimizers, Phase, optimizers_of, phases_of
+from vaekit.training.ranks import Ranks
 from vaekit.training.saving import Saver
 from vaekit.training.signals import Stopping
 from vaekit.training.stages import Stage
@@ -48,6 +51,7 @@ class Loop:
         on_validation: Called with the metrics of each validation.
         on_step: Called with (fraction done, rows done, loss) after each step.
         stopping: Tells whether the run was asked to stop.
+        ranks: The processes that share each batch and the rows of a validation; the first one saves.
     """
 
     vae: VAE
@@ -59,6 +63,7 @@ class Loop:
     on_validation: Report = lambda metrics: None
     on_step: Callable[[float, int, float], None] = lambda fraction, rows, loss: None
     stopping: Stopping = field(default_factory=lambda: Stopping(enabled=False))
+    ranks: Ranks = field(default_factory=Ranks)
 
     def run(self, stages: list[Stage], resume: bool = False) -> None:
         """Train every stage, each ending with its best weights.
@@ -72,7 +77,7 @@ class Loop:
             ConfigError: If the checkpoint is of another model.
         """
         self.epochs = sum(stage.epochs for stage in stages)
-        last = checkpoint.read(self.saver.last) if resume and self.saver else None
+        last = checkpoint.parse(self._told(self.saver and self.saver.last)) if resume else None
         position = last.position if last else Position()
         for index in range(position.stage, len(stages)):
             stage = stages[index]
@@ -119,7 +124,8 @@ class Loop:
                     break
                 rate = self.set_rates(stage, optimizers, at.step, total, fraction)
                 step(self.train.take(indices), at)
-                at.step, at.batch, at.seconds = at.step + 1, at.batch + 1, before + time.monotonic() - began
+                at.step, at.batch = at.step + 1, at.batch + 1
+                asked, at.seconds = self.ranks.most(self.stopping.asked, before + time.monotonic() - began)
                 self.on_step(fraction, len(indices), step.loss)
                 if fraction >= at.due or at.step == total:
                     at.due = fraction + 1.0 / _VALIDATIONS
@@ -128,7 +134,9 @@ class Loop:
                         break
                 elif self.saver and self.saver.due():
                     self._pause(stage, optimizers, at, step)
-                self._stop_if_asked(stage, optimizers, at, step)
+                if asked:
+                    self._pause(stage, optimizers, at, step)
+                    self.stopping.leave(int(asked))
             else:
                 at.epoch, at.batch = at.epoch + 1, 0
         if step.figures.rows:  # the budget ended between two validations
@@ -149,7 +157,19 @@ class Loop:
 
     def _stepper(self, stage: Stage, phases: Mapping[str, Phase]) -> Step:
         device, average = self.train.device, self._average
-        return Step(self.vae, stage, self.config, self.seed, phases, average, self._others, device, self._kept)
+        return Step(
+            self.vae,
+            stage,
+            self.config,
+            self.seed,
+            phases,
+            average,
+            self._others,
+            device,
+            self._kept,
+            self.ranks,
+            self._moving,
+        )
 
     def _others(self, count: int, rng: torch.Generator) -> dict[str, Block]:
         """So many training rows, drawn with replacement."""
@@ -157,6 +177,7 @@ class Loop:
 
     def _look(self, stage: Stage) -> Pass:
         """A pass over a few rows, for the objective to see what it will work with; it leaves no trace."""
+        self._moving: list[Tensor] = []
         step = self._stepper(stage, {})
         kept = {name: value.clone() for name, value in self.vae.state_dict().items()}
         stage.prepare_modes(self.vae)
@@ -167,14 +188,9 @@ class Loop:
                 found = step.look(drawn)
         moved = [name for name, value in self.vae.state_dict().items() if not torch.equal(value, kept[name])]
         self._moves = ", ".join(name for name in moved)
+        self._moving = [value for name, value in self.vae.named_buffers() if name in moved]
         self.vae.load_state_dict(kept)
         return found
-
-    def _stop_if_asked(self, stage: Stage, optimizers: Optimizers, at: Position, step: Step) -> None:
-        """End here, with a checkpoint, if a signal asked for it."""
-        if asked := self.stopping.asked:
-            self._pause(stage, optimizers, at, step)
-            self.stopping.leave(asked)
 
     def _pause(self, stage: Stage, optimizers: Optimizers, at: Position, step: Step) -> None:
         """A checkpoint between two validations."""
@@ -187,7 +203,7 @@ class Loop:
         figures, step.figures = step.figures.values(), Figures()
         at.figures, at.rows = {}, 0
         with self._average.instead():
-            found = validate(self.vae, self.valid, self.seed, samples=stage.objective.importance)
+            found = validate(self.vae, self.valid, self.seed, samples=stage.objective.importance, ranks=self.ranks)
         stage.prepare_modes(self.vae)
         if not math.isfinite(found["elbo"]):
             raise TrainingError(
@@ -272,13 +288,16 @@ class Loop:
             self.saver.write(path, at, self.vae, stage.objective, optimizers, self._average)
 
     def _load_best(self) -> None:
-        if self.saver:
-            stored = checkpoint.read(self.saver.best).tensors
-            best = {name.removeprefix("model."): value for name, value in stored.items() if name.startswith("model.")}
+        if self.ranks.agree(self.saver is not None):
+            best = checkpoint.parse(self._told(self.saver and self.saver.best)).model()
         else:
             best = self._best
         self.vae.load_state_dict(best)
         self.vae.eval()
+
+    def _told(self, path: Path | None) -> bytes:
+        """A checkpoint that the first process reads, for all."""
+        return self.ranks.tell(checkpoint.content(path) if path else None)
 
     def _kept(self) -> str:
         return f"the last good checkpoint is {self.saver.last}" if self.saver else "nothing was saved (out=None)"

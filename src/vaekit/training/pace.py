@@ -20,6 +20,7 @@ from vaekit.errors import ConfigError
 from vaekit.files import sha256, write_file
 from vaekit.training.checkpoint import Position
 from vaekit.training.config import TrainConfig
+from vaekit.training.ranks import Ranks
 from vaekit.training.step import Drawn, Step
 
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ class _Trial:
 
     def __init__(self, loop: Loop, stage: Stage) -> None:
         self.stage = replace(stage, objective=copy.deepcopy(stage.objective))
-        self.loop = replace(loop, vae=copy.deepcopy(loop.vae), saver=None)
+        self.loop = replace(loop, vae=copy.deepcopy(loop.vae), saver=None, ranks=Ranks())
         self.batch = min(loop.config.batch_size or len(loop.train), len(loop.train))
         self.steps: dict[Choice, Step] = {}
         self.done = 0

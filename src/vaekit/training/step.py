@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -21,6 +21,7 @@ from vaekit.training.compiled import Compiled
 from vaekit.training.config import TrainConfig
 from vaekit.training.forensics import explain_gradient, explain_loss
 from vaekit.training.phases import Phase
+from vaekit.training.ranks import Ranks
 from vaekit.training.stages import Stage
 
 __all__ = ["Drawn", "Figures", "Step"]
@@ -28,6 +29,7 @@ __all__ = ["Drawn", "Figures", "Step"]
 _LOOK = 10  # steps of the inference network after which its loss is compared, while it runs ahead
 _WINDOW = {"cpu": 1}  # steps between two looks at whether all is finite; a look waits for the device
 _ELSEWHERE = 16
+_APART = 1_000_003  # between the seeds of two processes
 _TOLD = 0.2  # seconds between two readings of the loss, for whoever watches
 
 Others = Callable[[int, torch.Generator], dict[str, Block]]
@@ -66,6 +68,18 @@ class Drawn:
             )
             for index, cut in enumerate(cuts)
         ]
+
+    def own(self, ranks: Ranks) -> Drawn:
+        """The part of this process."""
+        if ranks.count == 1:
+            return self
+        cut = ranks.part(len(self))
+        return Drawn(
+            {name: block.take(cut) for name, block in self.blocks.items()},
+            {name: value[:, cut] for name, value in self.noise.items()},
+            None if self.prior is None else {name: value[:, cut] for name, value in self.prior.items()},
+            self.seed + _APART * ranks.rank,
+        )
 
     def tensors(self) -> list[Tensor]:
         """All tensors, in the order in which `filled` takes them."""
@@ -143,6 +157,8 @@ class Step:
         others: Other training rows, so many, for inference that runs ahead.
         device: Where the rows are.
         kept: Says what was saved, for error messages.
+        ranks: The processes that share each batch.
+        moving: Buffers of the model that a forward pass moves, linearly in the rows: codebooks, running scales.
     """
 
     def __init__(
@@ -156,16 +172,18 @@ class Step:
         others: Others,
         device: torch.device,
         kept: Callable[[], str],
+        ranks: Ranks | None = None,
+        moving: Sequence[Tensor] = (),
     ) -> None:
         self.vae, self.stage, self.config, self.seed = vae, stage, config, seed
         self.average, self.others, self.device, self.kept = average, others, device, kept
-        self.phases = phases
+        self.phases, self.ranks, self.moving = phases, ranks or Ranks(), list(moving)
         self.frozen = torch.zeros((), device=device)
         self.sound = torch.zeros((), device=device)  # steps since the last look that were
         self.taken: list[_Taken] = []
         self.window = _WINDOW.get(device.type, _ELSEWHERE)
         self.compiled: Compiled | None = None
-        self._size = config.micro_batch or config.batch_size or 0
+        self._size = config.micro_batch or -(-(config.batch_size or 0) // self.ranks.count)
         self.figures = Figures()
         self.loss, self._told = math.nan, 0.0  # mean since the last validation, as of a short while ago
 
@@ -227,8 +245,12 @@ class Step:
         rng = self._generator(at)
         ahead = self._run_ahead(rows, rng) if self.stage.lagging and at.ahead else 0
         drawn = self.draw(rows, rng)
-        if self.config.compile is True and self.compiled is None and len(drawn.parts(self._size)[0]) == self._size:
-            self.compiled = Compiled(self, drawn.parts(self._size)[0])
+        if (
+            self.config.compile is True
+            and self.compiled is None
+            and len(own := drawn.own(self.ranks).parts(self._size)[0]) == self._size
+        ):
+            self.compiled = Compiled(self, own)
         passed, figures = self.descend(self.phases["model"], drawn)
         self.average.update()
         if self.stage.lagging:
@@ -263,9 +285,11 @@ class Step:
     def gradient(self, phase: Phase, drawn: Drawn) -> tuple[Pass | None, dict[str, Tensor]]:
         """The gradient of the mean over rows of all terms, left with the parameters; and the mean of each term."""
         phase.clear()
-        parts, passed, sums = drawn.parts(self.config.micro_batch or len(drawn)), None, dict[str, Tensor]()
+        passed, sums, own = None, dict[str, Tensor](), drawn.own(self.ranks)
+        mine = len(own) / len(drawn)  # of fewer rows than processes, one process takes a row without weight
+        parts = own.parts(self.config.micro_batch or len(drawn)) if mine else [drawn.parts(1)[0]]
         for part in parts:
-            share = len(part) / len(drawn)
+            share = mine and len(part) / len(drawn)
             if self.compiled is not None and phase is self.phases["model"] and len(part) == self.compiled.rows:
                 means, gradient = self.compiled(part)
                 phase.add(gradient, share)
@@ -275,7 +299,17 @@ class Step:
                 phase.backward(stacked.sum() * share)
                 means = dict(zip(terms, stacked.detach().unbind(), strict=True))
             sums = {name: sums.get(name, 0.0) + value * share for name, value in means.items()}
-        return passed, sums
+        for buffer in self.moving if self.ranks.count > 1 else ():
+            buffer.mul_(mine)
+        return passed, self._shared(phase, sums, self.moving)
+
+    def _shared(self, phase: Phase, means: dict[str, Tensor], buffers: list[Tensor]) -> dict[str, Tensor]:
+        """Add up what the processes found of their shares of the rows: gradients, means, and buffers that moved."""
+        if self.ranks.count == 1:
+            return means
+        values = torch.stack(list(means.values()))
+        self.ranks.add([*(p.grad for p in phase.parameters if p.grad is not None), values, *buffers])
+        return dict(zip(means, values.unbind(), strict=True))
 
     def _criticise(self, phase: Phase, passed: Pass, drawn: Drawn) -> dict[str, Tensor]:
         """A step of the objective's own parameters."""
@@ -283,9 +317,12 @@ class Step:
             terms = self.stage.objective.criticise(passed)
         phase.clear()
         means = torch.stack(list(terms.values())).mean(1)
-        phase.backward(means.sum())
-        self._move(phase, means.detach().sum(), phase.norm())
-        return dict(zip(terms, means.detach().unbind(), strict=True))
+        share = len(drawn.own(self.ranks)) / len(drawn)
+        phase.backward(means.sum() * share)
+        found = dict(zip(terms, (means.detach() * share).unbind(), strict=True))
+        found = self._shared(phase, found, [])
+        self._move(phase, torch.stack(list(found.values())).sum(), phase.norm())
+        return found
 
     def _move(self, phase: Phase, loss: Tensor, norm: Tensor) -> None:
         """Let the optimiser step, unless this or an earlier step was not finite."""

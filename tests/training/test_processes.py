@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from safetensors.numpy import load_file
 
 from tests.training.lives import pair, prints, wait_for, whole
@@ -21,9 +23,15 @@ def both(folder, resume=False, **options):
     return [process.exitcode for process in processes]
 
 
-@pytest.mark.parametrize("mode", [{"ema": 0.9, "micro_batch": 4}, {"recipe": "sigma-vae"}], ids=["averaged", "moving scale"])
-def test_two_processes_train_as_one_does_with_the_same_batch(tmp_path, mode):
-    """Batches of 21 rows are cut unevenly, the last one of an epoch too; hidden cells and noise are those of one."""
+MODES = {"averaged": ({"ema": 0.9, "micro_batch": 4}, 2e-3), "codebooks": ({"recipe": "vq-vae"}, 0.1)}
+
+
+@pytest.mark.parametrize(("mode", "near"), MODES.values(), ids=MODES)
+def test_two_processes_train_as_one_does_with_the_same_batch(tmp_path, mode, near):
+    """Batches of 21 rows are cut unevenly, the last one of an epoch too; hidden cells and noise are those of one.
+
+    Codes that nobody uses start again at rows of each process, so codebooks are alike rather than the same.
+    """
     options = OPTIONS | mode
     alone = {name: value for name, value in options.items() if name != "micro_batch"}
     whole(tmp_path / "one", **alone)
@@ -32,11 +40,12 @@ def test_two_processes_train_as_one_does_with_the_same_batch(tmp_path, mode):
     assert len(one) == len(two)
     for a, b in zip(one, two, strict=True):
         assert (a["step"], a["stage"]) == (b["step"], b["stage"])
-        assert b["train"]["loss"] == pytest.approx(a["train"]["loss"], rel=2e-3)
-        assert b["valid"]["elbo"] == pytest.approx(a["valid"]["elbo"], rel=2e-3)
-    first, second = (load_file(tmp_path / name / "checkpoints" / "last.safetensors") for name in ("one", "two"))
-    assert first.keys() == second.keys()
-    assert max(np.abs(first[name] - second[name]).max() for name in first if name.startswith("model.")) < 0.02
+        assert b["train"]["loss"] == pytest.approx(a["train"]["loss"], rel=near)
+        assert b["valid"]["elbo"] == pytest.approx(a["valid"]["elbo"], rel=near)
+    if near < 0.01:
+        first, second = (load_file(tmp_path / name / "checkpoints" / "last.safetensors") for name in ("one", "two"))
+        assert first.keys() == second.keys()
+        assert max(np.abs(first[name] - second[name]).max() for name in first if name.startswith("model.")) < 0.02
 
 
 def test_a_process_that_dies_ends_the_other_and_both_go_on_to_the_same_bits(tmp_path):
@@ -59,3 +68,29 @@ def test_a_signal_to_one_stops_all_with_a_checkpoint(tmp_path):
         process.join(20)
     assert [leader.exitcode, other.exitcode] == [143, 143]
     assert (tmp_path / "checkpoints" / "last.safetensors").exists()
+
+
+def test_the_command_line_starts_processes_that_join(tmp_path, monkeypatch):
+    """A runner in place of torchrun tells what it was asked to run."""
+    from vaekit.cli import processes
+
+    monkeypatch.setattr(processes.sys, "executable", "/bin/echo")
+    assert processes.launch(2, ["fit", "rows.csv", "--processes", "2", "--out", str(tmp_path)]) == 0
+    monkeypatch.setenv("RANK", "1")
+    assert not processes.alone()
+
+
+def test_manifests_fit_the_schemas_of_kubernetes_and_kubeflow():
+    kubernetes = pytest.importorskip("kubernetes_validate")
+    models = pytest.importorskip("kubeflow_trainer_api.models")
+    folder = Path(__file__).parents[2] / "deploy" / "train"
+    for document in yaml.safe_load_all((folder / "job.yaml").read_text()):
+        kubernetes.validate(document, kubernetes.latest_version(), strict=True)
+        if document["kind"] == "Job":
+            asked = document["spec"]["template"]["spec"]["containers"][0]
+            assert f"--nnodes={document['spec']['completions']}" in asked["command"]
+            assert "--resume" in asked["args"]
+    job = yaml.safe_load((folder / "trainjob.yaml").read_text())
+    assert models.TrainerV1alpha1TrainJob.from_dict(job).to_dict() == job  # what the schema does not know would be lost
+    job["spec"]["trainer"]["nodes"] = 3
+    assert models.TrainerV1alpha1TrainJob.from_dict(job).to_dict() != job

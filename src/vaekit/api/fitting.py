@@ -127,7 +127,7 @@ def fit(
         total=total,
     )
     model = assemble(trained, trained.rows, settings.seed)
-    if folder is not None:
+    if folder is not None and trained.leads:
         model.save(folder / "bundle")
         if report:
             report_fit(model, trained, trained.rows, folder / "report.html", show_rows=report != "no-rows")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 import tomllib
 from collections.abc import Collection, Mapping, Sequence
@@ -12,6 +14,7 @@ import typer
 
 from vaekit.cli.options import ContractFile, DataArgument, FieldOptions, Kinds, Likelihoods, Roles, edited, pairs
 from vaekit.cli.output import cell, print_json, say
+from vaekit.cli.processes import alone, launch
 from vaekit.errors import ConfigError
 
 __all__ = ["fit", "merged"]
@@ -74,6 +77,9 @@ def fit(
     allow_drift: Annotated[
         bool, typer.Option(help="With --resume: go on although settings or data have changed, and say which.")
     ] = False,
+    processes: Annotated[
+        int, typer.Option(min=1, help="Processes that share each batch, on this machine; torchrun starts them.")
+    ] = 1,
     keep: Annotated[
         int | None, typer.Option(min=1, help="Latest checkpoints to keep beside the best one. Default: 1.")
     ] = None,
@@ -94,6 +100,8 @@ def fit(
 
     Next: [bold]vae detect run today.csv[/bold], or any other question to the model.
     """
+    if processes > 1 and "WORLD_SIZE" not in os.environ:
+        raise typer.Exit(launch(processes, sys.argv[1:]))
     from vaekit.api.fitting import fit as train
 
     asked = None
@@ -124,8 +132,11 @@ def fit(
         )
     except (KeyboardInterrupt, SystemExit) as stop:
         code = 130 if isinstance(stop, KeyboardInterrupt) else int(stop.code or 0)
-        say(f"stopped; the same command with --resume goes on where {out} was stopped")
+        if alone():
+            say(f"stopped; the same command with --resume goes on where {out} was stopped")
         raise typer.Exit(code) from None
+    if not alone():
+        return
     seconds = round(time.perf_counter() - start, 3)
     bundle, figures, count = out / "bundle", model.evaluation, model.bundle.run["data"]["rows"]
     if as_json:

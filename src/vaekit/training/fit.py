@@ -54,7 +54,7 @@ class Trained:
     """What a fit gives: the model with its best weights, the contract fitted on training rows, and the record.
 
     The splits number `rows`: all of them, or of rows that stream those for early stopping and calibration and a sample
-    of those for training.
+    of those for training. Of several processes the first one `leads`, and writes what is written.
     """
 
     vae: VAE
@@ -64,6 +64,7 @@ class Trained:
     model: ModelConfig
     history: list[dict[str, Any]]
     record: dict[str, Any]
+    leads: bool = True
 
 
 def train(
@@ -179,7 +180,7 @@ def train(
         shown.note(f"trained: {spent}")
         if out is not None:
             _write_record(out, record)
-    return Trained(vae.to("cpu"), contract, gathered.splits, gathered.rows, model, log.history, record)
+    return Trained(vae.to("cpu"), contract, gathered.splits, gathered.rows, model, log.history, record, ranks.leads)
 
 
 def _chosen(

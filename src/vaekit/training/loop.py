@@ -77,7 +77,7 @@ class Loop:
             ConfigError: If the checkpoint is of another model.
         """
         self.epochs = sum(stage.epochs for stage in stages)
-        last = checkpoint.parse(self._told(self.saver and self.saver.last)) if resume else None
+        last = checkpoint.parse(self._told(self.saver.last if self.saver else None)) if resume else None
         position = last.position if last else Position()
         for index in range(position.stage, len(stages)):
             stage = stages[index]
@@ -289,7 +289,7 @@ class Loop:
 
     def _load_best(self) -> None:
         if self.ranks.agree(self.saver is not None):
-            best = checkpoint.parse(self._told(self.saver and self.saver.best)).model()
+            best = checkpoint.parse(self._told(self.saver.best if self.saver else None)).model()
         else:
             best = self._best
         self.vae.load_state_dict(best)

@@ -80,6 +80,9 @@ def fit(
     processes: Annotated[
         int, typer.Option(min=1, help="Processes that share each batch, on this machine; torchrun starts them.")
     ] = 1,
+    on_nan: Annotated[
+        str | None, typer.Option(help="After NaN: stop, or restart from the checkpoint, slower. Default: stop.")
+    ] = None,
     keep: Annotated[
         int | None, typer.Option(min=1, help="Latest checkpoints to keep beside the best one. Default: 1.")
     ] = None,
@@ -111,7 +114,7 @@ def fit(
     flags |= {"max_seconds": max_seconds, "device": device, "price_per_hour": price_per_hour, "precision": precision}
     flags |= {"threads": int(threads) if threads and threads.isdigit() else threads}
     flags |= {"compile": {"yes": True, "no": False}.get(compiled or "", compiled)}
-    flags |= {"keep": keep}
+    flags |= {"keep": keep, "on_nan": on_nan}
     wanted = {name: value for name, value in flags.items() if value is not None}
     # a contract that was inferred here leaves likelihoods open, whatever flags changed in it
     still_open = asked is not None and not (contract or likelihood or config)

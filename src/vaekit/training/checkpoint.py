@@ -40,6 +40,8 @@ class Position(msgspec.Struct, kw_only=True):
         lines: Validations that are in the file of metrics, over all stages.
         figures: Sums over rows of the figures of the steps since the last one.
         rows: Those rows.
+        micro: Rows that go through the networks at a time, if not the whole batch.
+        slowed: Times that the learning rate was halved because a number was not finite.
     """
 
     stage: int = 0
@@ -59,10 +61,19 @@ class Position(msgspec.Struct, kw_only=True):
     lines: int = 0
     figures: dict[str, float] = {}
     rows: int = 0
+    micro: int | None = None
+    slowed: int = 0
 
     def next_stage(self) -> Position:
         """The start of the stage after this one."""
-        return Position(stage=self.stage + 1, seconds=self.seconds, began=self.seconds, lines=self.lines)
+        return Position(
+            stage=self.stage + 1,
+            seconds=self.seconds,
+            began=self.seconds,
+            lines=self.lines,
+            micro=self.micro,
+            slowed=self.slowed,
+        )
 
 
 @dataclass(frozen=True)

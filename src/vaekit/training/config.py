@@ -69,6 +69,8 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         compile: Whether the step is compiled. ``auto`` measures likewise; compiling takes up to a minute.
         shuffle_buffer: MiB of encoded rows that are shuffled together, where rows stream because they do not fit into
             memory; about four times as much is in use.
+        on_nan: What a number that is not finite does: ``stop`` the run, or ``restart`` it from its last checkpoint with
+            half the learning rate, three times at most.
         keep: Number of latest checkpoints that stay in the run's folder; older ones are deleted. The best one stays.
         checkpoint_seconds: Seconds between checkpoints at most; each validation writes one as well.
     """
@@ -105,6 +107,7 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     threads: int | Literal["auto"] = "auto"
     compile: bool | Literal["auto"] = "auto"
     shuffle_buffer: int = 64
+    on_nan: Literal["stop", "restart"] = "stop"
     keep: int = 1
     checkpoint_seconds: float = 60.0
 

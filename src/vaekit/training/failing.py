@@ -9,10 +9,10 @@ from typing import Any
 
 import msgspec
 
-from vaekit.errors import TrainingError
+from vaekit.errors import NotFiniteError, TrainingError
 from vaekit.files import write_file
 
-__all__ = ["failures"]
+__all__ = ["failures", "out_of_memory"]
 
 
 @contextmanager
@@ -29,15 +29,20 @@ def failures(out: Path | None, record: Mapping[str, Any]) -> Iterator[None]:
     try:
         yield
     except TrainingError as error:
-        _write(out, record, "not finite" if "not finite" in str(error) else "stopped", str(error))
+        _write(out, record, "not finite" if isinstance(error, NotFiniteError) else "stopped", str(error))
         raise
     except (MemoryError, RuntimeError) as error:  # torch has its own error for GPUs only
-        if not isinstance(error, MemoryError) and "memory" not in str(error):
+        if not out_of_memory(error):
             raise
         said = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         message = f"out of memory: {said}. A smaller preset or batch_size needs less"
         _write(out, record, "memory", message)
         raise TrainingError(message) from error
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether an error of torch, or of Python, says that memory was not enough."""
+    return isinstance(error, MemoryError) or "memory" in str(error)
 
 
 def _write(out: Path | None, record: Mapping[str, Any], kind: str, message: str) -> None:

@@ -14,7 +14,7 @@ import msgspec
 import pyarrow as pa
 import torch
 
-from vaekit.errors import ConfigError, TrainingError, differing
+from vaekit.errors import ConfigError, NotFiniteError, TrainingError, differing
 from vaekit.fields.batches import Source
 from vaekit.fields.contract import Contract
 from vaekit.fields.sources import open_source
@@ -46,7 +46,8 @@ from vaekit.training.stages import Stage, default_stages
 
 __all__ = ["LEAST_ROWS", "Trained", "train"]
 
-_HOUSEKEEPING = ("threads", "keep", "checkpoint_seconds")  # a resumed run may have others
+_RESTARTS = 3
+_HOUSEKEEPING = ("threads", "on_nan", "keep", "checkpoint_seconds")  # a resumed run may have others
 
 
 @dataclass(frozen=True)
@@ -144,10 +145,7 @@ def train(
             saver = Saver(out / "checkpoints", fingerprint, training.keep, training.checkpoint_seconds)
         training = _left(training, record.get("choice"))
         steps = -(-count // (training.batch_size or 1))
-        made = stages(training, steps)
-        if training.balance == "entropy":
-            some = contract.encode(gathered.some().slice(0, BALANCE_ROWS))
-            made = balanced(made, field_weights(contract.blocks(), some), steps)
+        made = _stages(stages, training, steps, contract, gathered)
         loop = Loop(
             vae,
             seen,
@@ -174,13 +172,48 @@ def train(
         loop.on_validation, loop.on_step = validated, shown.step
         with threads(training.threads), failures(out, record), loop.stopping:
             began = time.monotonic()
-            loop.run(made, resume=resume)
+            _persevere(loop, lambda: _stages(stages, training, steps, contract, gathered), resume, record, shown.warn)
             spent = _spent(loop, made[0], shown.rows, time.monotonic() - began, log.history, config.price_per_hour)
         record["spent"] = msgspec.to_builtins(spent)
         shown.note(f"trained: {spent}")
         if out is not None:
             _write_record(out, record)
     return Trained(vae.to("cpu"), contract, gathered.splits, gathered.rows, model, log.history, record, ranks.leads)
+
+
+def _stages(
+    stages: Callable[[TrainConfig, int], list[Stage]],
+    training: TrainConfig,
+    steps: int,
+    contract: Contract,
+    gathered: Gathered,
+) -> list[Stage]:
+    made = stages(training, steps)
+    if training.balance == "entropy":
+        some = contract.encode(gathered.some().slice(0, BALANCE_ROWS))
+        made = balanced(made, field_weights(contract.blocks(), some), steps)
+    return made
+
+
+def _persevere(
+    loop: Loop,
+    made: Callable[[], list[Stage]],
+    resume: bool,
+    record: dict[str, Any],
+    warn: Callable[[str], None],
+) -> None:
+    """Run to the end; if asked to, go on from the last checkpoint at half the rate after NaN or infinity."""
+    tries = _RESTARTS if loop.config.on_nan == "restart" and loop.ranks.agree(loop.saver is not None) else 0
+    while True:
+        try:
+            loop.run(made(), resume=resume)
+            return
+        except NotFiniteError as error:
+            if loop.slowed >= tries:
+                raise
+            loop.slowed, resume = loop.slowed + 1, True
+            record.setdefault("restarts", []).append({"slowed": loop.slowed, "why": str(error)})
+            warn(f"{error}. Going on from the last checkpoint at 1/{2**loop.slowed} of the learning rate")
 
 
 def _chosen(

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from vaekit.arrays import Block
-from vaekit.errors import ConfigError, TrainingError
+from vaekit.errors import ConfigError, NotFiniteError
 from vaekit.nn.vae import VAE, Pass
 from vaekit.training import checkpoint
 from vaekit.training.average import Average
@@ -52,6 +52,7 @@ class Loop:
         on_step: Called with (fraction done, rows done, loss) after each step.
         stopping: Tells whether the run was asked to stop.
         ranks: The processes that share each batch and the rows of a validation; the first one saves.
+        slowed: Times that the learning rate is halved; a checkpoint that is gone on from may say more.
     """
 
     vae: VAE
@@ -64,6 +65,7 @@ class Loop:
     on_step: Callable[[float, int, float], None] = lambda fraction, rows, loss: None
     stopping: Stopping = field(default_factory=lambda: Stopping(enabled=False))
     ranks: Ranks = field(default_factory=Ranks)
+    slowed: int = 0
 
     def run(self, stages: list[Stage], resume: bool = False) -> None:
         """Train every stage, each ending with its best weights.
@@ -79,6 +81,7 @@ class Loop:
         self.epochs = sum(stage.epochs for stage in stages)
         last = checkpoint.parse(self._told(self.saver.last if self.saver else None)) if resume else None
         position = last.position if last else Position()
+        position.slowed = self.slowed = max(position.slowed, self.slowed)
         for index in range(position.stage, len(stages)):
             stage = stages[index]
             self._check_schedules(stage)
@@ -86,7 +89,7 @@ class Loop:
             if last and not position.finished:
                 checkpoint.restore(last, self.vae, stage.objective, optimizers, self._average)
             if not position.finished:
-                if last is None:  # before another stage overwrites the best weights of this one's predecessor
+                if last is None or self.slowed:  # before another stage overwrites the best weights of the one before
                     self._save("last", stage, optimizers, position)
                 self._stage(stage, optimizers, position)
             self._load_best()
@@ -115,6 +118,10 @@ class Loop:
         before, began = at.seconds, time.monotonic()
         step = self._stepper(stage, phases_of(stage, self.vae, optimizers))
         step.figures = Figures.restored(at.figures, at.rows, step.device)
+        step.micro = at.micro or self.config.micro_batch
+        slower = 0.5**at.slowed
+        for group in (group for optimizer in optimizers.values() for group in optimizer.param_groups):
+            group["peak"] *= slower
         done, rate = at.stale >= self.config.patience, 0.0
         stage.prepare_modes(self.vae)
         while at.epoch < stage.epochs and not done:
@@ -122,9 +129,9 @@ class Loop:
                 fraction = max(at.step / total, (at.seconds - at.began) / budget if budget else 0.0)
                 if done := fraction >= 1.0:
                     break
-                rate = self.set_rates(stage, optimizers, at.step, total, fraction)
+                rate = slower * self.set_rates(stage, optimizers, at.step, total, fraction)
                 step(self.train.take(indices), at)
-                at.step, at.batch = at.step + 1, at.batch + 1
+                at.step, at.batch, at.micro = at.step + 1, at.batch + 1, step.micro
                 asked, at.seconds = self.ranks.most(self.stopping.asked, before + time.monotonic() - began)
                 self.on_step(fraction, len(indices), step.loss)
                 if fraction >= at.due or at.step == total:
@@ -206,7 +213,7 @@ class Loop:
             found = validate(self.vae, self.valid, self.seed, samples=stage.objective.importance, ranks=self.ranks)
         stage.prepare_modes(self.vae)
         if not math.isfinite(found["elbo"]):
-            raise TrainingError(
+            raise NotFiniteError(
                 f"the validation ELBO is not finite at step {at.step} (stage {stage.name!r}); "
                 f"nats per field: {found['nats']}. "
                 f"{self._kept()}. Lower the learning rate"

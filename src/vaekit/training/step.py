@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,13 +13,14 @@ import torch
 from torch import Tensor
 
 from vaekit.arrays import Block, Blocks
-from vaekit.errors import TrainingError
+from vaekit.errors import NotFiniteError
 from vaekit.nn.vae import VAE, Pass
 from vaekit.training.average import Average
 from vaekit.training.batches import binarised, draw_noise, hide, seeded, step_generator
 from vaekit.training.checkpoint import Position
 from vaekit.training.compiled import Compiled
 from vaekit.training.config import TrainConfig
+from vaekit.training.failing import out_of_memory
 from vaekit.training.forensics import explain_gradient, explain_loss
 from vaekit.training.phases import Phase
 from vaekit.training.ranks import Ranks
@@ -184,6 +186,9 @@ class Step:
         self.window = _WINDOW.get(device.type, _ELSEWHERE)
         self.compiled: Compiled | None = None
         self._size = config.micro_batch or -(-(config.batch_size or 0) // self.ranks.count)
+        self.micro = config.micro_batch
+        objective = stage.objective
+        self.divisible = objective.row_separable and not moving and not any(True for _ in objective.parameters())
         self.figures = Figures()
         self.loss, self._told = math.nan, 0.0  # mean since the last validation, as of a short while ago
 
@@ -191,7 +196,7 @@ class Step:
         """One step of every phase on some rows: lagging steps of the inference network, the model, the critic.
 
         Raises:
-            TrainingError: If this step, or one since the last look, was not finite.
+            NotFiniteError: If this step, or one since the last look, was not finite.
         """
         self.taken.append(_Taken(rows, msgspec.structs.replace(at)))
         self.figures.add(self._phases(rows, at), len(next(iter(rows.values()))))
@@ -204,7 +209,7 @@ class Step:
         """Look whether all steps since the last look were finite; this waits for the device.
 
         Raises:
-            TrainingError: If not, naming term, field and step of the first that was not.
+            NotFiniteError: If not, naming term, field and step of the first that was not.
         """
         taken, sound = self.taken, int(self.sound)
         self.taken = []
@@ -283,11 +288,28 @@ class Step:
         return passed, {"loss": loss, "gradient_norm": norm} | means
 
     def gradient(self, phase: Phase, drawn: Drawn) -> tuple[Pass | None, dict[str, Tensor]]:
-        """The gradient of the mean over rows of all terms, left with the parameters; and the mean of each term."""
+        """The gradient of the mean over rows of all terms, left with the parameters; and the mean of each term.
+
+        Where memory is not enough for so many rows at a time, half as many are taken from then on, if rows stand alone.
+        """
+        while True:
+            try:
+                return self._gradient(phase, drawn)
+            except (MemoryError, RuntimeError) as error:  # torch has its own error for GPUs only
+                size = self.micro or len(drawn.own(self.ranks))
+                if not out_of_memory(error) or not self.divisible or size < 2:
+                    raise
+                self.micro = -(-size // 2)
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+            warnings.warn(f"memory is short: micro-batches of {self.micro} rows from now on", stacklevel=2)
+
+    def _gradient(self, phase: Phase, drawn: Drawn) -> tuple[Pass | None, dict[str, Tensor]]:
+        """One try at `gradient`."""
         phase.clear()
         passed, sums, own = None, dict[str, Tensor](), drawn.own(self.ranks)
         mine = len(own) / len(drawn)  # of fewer rows than processes, one process takes a row without weight
-        parts = own.parts(self.config.micro_batch or len(drawn)) if mine else [drawn.parts(1)[0]]
+        parts = own.parts(self.micro or len(drawn)) if mine else [drawn.parts(1)[0]]
         for part in parts:
             share = mine and len(part) / len(drawn)
             if self.compiled is not None and phase is self.phases["model"] and len(part) == self.compiled.rows:
@@ -333,7 +355,7 @@ class Step:
         """Do a step again that was not finite, on the weights from before it, and say what is wrong.
 
         Raises:
-            TrainingError: In any case.
+            NotFiniteError: In any case.
         """
         rng, at, kept = self._generator(taken.at), taken.at, self.kept()
         if self.stage.lagging and at.ahead:
@@ -341,11 +363,11 @@ class Step:
         drawn = self.draw(dict(taken.rows), rng)
         passed, terms = self.terms(drawn)
         if not all(bool(torch.isfinite(value).all()) for value in terms.values()):
-            raise TrainingError(explain_loss(terms, passed, self.vae, self.stage, at, kept))
+            raise NotFiniteError(explain_loss(terms, passed, self.vae, self.stage, at, kept))
         self.gradient(self.phases["model"], drawn)
         if not bool(torch.isfinite(self.phases["model"].norm())):
-            raise TrainingError(explain_gradient(self.vae, self.stage, at, kept))
-        raise TrainingError(
+            raise NotFiniteError(explain_gradient(self.vae, self.stage, at, kept))
+        raise NotFiniteError(
             f"the gradient of the critic is not finite at step {at.step} (stage {self.stage.name!r}, epoch {at.epoch}, "
             f"batch {at.batch}). Training stopped before its weights changed; {kept}. Lower its learning_rate"
         )

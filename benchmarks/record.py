@@ -73,7 +73,10 @@ def commit(root: Path) -> str:
     """The commit of a repository, with a plus sign if package or benchmarks have changes that are not in it."""
 
     def ask(*words: str) -> str:
-        done = subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, check=False)
+        try:
+            done = subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, check=False)
+        except OSError:  # a machine without git
+            return ""
         return done.stdout.strip() if done.returncode == 0 else ""
 
     found = ask("rev-parse", "--short", "HEAD")

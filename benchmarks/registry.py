@@ -27,6 +27,7 @@ LINES = {
     "NATS": "benchmarks.lines.nats",
     "OBSERVE": "benchmarks.lines.observing",
     "OVERLOAD": "benchmarks.lines.overload",
+    "PEERS": "benchmarks.lines.peers",
     "P1": "benchmarks.lines.throughput",
     "P3": "benchmarks.lines.scoring",
     "P4": "benchmarks.lines.serving",
@@ -35,6 +36,7 @@ LINES = {
     "P7": "benchmarks.lines.growth",
     "P9": "benchmarks.lines.sizes",
     "TABLES": "benchmarks.lines.tables",
+    "VARIANTS": "benchmarks.lines.variants",
 }
 
 
@@ -46,11 +48,17 @@ class Settings:
         quick: Finish within two minutes, on less data and fewer seeds.
         seed: Seed of everything that is random.
         data: Folder of the public data sets.
+        kept: Folder of results of single cases, of lines that run in cases.
+        device: Where torch computes, in lines about images.
+        seconds: Seconds of training of each model, in lines that give each so many; None for the line's own.
     """
 
     quick: bool
     seed: int
     data: Path
+    kept: Path | None = None
+    device: str = "cpu"
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ def run(settings: Settings) -> Outcome:
     data = pictures(settings.data, "mnist")
     images = data.x_train[:10_000] if settings.quick else data.x_train
     contract = vk.Contract.infer({"image": images[:1000]}).replace("image", **FIELD)
-    seconds, threads = (QUICK_SECONDS, 1) if settings.quick else (SECONDS, 2)
+    seconds, threads = (QUICK_SECONDS, 1) if settings.quick else (settings.seconds or SECONDS, 2)
     torch.set_num_threads(threads)
     model = vk.fit(
         {"image": images}, contract, seed=settings.seed, max_seconds=seconds, threads=threads, progress=False, **OPTIONS

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import vaekit as vk
-from vaekit.arrays import draw, take
+from vaekit.arrays import Blocks, middle, take
 from vaekit.fields.tables import to_arrow
 from vaekit.nn.vae import VAE
 from vaekit.training import load_config, train
-from vaekit.training.batches import Resident
+from vaekit.training.batches import Resident, draw_noise
 
-__all__ = ["Fitted", "bound", "classifier", "decoded", "features", "fit_images", "posterior_means"]
+__all__ = ["Fitted", "bound", "bound_of", "classifier", "decoded", "features", "fit_images", "half", "posterior_means"]
 
 _ROWS, _SAMPLES = 25, 250  # at a time: decoders of images are wide
 
@@ -40,8 +40,17 @@ class Fitted:
 
     def rows(self, images: NDArray[np.uint8]) -> dict[str, Any]:
         """Encoded images as tensors; stochastic bits are drawn once, each image's from its own levels."""
-        resident = Resident(self.contract.encode({"image": images}), torch.device("cpu"))
-        return resident.take(slice(None))
+        return Resident(self.contract.encode({"image": images}), self.device).take(slice(None))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return next(self.vae.parameters()).device
+
+
+def half(device: str) -> str:
+    """The precision of networks on a device: half the bits on a GPU."""
+    return "bfloat16" if device == "cuda" else "float32"
 
 
 def fit_images(images: NDArray[np.uint8], changes: dict[str, Any], seed: int, /, **options: Any) -> Fitted:
@@ -58,7 +67,8 @@ def fit_images(images: NDArray[np.uint8], changes: dict[str, Any], seed: int, /,
     }
     config = load_config(None, options.pop("recipe", None)).override(seed=seed, **{**settings, **options})
     trained = train(table, contract, config, progress=False)
-    return Fitted(trained.vae.eval(), trained.contract, trained.history[-1]["seconds"], trained.history)
+    vae = trained.vae.to(config.device).eval()
+    return Fitted(vae, trained.contract, trained.history[-1]["seconds"], trained.history)
 
 
 def bound(fitted: Fitted, images: NDArray[np.uint8], samples: int, seed: int) -> tuple[float, float, float]:
@@ -66,22 +76,27 @@ def bound(fitted: Fitted, images: NDArray[np.uint8], samples: int, seed: int) ->
 
     Every image has draws of its own.
     """
-    vae, blocks = fitted.vae, fitted.rows(images)
+    return bound_of(fitted.vae, fitted.rows(images), samples, seed)
+
+
+def bound_of(vae: Any, blocks: Blocks, samples: int, seed: int) -> tuple[float, float, float]:
+    """The same of any rows, and of anything that gives the terms of rows and noise as a `VAE` does."""
+    first_block = next(iter(blocks.values()))
+    total, device = len(first_block), first_block.values.device
     nats, elbos = [], []
     with torch.inference_mode():
-        for start in range(0, len(images), _ROWS):
-            rows = take(blocks, slice(start, start + _ROWS))
-            count = min(_ROWS, len(images) - start)
+        for start in range(0, total, _ROWS):
+            rows, count = take(blocks, slice(start, start + _ROWS)), min(_ROWS, total - start)
             parts = []
             for first in range(0, samples, _SAMPLES):
                 size = min(_SAMPLES, samples - first)
                 key = int(np.random.default_rng([seed, start, first]).integers(2**62))
-                noise = {n: torch.from_numpy(v) for n, v in draw(vae.latent.noise, key, size, count).items()}
+                noise = draw_noise(vae.latent.noise, torch.Generator(device).manual_seed(key), size, count)
                 parts.append(vae(rows, noise).terms.log_weight().double())
             weights = torch.cat(parts)
             nats.append(-(torch.logsumexp(weights, 0) - np.log(samples)))
             elbos.append(-weights.mean(0))
-    values = torch.cat(nats).numpy()
+    values = torch.cat(nats).cpu().numpy()
     return float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values))), float(torch.cat(elbos).mean())
 
 
@@ -91,10 +106,13 @@ def posterior_means(fitted: Fitted, images: NDArray[np.uint8]) -> NDArray[np.flo
     with torch.inference_mode():
         for start in range(0, len(images), 500):
             part = images[start : start + 500]
-            noise = {n: torch.zeros(1, len(part), *one.shape) for n, one in fitted.vae.latent.noise.items()}
+            noise = {
+                n: torch.from_numpy(v).to(fitted.device)
+                for n, v in middle(fitted.vae.latent.noise, 1, len(part)).items()
+            }
             groups = fitted.vae.encode(fitted.rows(part), noise)
             found.append(torch.cat([group.z[0] for group in groups], -1))
-    return torch.cat(found).numpy()
+    return torch.cat(found).cpu().numpy()
 
 
 def decoded(fitted: Fitted, rows: int, seed: int) -> NDArray[np.uint8]:
@@ -107,9 +125,9 @@ def decoded(fitted: Fitted, rows: int, seed: int) -> NDArray[np.uint8]:
     with torch.inference_mode():
         for start in range(0, rows, 500):
             size = min(500, rows - start)
-            noise = {n: torch.from_numpy(v) for n, v in draw(vae.latent.prior_noise, seed + start, 1, size).items()}
-            params = vae.decode(vae.prior(noise, {}), {})[spec.name]
-            mean = FAMILIES[spec.likelihood].mean({n: v.numpy() for n, v in params.items()}, spec)[0, :, 0]
+            rng = torch.Generator(fitted.device).manual_seed(seed + start)
+            params = vae.decode(vae.prior(draw_noise(vae.latent.prior_noise, rng, 1, size), {}), {})[spec.name]
+            mean = FAMILIES[spec.likelihood].mean({n: v.cpu().numpy() for n, v in params.items()}, spec)[0, :, 0]
             scale = 255.0 if spec.likelihood == "bernoulli" else 1.0
             found.append(np.rint(np.clip(mean * scale, 0, 255)).astype(np.uint8))
     return np.concatenate(found)

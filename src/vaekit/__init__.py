@@ -30,6 +30,7 @@ from vaekit.errors import (
 from vaekit.version import __version__
 
 if TYPE_CHECKING:
+    from vaekit.api.ensemble import Ensemble
     from vaekit.api.fitting import fit
     from vaekit.api.model import Model, load
     from vaekit.client import AsyncClient, Client
@@ -42,6 +43,7 @@ __all__ = [
     "ConfigError",
     "Contract",
     "ContractError",
+    "Ensemble",
     "GraphError",
     "Model",
     "QueryError",
@@ -60,6 +62,7 @@ _HOMES = {
     "AsyncClient": "vaekit.client",
     "Client": "vaekit.client",
     "Contract": "vaekit.fields",
+    "Ensemble": "vaekit.api.ensemble",
     "Model": "vaekit.api.model",
     "fit": "vaekit.api.fitting",
     "load": "vaekit.api.model",

@@ -35,9 +35,10 @@ def map_case(context: Any, case: Any) -> Any:
     for name in ("rows", "a", "b"):
         if isinstance(body.get(name), list):
             body[name] = body[name][:10]
-    if options.get("given") or query.get("given"):  # a temperature may go with conditions alone
-        options.pop("temperature", None)
-        query.pop("temperature", None)
+    if options.get("given") or query.get("given"):  # what shapes the prior may go with conditions alone
+        for name in ("temperature", "truncation"):
+            options.pop(name, None)
+            query.pop(name, None)
     if any(int(given.get("draws", 1)) > 1 for given in (options, query)):
         options.pop("interval", None)
         query.pop("interval", None)

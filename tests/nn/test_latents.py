@@ -32,6 +32,7 @@ CASES = {
     "three layers": {"name": "ladder", "layers": 3},
     "categorical, many codes": {"name": "categorical", "categories": 3, "enumerated": 2},
     "mixture of experts": {"name": "experts", "rule": "mixture"},
+    "two groups at each size": {"name": "spatial", "each": 2},
 }
 DEFAULTS = {
     "categorical": {"categories": 3},

@@ -5,6 +5,8 @@ Tests run over the registry: a new prior is tested by being registered.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -141,7 +143,7 @@ def test_low_temperatures_draw_the_middle_of_the_heaviest_component():
 
 def test_vamp_components_are_posteriors_of_the_encoder():
     made = prior("vamp", components=3)
-    q = made.posterior(made.trunk(made.pseudo))
+    q = made.posterior(made.trunk(math.sqrt(WIDTH) * made.pseudo))
     np.testing.assert_array_equal(made.components().mean.detach(), q.mean.detach())
     assert not [n for n, _ in made.named_parameters() if "posterior" in n or "trunk" in n]  # registered where they live
 

@@ -92,10 +92,12 @@ def test_the_second_half_fades_to_the_elbo_and_equal_fields_are_left_alone(rows)
 
 def test_balance_is_an_option_that_counts(rows):
     found = {}
-    for mode in ("none", "entropy"):
+    wide = rows.append_column("pair", pa.FixedSizeListArray.from_arrays(pa.array(np.arange(2.0 * len(rows))), 2))
+    for mode in ("none", "entropy", "size"):
         config = Config().override(balance=mode, epochs=2, **OPTIONS)
-        found[mode] = train(rows, vk.Contract.infer(rows), config, progress=False).vae.state_dict()
-    assert any(not torch.equal(value, found["none"][name]) for name, value in found["entropy"].items())
+        found[mode] = train(wide, vk.Contract.infer(wide), config, progress=False).vae.state_dict()
+    for mode in ("entropy", "size"):
+        assert any(not torch.equal(value, found["none"][name]) for name, value in found[mode].items())
 
 
 def test_rare_flags_keep_more_of_their_information_beside_a_long_tailed_category():

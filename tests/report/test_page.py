@@ -322,7 +322,7 @@ def test_coverage_notices_intervals_that_are_too_narrow(zoo):
 def test_samples_follow_the_conditions_of_real_rows(zoo):
     """Given groups in other shares, samples follow p(level | group) averaged over these."""
     from tests.support import SHARES, mixture
-    from vaekit.report.quality import sampled_like
+    from vaekit.queries.sample import sampled_like
 
     rows = mixture(2000, seed=60)
     rows = rows.filter(pa.compute.equal(rows["g"], "u"))

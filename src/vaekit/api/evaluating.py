@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,17 +12,32 @@ from vaekit.api.reporting import rows_of
 from vaekit.api.rows import known_rows
 from vaekit.errors import ConfigError
 from vaekit.queries.evaluate import evaluate, some_rows
+from vaekit.queries.factors import disentangled
+from vaekit.queries.fidelity import fidelity
+from vaekit.queries.groups import by_group
+from vaekit.queries.sample import sampled_like
 from vaekit.runtime import Engine
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from vaekit.api.model import Model
 
 __all__ = ["figures_of"]
 
-_LATENT_ROWS, _GAP_ROWS = 500, 200
+_LATENT_ROWS, _GAP_ROWS, _GROUP_ROWS, _MOST_ROWS = 500, 200, 4_000, 10_000
 
 
-def figures_of(model: Model, data: Any = None, *, gaps: bool = False, seed: int = 0) -> dict[str, Any]:
+def figures_of(
+    model: Model,
+    data: Any = None,
+    *,
+    gaps: bool = False,
+    factors: Sequence[str] = (),
+    by: Sequence[str] = (),
+    samples: int = 0,
+    seed: int = 0,
+) -> dict[str, Any]:
     """Likelihood, reconstruction and latent figures of a model.
 
     Args:
@@ -29,21 +46,52 @@ def figures_of(model: Model, data: Any = None, *, gaps: bool = False, seed: int 
             those from the end of the fit.
         gaps: Also the marginal likelihood by annealing, and how the gap of the ELBO is split, on 200 rows; takes torch,
             rows, and a minute.
+        factors: Columns of factors, for scores of disentanglement; see `vaekit.queries.factors.disentangled`.
+        by: Columns of groups, for figures of each group; see `vaekit.queries.groups.by_group`.
+        samples: Rows to draw, for their quality and diversity; see `vaekit.queries.fidelity.fidelity`.
         seed: Seed of every draw.
 
     Returns:
-        Figures by name, see `vaekit.queries.evaluate.evaluate`; ``latent`` as at every validation; ``gap_parts``, and
-        ``bits_per_dimension`` of log_p over the scalar values of a row.
+        Figures by name, see `vaekit.queries.evaluate.evaluate`; ``latent`` as at every validation, where there are
+        weights and torch; ``disentanglement``, ``by``, ``samples`` and ``gap_parts`` where they are asked for, the last
+        with ``bits_per_dimension`` of log_p over the scalar values of a row.
 
     Raises:
-        ConfigError: If the gaps are asked for without rows, or the model's code is of a kind that cannot be annealed.
-        BundleError: If the bundle holds no weights.
+        ConfigError: If something is asked for that takes rows, and there are none, or the model's code is of a kind
+            that cannot be annealed.
+        BundleError: If the gaps are asked for and the bundle holds no weights.
     """
     if data is None:
-        if gaps:
-            raise ConfigError("the parts of the gap are measured on rows; give some")
+        if gaps or factors or by or samples:
+            raise ConfigError("gaps, disentanglement, groups and samples are measured on rows; give some")
         return dict(model.evaluation)
     import pyarrow as pa
+
+    if samples < 0:
+        raise ConfigError(f"samples is a number of rows to draw, got {samples}")
+    table = model.contract.table(data)
+    known = known_rows(model.bundle, table)
+    held_out = rows_of(model.bundle, table).table
+    seen = None if known.splits is None or known.rows is None else known.rows.take(pa.array(known.splits.train))
+    home = held_out if seen is None else seen
+    engine = Engine(model.contract, model.bundle.architecture, model.engine.backend, model.bundle.calibration)
+    found = evaluate(engine, held_out, home, seed)
+    if gaps or (model.bundle.weights and find_spec("torch")):
+        found |= _with_torch(model, held_out, gaps, seed)
+    if factors:
+        found["disentanglement"] = disentangled(engine, some_rows(held_out, _MOST_ROWS, seed), factors, seed)
+    if by:
+        found["by"] = by_group(engine, some_rows(held_out, _GROUP_ROWS, seed), home, by, seed)
+    if samples:
+        real = some_rows(held_out, samples, seed)
+        drawn = sampled_like(engine, real, min(samples, real.num_rows), seed)
+        other = None if seen is None else some_rows(seen, real.num_rows, seed)
+        found["samples"] = fidelity(engine, real, drawn, other)
+    return found
+
+
+def _with_torch(model: Model, held_out: pa.Table, gaps: bool, seed: int) -> dict[str, Any]:
+    """Figures that take the networks themselves."""
     import torch
 
     from vaekit.runtime.torch_backend import TorchBackend
@@ -51,15 +99,9 @@ def figures_of(model: Model, data: Any = None, *, gaps: bool = False, seed: int 
     from vaekit.training.information import latent_figures
     from vaekit.training.marginal import gap_parts
 
-    table = model.contract.table(data)
-    splits = known_rows(model.bundle, table).splits
-    held_out = rows_of(model.bundle, table).table
-    home = held_out if splits is None else table.take(pa.array(splits.train))
-    engine = Engine(model.contract, model.bundle.architecture, model.engine.backend, model.bundle.calibration)
-    found = evaluate(engine, held_out, home, seed)
     vae = TorchBackend.from_bundle(model.bundle).vae
     few = Resident(model.contract.encode(some_rows(held_out, _LATENT_ROWS, seed)), torch.device("cpu"))
-    found["latent"] = latent_figures(vae, few.take(slice(None)), seed)
+    found: dict[str, Any] = {"latent": latent_figures(vae, few.take(slice(None)), seed)}
     if gaps:
         parts = gap_parts(vae, few.take(slice(0, _GAP_ROWS)), seed)
         width = sum(spec.width for spec in model.bundle.architecture.blocks if spec.role == "model")

@@ -12,6 +12,7 @@ from vaekit.api.exporting import PROOF_ROWS
 from vaekit.api.model import Model
 from vaekit.api.reporting import report_fit
 from vaekit.api.resident import resident
+from vaekit.api.seeds import fit_seeds, refuse_other_runs
 from vaekit.bundle import Architecture, Bundle
 from vaekit.errors import ConfigError
 from vaekit.fields.contract import Contract
@@ -23,7 +24,7 @@ from vaekit.runtime import Engine
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from vaekit.training import Trained
+    from vaekit.training import Config, Trained
 
 __all__ = ["assemble", "fit"]
 
@@ -39,6 +40,7 @@ def fit(
     preset: str | None = None,
     recipe: str | None = None,
     seed: int | None = None,
+    seeds: int | None = None,
     epochs: int | None = None,
     max_seconds: float | None = None,
     device: str | None = None,
@@ -68,8 +70,11 @@ def fit(
         recipe: A model of the literature by name, such as ``beta-tcvae`` or ``vq-vae``; what is set beside it comes on
             top.
         seed: The one seed: the same seed, data and machine give the same model.
+        seeds: Fit so many models, of `seed` and the seeds after it, on the same splits; only first weights, order of
+            rows and noise differ. The best by validation is returned, with mean and standard deviation of the main
+            figures in its `evaluation`; `out` keeps each run, and `vaekit.Ensemble.load` answers with all of them.
         epochs: Passes over the training rows; chosen by the size of the data if not given.
-        max_seconds: Wall-clock budget of training.
+        max_seconds: Wall-clock budget of training, of each model.
         device: ``auto``, ``cpu``, ``cuda``…
         max_rows: Most rows to train on; of more, a uniform sample is taken, and the record says so.
         stream: Leave rows on disk, and read them through a bounded buffer in every epoch; by default if they do not fit
@@ -110,23 +115,32 @@ def fit(
     folder = Path(out) if out is not None else None
     source = open_source(table) if contract is None else contract.source(table)
     whole = source
-    source, total = resident(whole, max_rows, settings.seed, stream)
+    source, total = resident(whole, max_rows, settings.rows_seed, stream)
     if source.table is None and progress:
         print("the rows stream: they are encoded once, and kept on disk", file=sys.stderr)
     inferred = contract is None
     asked = contract or Contract.infer(source if whole.once else whole)
-    trained = train(
-        source,
-        asked,
-        settings,
-        out=folder,
-        resume=resume,
-        allow_drift=allow_drift,
-        progress=progress,
-        inferred=inferred,
-        total=total,
-    )
-    model = assemble(trained, trained.rows, settings.seed)
+
+    def one(contract: Contract, config: Config, home: Path | None, go_on: bool) -> tuple[Trained, Model]:
+        """One model; the contract that is handed over is not looked at by anybody else."""
+        made = train(
+            source,
+            contract,
+            config,
+            out=home,
+            resume=go_on,
+            allow_drift=allow_drift,
+            progress=progress,
+            inferred=inferred,
+            total=total,
+        )
+        return made, assemble(made, made.rows, config.rows_seed)
+
+    refuse_other_runs(folder, seeds)
+    if seeds is None:
+        trained, model = one(asked, settings, folder, resume)
+    else:
+        trained, model = fit_seeds(one, asked, settings, seeds, folder, resume=resume, progress=progress)
     if folder is not None and trained.leads:
         model.save(folder / "bundle")
         if report:
@@ -140,7 +154,7 @@ def assemble(trained: Trained, rows: pa.Table, seed: int) -> Model:
     Args:
         trained: The trained model.
         rows: The rows that its splits number.
-        seed: Seed of the scoring draws.
+        seed: Seed of the scoring draws and of the choice of rows.
 
     Returns:
         A model on the torch backend.

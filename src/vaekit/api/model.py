@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from vaekit.bundle import Bundle
 from vaekit.bundle.manifest import bundle_root
 from vaekit.fields.contract import Contract
 from vaekit.queries import query, stream
+from vaekit.queries.rejection import accepted
 from vaekit.runtime import Backend, Engine
 
 if TYPE_CHECKING:
@@ -98,10 +100,21 @@ class Model:
         return self.query("impute", table, draws=draws, interval=interval, samples=samples, seed=seed)
 
     def sample(
-        self, n: int, *, given: Mapping[str, Any] | None = None, temperature: float = 1.0, seed: int = 0
+        self,
+        n: int,
+        *,
+        given: Mapping[str, Any] | None = None,
+        where: str | None = None,
+        temperature: float = 1.0,
+        truncation: float | None = None,
+        seed: int = 0,
     ) -> pa.Table:
-        """New rows. See `vaekit.queries.sample`."""
-        return self.query("sample", n, given=given, temperature=temperature, seed=seed)
+        """New rows; with `where`, such as ``"age > 18"``, those that meet a constraint.
+
+        See `vaekit.queries.sample`, and `vaekit.fields.constraint.Constraint` for what a constraint can say.
+        """
+        options = {"given": given, "temperature": temperature, "truncation": truncation, "seed": seed}
+        return accepted(partial(self.query, "sample", **options), n, where)
 
     def report(
         self,

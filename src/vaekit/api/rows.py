@@ -68,7 +68,8 @@ def known_rows(bundle: Bundle, table: pa.Table) -> Known:
         from vaekit.training.splits import split
     except ModuleNotFoundError:  # without torch the splits cannot be made again
         return Known(seen=True, why="rows that were given, which training may have seen")
-    seed = record["config"]["seed"]
+    own = record["config"].get("split_seed")
+    seed = record["config"]["seed"] if own is None else own
     rows = sample_of(open_source(table), data["rows"], seed)[0] if sampled else table
     partly = Known(seen=True, why="rows that were given, which training has seen in part")
     if data_record(rows)["sha256"] != data["sha256"]:

@@ -17,6 +17,7 @@ from vaekit.cli.options import (
     BackendOption,
     BundleArgument,
     DataArgument,
+    EnsembleOption,
     Out,
     Seed,
     bundle_path,
@@ -27,6 +28,9 @@ from vaekit.cli.progress import Advance
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from vaekit.api.ensemble import Ensemble
+    from vaekit.api.model import Model
 
 __all__ = ["Attribution", "Samples", "denoise", "detect", "embed", "impute", "reconstruct", "score"]
 
@@ -43,6 +47,7 @@ def _ask(
     backend: Backend,
     out: Path | None,
     as_json: bool,
+    ensemble: bool = False,
     strangest: str | None = None,
     counted: Callable[[pa.Table, pa.Table], dict[str, float]] | None = None,
     told: Callable[[Counter[str]], dict[str, Any]] = dict,
@@ -57,6 +62,7 @@ def _ask(
         backend: What runs the model.
         out: Where the result goes.
         as_json: Print for programs.
+        ensemble: Ask all models of the run.
         strangest: Column that ranks the preview.
         counted: From rows and the answer, what to add up over batches.
         told: From the sums, and the number of rows as ``rows``, what to tell about the answer.
@@ -65,7 +71,14 @@ def _ask(
     from vaekit.api.model import load
     from vaekit.queries.streaming import stream
 
-    model = load(bundle_path(bundle), backend=backend.value)
+    if ensemble:
+        from vaekit.api.ensemble import Ensemble
+
+        model: Model | Ensemble = Ensemble.load(bundle, backend=backend.value)
+        ask = model.stream
+    else:
+        model = load(bundle_path(bundle), backend=backend.value)
+        ask = partial(stream, model.engine)
     source = model.contract.source(data)
     start = time.perf_counter()
     given = {name: value for name, value in options.items() if value is not None}
@@ -79,7 +92,7 @@ def _ask(
 
     def answers() -> Iterator[pa.Table]:
         with Advance(query, source.rows) as advance:
-            for _, asked, answer in stream(model.engine, query, source, **given):
+            for _, asked, answer in ask(query, source, **given):
                 sums.update({"rows": asked.num_rows} | (counted(_clean(asked), answer) if counted else {}))
                 yield answer
                 advance.at(sums["rows"])
@@ -97,6 +110,7 @@ def score(
     attribution: Attribution = False,
     samples: Samples = None,
     seed: Seed = 0,
+    ensemble: EnsembleOption = False,
     backend: BackendOption = Backend.auto,
     as_json: AsJson = False,
 ) -> None:
@@ -117,6 +131,7 @@ def score(
         backend=backend,
         out=out,
         as_json=as_json,
+        ensemble=ensemble,
         strangest="score",
         counted=lambda _, answer: {"score": float(answer["score"].to_numpy().sum())},
         told=lambda sums: {"mean_score": sums["score"] / sums["rows"] if sums["rows"] else None},
@@ -129,6 +144,7 @@ def detect(
     out: Out = None,
     alpha: Annotated[float, typer.Option(help="Rate of false alarms to promise, between 0 and 1.")] = 0.01,
     attribution: Attribution = False,
+    ensemble: EnsembleOption = False,
     backend: BackendOption = Backend.auto,
     as_json: AsJson = False,
 ) -> None:
@@ -149,6 +165,7 @@ def detect(
         backend=backend,
         out=out,
         as_json=as_json,
+        ensemble=ensemble,
         strangest="anomaly_score",
         counted=lambda _, answer: {"anomalies": int(answer["anomaly"].to_numpy().sum())},
         told=lambda sums: {"anomalies": int(sums["anomalies"]), "alpha": alpha},

@@ -43,6 +43,12 @@ def fit(
     seed: Annotated[
         int | None, typer.Option(help="Fixes splits, first weights, order of rows and noise. Default: 0.")
     ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            min=2, help="Fit so many models, of this seed and those after it, on the same splits; keep the best."
+        ),
+    ] = None,
     epochs: Annotated[
         int | None, typer.Option(help="Passes over the rows at most. Default: until it stops helping.")
     ] = None,
@@ -100,6 +106,7 @@ def fit(
       [bold]vae fit flights.csv --out run[/bold]
       [bold]vae fit flights.csv --out run --role origin=condition --max-seconds 300[/bold]
       [bold]vae fit flights.csv --out run --config vae.toml --resume[/bold]
+      [bold]vae fit flights.csv --out run --seeds 5[/bold]
 
     Next: [bold]vae detect run today.csv[/bold], or any other question to the model.
     """
@@ -124,6 +131,7 @@ def fit(
             data,
             contract=asked,
             config=config,
+            seeds=seeds,
             max_rows=max_rows,
             stream=stream,
             out=out,
@@ -153,15 +161,29 @@ def fit(
             f"on {figures['rows']:,} held-out rows: -log p at most {cell(-figures['iwae_64'])} nats per row "
             f"({cell(figures['marginal_nats'])} if the columns had nothing to do with each other)"
         )
+    for line in _spread(figures.get("seeds")):
+        typer.echo(line)
     if (out / "report.html").exists():
         typer.echo(f"report: {out / 'report.html'}")
     typer.echo(f"next: vae score {out} {data} --attribution")
+
+
+def _spread(found: Mapping[str, Any] | None) -> list[str]:
+    """What models of several seeds came to."""
+    if found is None:
+        return []
+    told = [f"{name} {cell(one['mean'])} ± {cell(one['std'])}" for name, one in found["figures"].items()]
+    return [
+        f"{len(found['seeds'])} seeds, mean ± standard deviation: {', '.join(told)}",
+        f"kept: seed {found['best']}, the best by validation; --ensemble answers with all of them",
+    ]
 
 
 _FLAGS = (
     "table",
     "contract",
     "config",
+    "seeds",
     "max_rows",
     "stream",
     "out",

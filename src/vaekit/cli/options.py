@@ -24,6 +24,7 @@ __all__ = [
     "BundleArgument",
     "ContractFile",
     "DataArgument",
+    "EnsembleOption",
     "FieldOptions",
     "Kinds",
     "Likelihoods",
@@ -64,6 +65,9 @@ Out = Annotated[
 ]
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print for programs: a summary, and the rows unless --out takes them.")
+]
+EnsembleOption = Annotated[
+    bool, typer.Option("--ensemble", help="Answer with all models of a run of several seeds, as their mixture.")
 ]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same answer.")]
 BackendOption = Annotated[

@@ -13,6 +13,7 @@ from vaekit.cli.options import (
     Backend,
     BackendOption,
     BundleArgument,
+    EnsembleOption,
     Out,
     Seed,
     bundle_path,
@@ -23,6 +24,8 @@ from vaekit.cli.output import deliver
 from vaekit.errors import ContractError
 
 if TYPE_CHECKING:
+    from vaekit.api.ensemble import Ensemble
+    from vaekit.api.model import Model
     from vaekit.fields import Contract
 
 __all__ = ["sample", "typed"]
@@ -35,11 +38,21 @@ def sample(
         list[str] | None,
         typer.Option("--given", metavar="NAME=VALUE", help="Hold a field at a value. Repeat it for more fields."),
     ] = None,
+    where: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CONSTRAINT", help="Only rows that meet this, such as \"age > 18 and origin in ('JFK')\"."
+        ),
+    ] = None,
     temperature: Annotated[
         float, typer.Option(help="Below 1 draws more typical rows, above 1 more varied ones.")
     ] = 1.0,
+    truncation: Annotated[
+        float | None, typer.Option(help="Keep the noise of the prior within so many standard deviations.")
+    ] = None,
     out: Out = None,
     seed: Seed = 0,
+    ensemble: EnsembleOption = False,
     backend: BackendOption = Backend.auto,
     as_json: AsJson = False,
 ) -> None:
@@ -47,19 +60,31 @@ def sample(
 
       [bold]vae sample run --rows 1000 --out new.csv[/bold]
       [bold]vae sample run --rows 20 --given origin=JFK --given month=7[/bold]
+      [bold]vae sample run --rows 20 --where "distance > 1000 and not carrier is missing"[/bold]
 
     Next: [bold]vae score run new.csv[/bold] should tell the drawn rows from the real ones hardly at all.
     """
     out = output_path(out)
     named = pairs(given, "--given")
-    from vaekit.api.model import load
+    if ensemble:
+        from vaekit.api.ensemble import Ensemble
 
-    model = load(bundle_path(bundle), backend=backend.value)
+        model: Model | Ensemble = Ensemble.load(bundle, backend=backend.value)
+    else:
+        from vaekit.api.model import load
+
+        model = load(bundle_path(bundle), backend=backend.value)
     values = typed(named, model.contract) or None
     start = time.perf_counter()
-    result = model.sample(rows, given=values, temperature=temperature, seed=seed)
+    options: dict[str, Any] = {
+        "given": values,
+        "where": where,
+        "temperature": temperature,
+        "truncation": truncation,
+        "seed": seed,
+    }
+    result = model.sample(rows, **options)
     facts = {"seconds": round(time.perf_counter() - start, 3)}
-    options = {"given": values, "temperature": temperature, "seed": seed}
     deliver([result], lambda: facts, query="sample", options=options, out=out, as_json=as_json)
 
 

@@ -160,10 +160,11 @@ class Words(ABC, Generic[Table, Models, Ready, Said]):
         *,
         given: Mapping[str, Any] | None = None,
         temperature: float | None = None,
+        truncation: float | None = None,
         seed: int | None = None,
     ) -> Table:
         """New rows. See `vaekit.queries.sample`."""
-        return self.query("sample", n, given=given, temperature=temperature, seed=seed)
+        return self.query("sample", n, given=given, temperature=temperature, truncation=truncation, seed=seed)
 
     def query(self, name: str, *args: Any, **options: Any) -> Table:
         """Ask a query by name.

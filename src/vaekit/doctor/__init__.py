@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from vaekit.doctor.base import Disease, Evidence, Finding, Picture, Treatment, diseases
+from vaekit.doctor.base import Disease, Evidence, Finding, Picture, Treatment, known_diseases
 from vaekit.doctor.examine import Diagnosis, examine
 from vaekit.doctor.patient import Patient
 
-__all__ = ["Diagnosis", "Disease", "Evidence", "Finding", "Patient", "Picture", "Treatment", "diseases", "examine"]
+__all__ = [
+    "Diagnosis", "Disease", "Evidence", "Finding", "Patient", "Picture", "Treatment", "examine", "known_diseases",
+]  # fmt: skip

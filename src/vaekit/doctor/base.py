@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from vaekit.doctor.patient import Patient
 
-__all__ = ["DISEASES", "Disease", "Evidence", "Finding", "Picture", "Treatment", "diseases"]
+__all__ = ["DISEASES", "Disease", "Evidence", "Finding", "Picture", "Treatment", "known_diseases"]
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class Disease:
 DISEASES: dict[str, Disease] = {}
 
 
-def diseases() -> dict[str, Disease]:
+def known_diseases() -> dict[str, Disease]:
     """All diseases: one module each in `vaekit.doctor.diseases`, which holds it as ``DISEASE``."""
     if not DISEASES:
         package = import_module("vaekit.doctor.diseases")

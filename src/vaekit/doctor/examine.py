@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from vaekit.doctor.base import Finding, Treatment, diseases
+from vaekit.doctor.base import Finding, Treatment, known_diseases
 from vaekit.doctor.patient import Patient
 from vaekit.errors import VaekitError
 
@@ -51,7 +51,7 @@ def examine(patient: Patient) -> Diagnosis:
     """
     findings: list[Finding] = []
     skipped: dict[str, str] = {}
-    for name, disease in diseases().items():
+    for name, disease in known_diseases().items():
         try:
             found = disease.examine(patient)
         except VaekitError as error:  # a bundle without the graph, rows that do not fit

@@ -16,8 +16,8 @@ from vaekit.queries.base import count, model_specs, query, weigh
 from vaekit.queries.decoding import decode, draw_values, of_rows
 from vaekit.queries.embed import centre
 from vaekit.queries.evaluate import some_rows
+from vaekit.queries.sample import sampled_like
 from vaekit.queries.tables import gathered
-from vaekit.report.quality import sampled_like
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -79,6 +79,20 @@ class Patient:
         """The option that gives inference a scale of its own, where it has a fixed one."""
         part = self.model.get("posterior", "diagonal")
         return {"posterior": "diagonal"} if (part if isinstance(part, str) else part.get("name")) == "fixed" else {}
+
+    @property
+    def learned_scales(self) -> dict[str, dict[str, Any]]:
+        """The change by which each field learns the scale of its noise, of those that do not."""
+        if self.bundle is None:
+            return {}
+        contract = self.bundle.contract
+        kinds = {name: getattr(contract[name], "options", {}).get("scale") for name in contract.names("model")}
+        return {name: {"options": {"scale": "learned"}} for name, kind in kinds.items() if kind in ("fixed", "shared")}
+
+    @property
+    def wide(self) -> bool:
+        """Whether a field has many values, as vectors and images have."""
+        return self.bundle is not None and any(spec.event for spec in self.bundle.architecture.blocks)
 
     @property
     def units(self) -> int:

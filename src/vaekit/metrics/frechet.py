@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 __all__ = ["frechet_distance", "precision_recall"]
 
 Features = NDArray[Any]
+_TIE, _SAME = 1e-9, 1e-12  # relative differences that are rounding: of distances, of squares of equal rows
 
 
 def frechet_distance(first: Features, second: Features) -> float:
@@ -46,7 +47,7 @@ def precision_recall(real: Features, drawn: Features, neighbours: int = 5) -> di
     Args:
         real: Shape (N, D); a few thousand rows at most, for all distances are taken.
         drawn: Shape (M, D).
-        neighbours: Number k.
+        neighbours: Number k; there must be more rows than that on either side.
 
     Returns:
         ``precision``, ``recall`` (Kynkäänniemi et al., 2019, eq. 2), ``density``, ``coverage`` (Naeem et al., 2020).
@@ -58,7 +59,7 @@ def precision_recall(real: Features, drawn: Features, neighbours: int = 5) -> di
         True
     """
     between = _distances(real, drawn)
-    reach_real, reach_drawn = (_reach(x, neighbours) for x in (real, drawn))
+    reach_real, reach_drawn = ((1.0 + _TIE) * _reach(x, neighbours) for x in (real, drawn))
     inside = between <= reach_real[:, None]
     return {
         "precision": float(inside.any(0).mean()),
@@ -69,8 +70,10 @@ def precision_recall(real: Features, drawn: Features, neighbours: int = 5) -> di
 
 
 def _distances(first: Features, second: Features) -> NDArray[np.float64]:
-    squares = np.square(first).sum(1)[:, None] + np.square(second).sum(1)[None] - 2.0 * first @ second.T
-    found: NDArray[np.float64] = np.sqrt(np.maximum(squares, 0.0))
+    first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
+    sizes = np.square(first).sum(1)[:, None] + np.square(second).sum(1)[None]
+    squares = sizes - 2.0 * first @ second.T
+    found: NDArray[np.float64] = np.sqrt(np.where(squares > _SAME * sizes, squares, 0.0))
     return found
 
 

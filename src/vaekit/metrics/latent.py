@@ -10,9 +10,9 @@ import numpy as np
 from vaekit.arrays import Array
 from vaekit.metrics.likelihood import log_mean_exp
 
-__all__ = ["active_units", "collapse", "mutual_information"]
+__all__ = ["NOTHING", "active_units", "collapse", "mutual_information"]
 
-_NOTHING, _EMPTY = 0.1, 0.02  # nats per row of which a latent space, and of which one group, tells nothing
+NOTHING, _EMPTY = 0.1, 0.02  # nats per row below which a latent space, and below which one group, tells nothing
 _FEW = 0.5  # share of active units
 
 
@@ -101,7 +101,7 @@ def collapse(
         inference networks and posterior collapse, 2019, section 3 (mutual information tells the kinds apart).
     """
     total = sum(kl.values())
-    if active == 0 or min(total, total if information is None else information) < _NOTHING:
+    if active == 0 or min(total, total if information is None else information) < NOTHING:
         return "collapsed"
     empty = len(kl) > 1 and min(kl.values()) < _EMPTY
     return "partial" if empty or active < _FEW * units or dead_codes > 0.5 else "ok"

@@ -66,6 +66,12 @@ def _model(facts: Facts) -> str:
     parts = [f"{part} {_part(config[part])}" for part in ("structure", "posterior", "prior") if config.get(part)]
     text = f"A variational autoencoder of {len(contract.names('model'))} fields with {' and '.join(sizes)}"
     text += f"; {', '.join(parts)}." if parts else "."
+    if seeds := facts.bundle.evaluation.get("seeds"):
+        bound = seeds["figures"]["iwae_64"]
+        text += (
+            f" It is the best by validation of {len(seeds['seeds'])} models that differ in their seed alone; over "
+            f"all of them −log p is {-bound['mean']:.3f} ± {bound['std']:.3f} nats per row (standard deviation)."
+        )
     given = contract.names("condition")
     return text + (f" It is conditional: {_listed(given)} must be known." if given else "")
 

@@ -12,6 +12,8 @@ from vaekit.arrays import Array
 from vaekit.errors import ContractError, VaekitError
 from vaekit.queries.base import query
 from vaekit.queries.evaluate import some_rows
+from vaekit.queries.fidelity import fidelity
+from vaekit.queries.sample import sampled_like
 from vaekit.report.advice import Advice, advise_model
 from vaekit.report.before import TableFacts, table_facts
 from vaekit.report.columns import Seen
@@ -19,7 +21,7 @@ from vaekit.report.compare import Pairs, pairs, similarity, views
 from vaekit.report.examples import Example, Ranked, examples, ranked
 from vaekit.report.images import Gallery, galleries
 from vaekit.report.latent import LatentMap, Traversal, latent_map, neighbours, ordered, traversals
-from vaekit.report.quality import Alarm, Coverage, coverage, false_alarms, sampled_like
+from vaekit.report.quality import Alarm, Coverage, coverage, false_alarms
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -69,6 +71,7 @@ class Facts:
     alarms: list[Alarm]
     coverage: dict[str, Coverage]
     spread: dict[str, dict[str, float]]
+    fidelity: dict[str, Any]
     views: list[Seen]
     similarity: dict[str, float]
     pairs: Pairs | None
@@ -145,6 +148,7 @@ def gather(
         alarms=false_alarms(p_values, calibration) if calibration and len(p_values) else [],
         coverage=tried("coverage", lambda: coverage(engine, table, fields, seed), {}),
         spread=_spread(seen),
+        fidelity=tried("fidelity", lambda: fidelity(engine, table, sampled), {}),
         views=seen,
         similarity={name: value for name, value in like.items() if value is not None},
         pairs=pairs(seen, seed),

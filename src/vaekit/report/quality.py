@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vaekit.arrays import Array, generator, take
-from vaekit.queries.base import count, query
-from vaekit.queries.decoding import decode, draw_values, of_rows
-from vaekit.queries.tables import gathered
+from vaekit.arrays import Array, generator
+from vaekit.queries.base import query
 from vaekit.report.columns import look
 
 if TYPE_CHECKING:
@@ -19,7 +17,7 @@ if TYPE_CHECKING:
 
     from vaekit.runtime.engine import Engine
 
-__all__ = ["LEVELS", "Alarm", "Coverage", "coverage", "false_alarms", "hidden", "sampled_like"]
+__all__ = ["LEVELS", "Alarm", "Coverage", "coverage", "false_alarms", "hidden"]
 
 LEVELS = (0.5, 0.8, 0.9, 0.95)
 _DRAWS = 39  # with the hidden value itself 40 places: every level of LEVELS is a whole number of them
@@ -140,31 +138,3 @@ def hidden(table: pa.Table, masks: dict[str, Array]) -> pa.Table:
             column = pc.if_else(pa.array(mask), pa.scalar(None, column.type), column)
         table = table.set_column(table.schema.get_field_index(name), name, column)
     return table
-
-
-def sampled_like(engine: Engine, table: pa.Table, rows: int, seed: int = 0) -> pa.Table:
-    """New rows, with condition fields as in rows of a table taken in turn, so that both can be compared.
-
-    Args:
-        engine: The model.
-        table: Real rows, not none.
-        rows: How many to draw.
-        seed: The seed.
-
-    Returns:
-        The model fields, `rows` rows.
-    """
-    if not engine.contract.names("condition"):
-        return query(engine, "sample", rows, seed=seed)
-    blocks = take(engine.encode(table), np.arange(rows) % table.num_rows)
-    parts = []
-    for chunk in engine.chunks(count(blocks), 1):
-        part = take(blocks, chunk)
-        own = int(generator(seed, "sampled like", chunk.start).integers(2**62))
-        found = engine.backend.run("prior", engine.inputs(part) | engine.noise(own, 1, count(part), prior=True))
-        z = {name.removeprefix("z."): value for name, value in found.items()}
-        values = draw_values(
-            engine, decode(engine, z, part), of_rows(seed, np.arange(chunk.start, chunk.stop), "sampled like")
-        )
-        parts.append({name: value[0] for name, value in values.items()})
-    return engine.contract.decode(gathered(engine, parts))

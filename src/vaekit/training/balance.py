@@ -12,7 +12,7 @@ from vaekit.metrics.marginals import marginal_nats
 from vaekit.objectives import Balance, Linear
 from vaekit.training.stages import Stage
 
-__all__ = ["balanced", "field_weights"]
+__all__ = ["balanced", "field_weights", "size_weights"]
 
 MOST = 4.0  # largest weight of a field
 ROWS = 20_000  # entropies need no more
@@ -43,6 +43,17 @@ def field_weights(specs: Sequence[BlockSpec], blocks: Blocks) -> dict[str, list[
         mean = np.maximum(entropy.sum(0) / counted, 1e-6)
         found[spec.name] = np.clip(1.0 / mean, 1.0, MOST).tolist()
     return found
+
+
+def size_weights(specs: Sequence[BlockSpec]) -> dict[str, list[float]]:
+    """Weights by inverse size, ``w_f = 1 / values of f``, by block: a vector or image counts as much as one number.
+
+    Example:
+        >>> pixels = BlockSpec(name="vector.gaussian", kind="vector", fields=("pixels",), event=(8, 8))
+        >>> size_weights([pixels])
+        {'vector.gaussian': [0.015625]}
+    """
+    return {spec.name: [len(spec.fields) / spec.width] * len(spec.fields) for spec in specs if spec.role == "model"}
 
 
 def balanced(stages: Sequence[Stage], weights: Mapping[str, Sequence[float]], steps_per_epoch: int) -> list[Stage]:

@@ -17,6 +17,8 @@ from vaekit.training.recipes import recipe as get_recipe
 
 __all__ = ["Config", "TrainConfig", "load_config"]
 
+_TOP = ("preset", "seed", "split_seed", "device", "price_per_hour")  # options of no part
+
 
 class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How the model is trained; None means "by the size of the data".
@@ -34,7 +36,7 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         schedules: How weights move, by name, over the first stage: ``beta``, ``beta.<group>``, ``tc``,
             ``latent.temperature``, ... One of ``beta`` stands in for `warmup`.
         lagging: Most steps of the inference network alone before each step: until its loss stops falling, and no longer
-            once mutual information between rows and codes has stopped rising.
+            once mutual information between rows and codes is above 0.1 nats and has stopped rising.
         encoder_share: Share of the epochs for which the inference network is trained on, alone, in the end.
         prior_share: Share of the epochs for which the prior is trained in the end; it is then not trained before.
         optimizer: ``adamw``, ``adam``, ``amsgrad``, ``nadam``, ``radam``, ``adamax`` or ``sgd``.
@@ -54,8 +56,9 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         valid: Share of rows kept for early stopping.
         calibration: Share of rows kept for calibration.
         balance: ``entropy`` gives fields with less than a nat of marginal entropy a larger weight (at most four times)
-            in the first half of training, fading to 1 over the second; ``none`` trains on the plain ELBO throughout.
-            Figures and early stopping are about the ELBO in any case.
+            in the first half of training, fading to 1 over the second; ``size`` gives a vector or image the weight of
+            one number in the same way; ``none`` trains on the plain ELBO throughout. Figures and early stopping are
+            about the ELBO in any case.
         choose: Whether the likelihood of each column is chosen by short pilot fits before training; by default if the
             contract was inferred by the fit itself.
         ema: Decay of a running mean of the weights, by which the model is judged and which is kept, such as 0.999; 0
@@ -99,7 +102,7 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     mask: float = 0.3
     valid: float = 0.1
     calibration: float = 0.1
-    balance: Literal["entropy", "none"] = "none"
+    balance: Literal["entropy", "size", "none"] = "none"
     choose: bool | None = None
     ema: float = 0.0
     micro_batch: int | None = None
@@ -161,6 +164,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         preset: ``auto``, ``small``, ``medium`` or ``large``.
         recipe: A model of the literature by name; what is set beside it comes on top.
         seed: The one seed of the fit.
+        split_seed: Seed of the splits, of a sample of the rows and of held-out figures; `seed` if not given. Fits that
+            differ in `seed` alone then see the same rows.
         device: ``auto``, ``cpu``, ``cuda``…
         price_per_hour: What the device costs in an hour, in any currency; the record then says what the run cost.
         model: Changes to the preset.
@@ -170,6 +175,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     preset: str = "auto"
     recipe: str | None = None
     seed: int = 0
+    split_seed: int | None = None
     device: str = "auto"
     price_per_hour: float | None = None
     model: dict[str, Any] = {}
@@ -178,6 +184,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def __post_init__(self) -> None:
         if self.price_per_hour is not None and not self.price_per_hour >= 0.0:
             raise ConfigError(f"price_per_hour must not be negative, got {self.price_per_hour}")
+
+    @property
+    def rows_seed(self) -> int:
+        """Seed of all that decides which rows are used for what."""
+        return self.seed if self.split_seed is None else self.split_seed
 
     def architecture(self, rows: int, width: int) -> ModelConfig:
         """The model configuration for data of a size."""
@@ -198,16 +209,16 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         for name, value in changes.items():
             if value is None:
                 continue
-            if name in ("preset", "seed", "device", "price_per_hour"):
+            if name in _TOP:
                 top[name] = value
             elif name in training:
                 training[name] = value
             elif name in ModelConfig.__struct_fields__:
                 model[name] = value
             else:
-                known = ["preset", "seed", "device", "price_per_hour", *training, *ModelConfig.__struct_fields__]
+                known = [*_TOP, *training, *ModelConfig.__struct_fields__]
                 raise ConfigError(f"unknown option {name!r}; known: {', '.join(known)}")
-        rest = {name: getattr(self, name) for name in ("preset", "recipe", "seed", "device", "price_per_hour")}
+        rest = {name: getattr(self, name) for name in (*_TOP, "recipe")}
         return _convert(rest | {"model": model, "training": msgspec.to_builtins(training)} | top, Config)
 
 

@@ -23,7 +23,7 @@ from vaekit.nn.build import ModelConfig, build
 from vaekit.nn.vae import VAE
 from vaekit.training import checkpoint
 from vaekit.training.balance import ROWS as BALANCE_ROWS
-from vaekit.training.balance import balanced, field_weights
+from vaekit.training.balance import balanced, field_weights, size_weights
 from vaekit.training.batches import Resident
 from vaekit.training.choose import choose
 from vaekit.training.config import Config, TrainConfig
@@ -110,7 +110,7 @@ def train(
     resume = resume or int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
     if not ranks.leads:
         progress = False
-    gathered = gather(open_source(data), contract, config.training, config.seed)
+    gathered = gather(open_source(data), contract, config.training, config.rows_seed)
     # what defines values (levels) comes from all rows, what is estimated (transforms) from training rows only
     if config.recipe is not None:
         contract = recipe(config.recipe).prepare(contract)
@@ -140,6 +140,8 @@ def train(
         fingerprint = {"contract": contract.hash, "data": record["data"]["sha256"], "model": msgspec.to_builtins(model)}
         meant = {name: value for name, value in msgspec.to_builtins(training).items() if name not in _HOUSEKEEPING}
         fingerprint |= {"training": meant, "seed": config.seed}
+        if config.split_seed is not None:
+            fingerprint["split_seed"] = config.split_seed
         saver = None
         if out is not None:
             saver = Saver(out / "checkpoints", fingerprint, training.keep, training.checkpoint_seconds)
@@ -192,6 +194,8 @@ def _stages(
     if training.balance == "entropy":
         some = contract.encode(gathered.some().slice(0, BALANCE_ROWS))
         made = balanced(made, field_weights(contract.blocks(), some), steps)
+    elif training.balance == "size":
+        made = balanced(made, size_weights(contract.blocks()), steps)
     return made
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from vaekit.arrays import Block
 from vaekit.errors import ConfigError, NotFiniteError
+from vaekit.metrics.latent import NOTHING
 from vaekit.nn.vae import VAE, Pass
 from vaekit.training import checkpoint
 from vaekit.training.average import Average
@@ -152,7 +153,7 @@ class Loop:
         self._save("last", stage, optimizers, at)
 
     def _watch_information(self, stage: Stage, at: Position, found: Mapping[str, Any]) -> None:
-        """Let the inference network run ahead no longer once mutual information has stopped rising."""
+        """Let the inference network run ahead no longer once mutual information is there and has stopped rising."""
         if not (stage.lagging and at.ahead) or at.watched == at.epoch:
             return
         information, at.watched = found["information"], at.epoch
@@ -160,7 +161,7 @@ class Loop:
             at.information, at.still = information, 0
         else:
             at.still += 1
-        at.ahead = at.still < _STILL
+        at.ahead = at.still < _STILL or at.information < NOTHING
 
     def _stepper(self, stage: Stage, phases: Mapping[str, Phase]) -> Step:
         device, average = self.train.device, self._average

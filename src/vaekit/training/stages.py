@@ -30,7 +30,7 @@ class Stage:
         parts: Parts of the model that are trained, ``inference``, ``prior``, ``decoder``; all by default. What is not
             trained is also left out of what training does beside gradients: dropout, moving codebooks and scales.
         lagging: Most steps of the inference network alone, on other rows, before each step: until its loss stops
-            falling, and no longer once mutual information on the rows for early stopping has stopped rising.
+            falling, and no longer once mutual information on the rows for early stopping has risen and stands still.
     """
 
     name: str

@@ -62,7 +62,19 @@ def test_options_take_what_is_within_their_ranges_and_nothing_else(hosted):
                 with pytest.raises((ConfigError, QueryError)):
                     asked(hosted, name, **{option.name: value})
             tried.add(option.name)
-    assert tried == {"samples", "draws", "interval", "alpha", "steps", "path", "dim", "reach", "temperature", "n"}
+    assert tried == {
+        "samples",
+        "draws",
+        "interval",
+        "alpha",
+        "steps",
+        "path",
+        "dim",
+        "reach",
+        "temperature",
+        "truncation",
+        "n",
+    }
 
 
 def test_what_must_be_given_must_be(hosted):

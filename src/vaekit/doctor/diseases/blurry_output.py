@@ -10,22 +10,17 @@ from vaekit.doctor.patient import Patient
 
 __all__ = ["DISEASE", "kept_correlation"]
 
-_KEPT, _STRONG = 0.6, 0.3
+_KEPT, _STRONG, _ERRORS = 0.6, 0.3, 4.0
 
 
 def _examine(patient: Patient) -> Finding | None:
     real, drawn = patient.numbers("fresh"), patient.numbers("sampled")
-    if real is None or drawn is None or patient.engine is None or len(real) < 50 or not patient.alike:
+    if real is None or drawn is None or len(real) < 50 or not patient.alike:
         return None
     first, second = correlations(real), correlations(drawn)
-    kept = kept_correlation(first, second)
+    kept = kept_correlation(first, second, max(_STRONG, _ERRORS / float(np.sqrt(len(real)))))
     if kept is None:
         return None
-    fixed = {
-        name: {"options": {"scale": "learned"}}
-        for name in patient.engine.contract.names("model")
-        if getattr(patient.engine.contract[name], "options", {}).get("scale") in ("fixed", "shared")
-    }
     order = np.argsort(-np.abs(first))[:200]
     return Finding(
         "blurry output",
@@ -34,7 +29,7 @@ def _examine(patient: Patient) -> Finding | None:
         Treatment(
             "weigh the KL by 1, learn the scale of the noise, and give the networks more room",
             {"beta": 1.0, "warmup": 0.3, "preset": "medium"},
-            fixed,
+            patient.learned_scales,
         ),
         Picture(
             "Correlations of pairs of columns, strongest first",
@@ -57,9 +52,19 @@ def correlations(values: Array) -> Array:
     return found
 
 
-def kept_correlation(real: Array, drawn: Array) -> float | None:
-    """Projection of sampled correlations on the real ones that exceed 0.3; None where there are none."""
-    strong = np.abs(real) > _STRONG
+def kept_correlation(real: Array, drawn: Array, least: float = _STRONG) -> float | None:
+    """Projection of sampled correlations on the real ones that are strong; None where there are none.
+
+    Args:
+        real: Correlations of pairs of columns in real rows.
+        drawn: The same in sampled rows.
+        least: From where on a correlation is strong. Few rows show strong ones by chance, which no model should keep.
+
+    Example:
+        >>> kept_correlation(np.array([0.8, 0.1, -0.6]), np.array([0.4, 0.5, -0.3]))
+        0.5
+    """
+    strong = np.abs(real) > least
     return float((real * drawn)[strong].sum() / np.square(real)[strong].sum()) if strong.any() else None
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from vaekit.doctor.base import Disease, Evidence, Finding, Picture, Treatment
 from vaekit.doctor.patient import Patient
 
-__all__ = ["DISEASE"]
+__all__ = ["DISEASE", "farthest"]
 
 _OUTSIDE, _SHAPE, _ROWS = 0.3, 0.15, 50
 _EDGE, _CLIP = 0.05, 0.01
@@ -19,7 +19,7 @@ def _examine(patient: Patient) -> Finding | None:
     if not known or patient.engine is None or not patient.alike:
         return None
     outside = {name: float(((rank < _EDGE) | (rank > 1.0 - _EDGE)).mean()) for name, rank in known.items()}
-    least = 1.63 / np.sqrt(min(len(rank) for rank in known.values()))  # of a true shape one in a hundred is as far off
+    least = farthest(min(len(rank) for rank in known.values()), len(known))
     shape = {name: float(_shape(rank)) for name, rank in known.items()}
     worse = {name: max(outside[name] / _OUTSIDE, shape[name] / max(_SHAPE, least)) for name in known}
     order = sorted(worse, key=lambda name: -worse[name])[:20]
@@ -52,6 +52,19 @@ def _examine(patient: Patient) -> Finding | None:
             _OUTSIDE,
         ),
     )
+
+
+def farthest(rows: int, columns: int, alpha: float = 0.01) -> float:
+    """Kolmogorov's distance that the worst of so many true columns exceeds with a chance of at most alpha.
+
+    References:
+        Massart, The tight constant in the Dvoretzky-Kiefer-Wolfowitz inequality, 1990; Bonferroni over columns.
+
+    Example:
+        >>> round(farthest(100, 1), 3), round(farthest(100, 50), 3)
+        (0.163, 0.215)
+    """
+    return float(np.sqrt(np.log(2.0 * columns / alpha) / (2.0 * rows)))
 
 
 def _default(patient: Patient, name: str) -> dict[str, object]:

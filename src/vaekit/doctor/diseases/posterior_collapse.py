@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from vaekit.doctor.base import Disease, Evidence, Finding, Picture, Treatment
 from vaekit.doctor.patient import Patient
+from vaekit.metrics.latent import NOTHING
 
 __all__ = ["DISEASE"]
-
-_NATS = 0.1
 
 
 def _examine(patient: Patient) -> Finding | None:
@@ -22,7 +21,7 @@ def _examine(patient: Patient) -> Finding | None:
     return Finding(
         "posterior collapse",
         (
-            Evidence("nats per row that the code tells", told, _NATS, "below"),
+            Evidence("nats per row that the code tells", told, NOTHING, "below"),
             Evidence(f"active units of {figures['units']}", figures["active_units"], 1, "below", deciding=False),
         ),
         "The decoder ignores the code: embeddings, traversals and imputations know nothing of a row.",
@@ -35,7 +34,7 @@ def _examine(patient: Patient) -> Finding | None:
             {"KL": [sum(one["kl"].values()) for one in lines]},
             [float(one["step"]) for one in patient.history if "verdict" in one["valid"].get("latent", {})],
             "step",
-            _NATS,
+            NOTHING,
         ),
         patient.told,
     )

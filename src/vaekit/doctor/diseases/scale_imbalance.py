@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from vaekit.arrays import Array, generator
 from vaekit.doctor.base import Disease, Evidence, Finding, Picture, Treatment
 from vaekit.doctor.patient import Patient
 from vaekit.metrics.association import information
@@ -12,6 +13,7 @@ from vaekit.report.columns import codes_of, look
 __all__ = ["DISEASE"]
 
 _LEAST, _SHARE, _DROWNED, _LARGEST, _ROWS = 0.05, 0.2, 0.2, 0.6, 100
+_LONGER = 4  # times the epochs
 
 
 def _examine(patient: Patient) -> Finding | None:
@@ -23,11 +25,12 @@ def _examine(patient: Patient) -> Finding | None:
     seen = [one for name in known if (one := look(contract[name], rows[name])) is not None]
     if len(seen) < 3:
         return None
-    table = information(np.stack([codes_of(one)[0] for one in seen], 1)).nats.copy()
-    np.fill_diagonal(table, 0.0)
+    codes = np.stack([codes_of(one)[0] for one in seen], 1)
+    table, chance = _off_diagonal(codes), _off_diagonal(generator(patient.seed, "shuffled").permuted(codes, axis=0))
     there = dict(zip((one.name for one in seen), table.max(1).tolist(), strict=True))
     learnt = {name: figures[name]["marginal_nats"] - figures[name]["conditional_nats"] for name in there}
-    known_to_tell = [name for name, nats in there.items() if nats > _LEAST]
+    least = max(_LEAST, 2.0 * float(chance.max()))  # columns of shuffled rows seem to tell something of each other too
+    known_to_tell = [name for name, nats in there.items() if nats > least]
     if not known_to_tell:
         return None
     drowned = [name for name in known_to_tell if learnt[name] < _SHARE * there[name]]
@@ -50,12 +53,14 @@ def _examine(patient: Patient) -> Finding | None:
         ),
         f"Large columns drown others in the sum of nats: {', '.join(drowned[:5]) or 'none'}.",
         Treatment(
-            "let fields weigh alike in the first half of training, give the code room for them, and train longer",
+            "learn the scale of the noise of every column, let fields weigh alike in the first half of training, give "
+            "the code room for them, and train longer",
             {
-                "balance": "entropy",
+                "balance": "size" if patient.wide else "entropy",
                 "latent": max(8, 2 * patient.units),
-                "epochs": 2 * int(patient.training.get("epochs") or 1),
+                "epochs": _LONGER * int(patient.training.get("epochs") or 1),
             },
+            patient.learned_scales,
         ),
         Picture(
             "Nats: learnt from the rest of the row, and what one other column tells",
@@ -63,6 +68,13 @@ def _examine(patient: Patient) -> Finding | None:
             order,
         ),
     )
+
+
+def _off_diagonal(codes: Array) -> Array:
+    """Nats that columns tell of each other."""
+    table = information(codes).nats.copy()
+    np.fill_diagonal(table, 0.0)
+    return table
 
 
 DISEASE = Disease("scale imbalance", _examine, f"{_ROWS} real rows or more, with three columns")

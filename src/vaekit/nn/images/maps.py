@@ -103,7 +103,7 @@ class MapDecoder(nn.Module):
     """Latent groups to (K, B, H + map): a vector for other fields, and the finest map for the image.
 
     Args:
-        groups: Widths of the groups; the first is a vector, the others are maps.
+        groups: Widths of the groups; the first is a vector, the others are maps, as many at each shape.
         shapes: Shapes of the maps of the others, coarsest first.
         config: The architecture.
     """
@@ -111,7 +111,8 @@ class MapDecoder(nn.Module):
     def __init__(self, groups: Mapping[str, int], shapes: Sequence[Shape], config: ModelConfig) -> None:
         super().__init__()
         top, *lower = groups
-        self.top, self.lower, self.shapes = top, lower, list(shapes)
+        shapes = [shape for shape in shapes for _ in range(len(lower) // len(shapes))]
+        self.top, self.lower, self.shapes = top, lower, shapes
         self.linear = nn.Linear(groups[top], config.width)
         self.trunk = MLP(config.width, config.depth, config.dropout)
         first = shapes[0]

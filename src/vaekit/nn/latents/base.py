@@ -92,6 +92,19 @@ class Latent(nn.Module):
         """Draw every group from the prior: group name to z (K, B, L)."""
         raise NotImplementedError
 
+    def codes_of(self, condition: Tensor | None, rows: int, most: int) -> tuple[dict[str, Tensor], Tensor] | None:
+        """All values that z can take, and their log-masses a priori: (E, B, L) by group, and (E, B).
+
+        Args:
+            condition: Hidden vector of the condition fields, shape (B, H), or None.
+            rows: Number of rows B.
+            most: Most values that are wanted.
+
+        Returns:
+            None where z is continuous, or has more values than that.
+        """
+        return None
+
     def figures(self) -> dict[str, float]:
         """What validation reports of the structure itself, for example how many codes are in use."""
         return {}

@@ -105,6 +105,15 @@ class Categorical(Latent):
         log_q = torch.log_softmax(self.posterior(h).unflatten(-1, self.shape), -1)
         return (z["z"].unflatten(-1, self.shape) * log_q).sum((-2, -1))
 
+    def codes_of(self, condition: Tensor | None, rows: int, most: int) -> tuple[dict[str, Tensor], Tensor] | None:
+        """All combinations of categories."""
+        size, categories = self.shape
+        if categories**size > most:
+            return None
+        places = torch.cartesian_prod(*[torch.arange(categories)] * size).reshape(-1, size)
+        hard = self.eye[places.to(self.eye.device)][:, None].expand(-1, rows, -1, -1)  # shape: (E, B, M, C)
+        return {"z": hard.flatten(2)}, (hard * self.log_prior(condition)).sum((-2, -1))
+
     def sample(self, condition: Tensor | None, noise: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Draw codes from the prior."""
         return {"z": self.draw(self.log_prior(condition) + noise["z"]).flatten(2)}

@@ -122,6 +122,15 @@ class Quantised(Latent):
         hard = self.eye[self.distance(z["z"].unflatten(-1, inside)).argmin(-1)]
         return (hard * log_q).sum((-2, -1))
 
+    def codes_of(self, condition: Tensor | None, rows: int, most: int) -> tuple[dict[str, Tensor], Tensor] | None:
+        """All combinations of codes."""
+        size, codes = self.shape
+        if codes**size > most:
+            return None
+        places = torch.cartesian_prod(*[torch.arange(codes)] * size).reshape(-1, size)
+        hard = self.eye[places.to(self.eye.device)][:, None].expand(-1, rows, -1, -1)  # shape: (E, B, M, C)
+        return {"z": self.look_up(hard).flatten(2)}, self.log_prior(hard, condition)
+
     def distance(self, value: Tensor) -> Tensor:
         """Squared distances of values (..., M, dim) from all codes, shape (..., M, C)."""
         return (value[..., None, :] - self.codebook).square().sum(-1)

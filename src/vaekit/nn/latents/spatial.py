@@ -33,8 +33,9 @@ class Spatial(Latent):
         size: Width L of the vector on top.
         posterior: ``diagonal``; there is no other.
         prior: The prior of the vector.
-        layers: Number n of groups.
+        layers: A vector, and so many sizes of maps less one.
         depth: Latent channels of each map.
+        each: Groups at each size of maps, one after another; there are n = 1 + (layers - 1) · each in all.
 
     Raises:
         ConfigError: If there is no image to lay maps over, or the posterior is not diagonal.
@@ -54,15 +55,18 @@ class Spatial(Latent):
         *,
         layers: int = 2,
         depth: int = 4,
+        each: int = 1,
     ) -> None:
         super().__init__()
-        if named(posterior) != "diagonal" or depth < 1 or len(around.maps) != layers - 1:
+        if named(posterior) != "diagonal" or min(depth, each) < 1 or len(around.maps) != layers - 1:
             raise ConfigError(
-                f"structure 'spatial' needs posterior 'diagonal', depth of at least 1, and a map of an image for each "
-                f"layer but the first; got {named(posterior)!r}, {depth} and {len(around.maps)} maps"
+                f"structure 'spatial' needs posterior 'diagonal', depth and each of at least 1, and a map of an image "
+                f"for each layer but the first; got {named(posterior)!r}, {depth}, {each} and {len(around.maps)} maps"
             )
-        self.width, self.maps = around.width, list(around.maps)
-        self.names = [f"z{index}" for index in range(layers, 0, -1)]
+        self.width, self.seen = around.width, list(around.maps)
+        self.maps = [shape for shape in around.maps for _ in range(each)]
+        self.each = each
+        self.names = [f"z{index}" for index in range(len(self.maps) + 1, 0, -1)]
         self.top = Diagonal(around.width, size)
         self.top_prior = make("prior", prior, PRIORS, size, around, None)
         first = self.maps[0]
@@ -92,11 +96,11 @@ class Spatial(Latent):
         z, log_q = q.rsample(noise[self.names[0]])
         prior = self.top_prior
         found = [Group(self.names[0], z, log_q, prior.log_prob(z, condition), prior.kl(q, condition), q)]
-        parts = maps.split([c * height * width for c, height, width in self.maps], dim=-1)
+        parts = maps.split([c * height * width for c, height, width in self.seen], dim=-1)
         x = self.begin(z, condition)
         for index, name in enumerate(self.names[1:]):
             x, p = self.below(index, x, z)
-            seen = parts[index].unflatten(-1, self.maps[index])
+            seen = parts[index // self.each].unflatten(-1, self.maps[index])
             both = x.unflatten(0, z.shape[:2]) + seen  # shape: (K, B, C, H, W)
             change, raw = self.changes[index](F.silu(both).flatten(0, 1)).chunk(2, dim=1)
             q = DiagonalNormal(p.mean + _flat(change, z), p.log_std + soft_bound(_flat(raw, z), -5.0, 2.0))

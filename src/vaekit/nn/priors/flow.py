@@ -28,11 +28,14 @@ class Coupling(nn.Module):
         condition: Width of the condition, which joins the half that stays; 0 for none.
     """
 
+    keep: Tensor
+    move: Tensor
     back: Tensor
 
     def __init__(self, keep: Tensor, move: Tensor, hidden: int, condition: int = 0) -> None:
         super().__init__()
-        self.keep, self.move = keep.tolist(), move.tolist()
+        self.register_buffer("keep", keep, persistent=False)
+        self.register_buffer("move", move, persistent=False)
         self.register_buffer("back", torch.argsort(torch.cat([keep, move])), persistent=False)
         last = nn.Linear(hidden, 2 * len(move))
         nn.init.zeros_(last.weight)  # the flow starts as the identity

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -79,7 +80,8 @@ class VampPrior(MixtureOfNormals):
 
     A pseudo-input u_c lives where every row lives after the stems, the first layer of the encoder, which has already
     brought all kinds of fields to one vector. So it works for any table, missing cells included, and no gradient has
-    to go through categories or counts. The rest of the encoder and the posterior are shared with the rows.
+    to go through categories or counts. The rest of the encoder and the posterior are shared with the rows. Parameters
+    are pseudo-inputs over √H: one step of an optimiser moves them as far as one layer more before them would.
 
     Args:
         size: Latent width L.
@@ -113,8 +115,8 @@ class VampPrior(MixtureOfNormals):
 
     def declare(self, components: int) -> None:
         """Make the pseudo-inputs."""
-        self.pseudo = nn.Parameter(torch.randn(components, self.width))
+        self.pseudo = nn.Parameter(torch.randn(components, self.width) / math.sqrt(self.width))
 
     def components(self) -> DiagonalNormal:
         """The posteriors of the pseudo-inputs."""
-        return self.posterior(self.trunk(self.pseudo))
+        return self.posterior(self.trunk(math.sqrt(self.width) * self.pseudo))

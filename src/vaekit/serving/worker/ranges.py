@@ -59,6 +59,7 @@ def ranged(query: str, option: OptionFacts, engine: Engine, limits: Limits) -> O
         "path": {"enum": ["linear", "spherical"]},
         "interval": _SHARE,
         "temperature": _ABOVE,
+        "truncation": _ABOVE,
         "reach": _ABOVE,
     }
     return msgspec.structs.replace(option, range=ranges.get(option.name, {}))

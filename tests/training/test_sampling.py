@@ -67,7 +67,7 @@ def test_rows_stream_where_memory_does_not_hold_them(monkeypatch):
     monkeypatch.setattr(module, "available_memory", lambda: 16 * 100 * rows.nbytes // rows.num_rows)
     assert resident(parts, None, 0) == (parts, None)
     assert resident(parts, None, 0, stream=False)[0].table.equals(rows)
-    assert resident(open_source(rows), None, 0)[0].table is rows  # it is in memory already
+    assert resident(source := open_source(rows), None, 0)[0] is source  # it is in memory already
     assert resident(open_source(rows), None, 0, stream=True)[0].table is None
     found, total = resident(parts, 300, 0)
     assert (found.rows, total) == (300, 2000)

@@ -108,8 +108,8 @@ class Figures:
 
     def add(self, figures: Mapping[str, Tensor], rows: int) -> None:
         """Take the figures of a step, tensors of one value each."""
-        values = torch.stack(list(figures.values())) * rows
-        self.names, self.rows = tuple(figures), self.rows + rows
+        self.names, self.rows = self.names or tuple(figures), self.rows + rows  # a checkpoint has an order of its own
+        values = torch.stack([figures[name] for name in self.names]) * rows
         self.sums = values if self.sums is None else self.sums.add_(values)
 
     @classmethod

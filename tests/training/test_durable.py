@@ -7,10 +7,12 @@ import random
 import signal
 
 import pytest
+import torch
 
 from tests.training.lives import prints, start, wait_for, whole
 from vaekit.errors import ConfigError
 from vaekit.training import TrainConfig
+from vaekit.training.step import Figures
 
 MODES = {
     "averaged half precision": {"ema": 0.9, "precision": "bfloat16"},
@@ -86,3 +88,12 @@ def test_old_checkpoints_are_dropped_and_any_that_is_kept_can_be_gone_back_to(tm
     assert prints(tmp_path) == found
     with pytest.raises(ConfigError, match="keep must be at least 1"):
         TrainConfig(keep=0)
+
+
+def test_figures_go_on_by_name_whatever_order_a_checkpoint_gives_them():
+    first, second = ({name: torch.tensor(value) for name, value in (("loss", 3.0), ("kl", 1.0))} for _ in range(2))
+    found = Figures()
+    found.add(first, 2)
+    again = Figures.restored(dict(sorted(found.sum().items())), found.rows, torch.device("cpu"))
+    again.add(second, 2)
+    assert again.values() == {"kl": 1.0, "loss": 3.0}

@@ -36,7 +36,9 @@ LINES = {
     "P6": "benchmarks.lines.sampling",
     "P7": "benchmarks.lines.growth",
     "P9": "benchmarks.lines.sizes",
+    "RESUME": "benchmarks.lines.resuming",
     "TABLES": "benchmarks.lines.tables",
+    "TRAIN-GROWTH": "benchmarks.lines.streaming",
     "RECIPES": "benchmarks.lines.recipes",
     "VARIANTS": "benchmarks.lines.variants",
 }

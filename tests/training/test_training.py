@@ -176,6 +176,17 @@ def test_resume_refuses_other_settings_with_a_diff(table, contract, tmp_path):
         run(table, contract, out=tmp_path)
 
 
+def test_drift_can_be_taken_over_and_is_told(table, contract, tmp_path, capsys):
+    first = run(table, contract, out=tmp_path)
+    drifted = Config().override(**(BASE | {"epochs": 5, "learning_rate": 0.1}))
+    more = train(table, contract, drifted, out=tmp_path, resume=True, allow_drift=True, progress=False)
+    assert "training.epochs: 3 → 5; training.learning_rate: 0.004 → 0.1" in capsys.readouterr().err
+    assert more.record["drift"].startswith("training.epochs: 3 → 5")
+    assert same(weights(first), weights(more))  # that run was at its end
+    with pytest.raises(ConfigError, match=r"model\.width: 16 → 8"):
+        run(table, contract, out=tmp_path, resume=True, width=8)
+
+
 def test_a_damaged_checkpoint_is_named(table, contract, tmp_path):
     run(table, contract, out=tmp_path)
     path = tmp_path / "checkpoints" / "last.safetensors"

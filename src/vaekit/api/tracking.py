@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
-import os
 import warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +21,7 @@ from vaekit.tracking import End, Lane, Look, Run, make_trackers
 from vaekit.tracking.base import Outcome
 from vaekit.tracking.flat import dotted, scalars
 from vaekit.tracking.usage import Usage
+from vaekit.training.metrics_log import MetricsLog
 from vaekit.training.observers import Begun, Observer, Stopped
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ _CODES, _SAMPLED = 256, 16  # rows
 
 
 def asked_trackers(settings: Config, names: str | Sequence[str] | None) -> list[Lane]:
-    """The trackers that a fit asks for, by name or in its configuration; none in a process that does not lead.
+    """The trackers that a fit asks for, by name or in its configuration.
 
     Args:
         settings: The configuration, with options of trackers.
@@ -49,8 +48,7 @@ def asked_trackers(settings: Config, names: str | Sequence[str] | None) -> list[
     else:
         listed = names.split(",") if isinstance(names, str) else names
         asked = {name.strip(): settings.track.get(name.strip(), {}) for name in listed}
-    found = make_trackers(asked)
-    return found if os.environ.get("RANK", "0") == "0" else []
+    return make_trackers(asked)
 
 
 class Tracking(Observer):
@@ -63,7 +61,7 @@ class Tracking(Observer):
 
     def __init__(self, lanes: Sequence[Lane], seed: int) -> None:
         self._lanes, self._seed = lanes, seed
-        self._usage = Usage()
+        self._usage, self._log = Usage(), MetricsLog(None)
         self._run: Begun | None = None
         self._figures: dict[str, float] | None = None
         self._error: BaseException | None = None
@@ -87,7 +85,7 @@ class Tracking(Observer):
         for line in run.history:
             self._count(line)
         if run.out is not None:
-            _keep_until(run.out / "usage.jsonl", self._step())
+            self._log = MetricsLog(run.out / "usage.jsonl", len(run.history))
         told = Run(
             id=run.record["run"],
             folder=run.out,
@@ -105,10 +103,7 @@ class Tracking(Observer):
         busy = self._usage.since() | self._rate(metrics)
         self._count(metrics)
         step = self._step()
-        if self._run.out is not None:
-            line = {"step": step, **{name: round(value, 4) for name, value in busy.items()}}
-            with (self._run.out / "usage.jsonl").open("a") as file:
-                file.write(json.dumps(line) + "\n")
+        self._log.add({"step": step, **{name: round(value, 4) for name, value in busy.items()}})
         if not self._lanes:
             return
         values = scalars(metrics) | {f"usage/{name}": value for name, value in busy.items()}
@@ -191,20 +186,6 @@ class Tracking(Observer):
         if isinstance(self._error, Stopped):
             return "pruned"
         return "failed" if isinstance(self._error, Exception) else "interrupted"
-
-
-def _keep_until(path: Path, step: int) -> None:
-    """Drop lines of steps that a resumed run takes again, and those of another run."""
-    if path.exists():
-        lines = path.read_text().splitlines(keepends=True)
-        write_file(path, "".join(line for line in lines if _step_of(line) <= step).encode())
-
-
-def _step_of(line: str) -> float:
-    try:
-        return float(json.loads(line)["step"])
-    except ValueError:
-        return float("inf")  # it was being written when the run was killed
 
 
 def _look(run: Begun, some: Any, seed: int, shows: bool) -> Look:

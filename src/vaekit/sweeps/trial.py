@@ -76,16 +76,13 @@ def run_trial(ledger: Ledger, trial: optuna.Trial, config: Mapping[str, Any], ta
     from vaekit.api.fitting import fit
 
     folder = ledger.out / trial.user_attrs["folder"]
-    checkpoint = folder / "checkpoints" / "last.safetensors"
-    if not checkpoint.exists():
-        shutil.rmtree(folder, ignore_errors=True)  # of a worker that died before its first checkpoint
     try:
         model = fit(
             task.rows,
             task.contract,
             dict(config),
             out=folder,
-            resume=checkpoint.exists(),
+            resume=True,  # a worker may have died in it
             progress=False,
             report=False,
             graphs=bool({"latency", "size"} & {*task.plan.objectives}),

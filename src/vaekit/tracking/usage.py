@@ -7,6 +7,8 @@ import sys
 import time
 from pathlib import Path
 
+from vaekit.memory import peak_memory
+
 __all__ = ["Usage", "resident"]
 
 
@@ -41,9 +43,7 @@ def resident() -> float:
     status = Path("/proc/self/statm")
     if status.exists():
         return int(status.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    return peak_memory()
 
 
 def _gpu() -> dict[str, float]:

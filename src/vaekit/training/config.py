@@ -70,6 +70,12 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         threads: Processor threads of training. ``auto`` measures before the first step, if the run is long enough for
             that to pay, and leaves it to PyTorch otherwise.
         compile: Whether the step is compiled. ``auto`` measures likewise; compiling takes up to a minute.
+        shuffle_buffer: MiB of encoded rows that are shuffled together, where rows stream because they do not fit into
+            memory; about four times as much is in use.
+        on_nan: What a number that is not finite does: ``stop`` the run, or ``restart`` it from its last checkpoint with
+            half the learning rate, three times at most.
+        keep: Number of latest checkpoints that stay in the run's folder; older ones are deleted. The best one stays.
+        checkpoint_seconds: Seconds between checkpoints at most; each validation writes one as well.
     """
 
     epochs: int | None = None
@@ -103,13 +109,26 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     precision: Literal["float32", "bfloat16", "auto"] = "float32"
     threads: int | Literal["auto"] = "auto"
     compile: bool | Literal["auto"] = "auto"
+    shuffle_buffer: int = 64
+    on_nan: Literal["stop", "restart"] = "stop"
+    keep: int = 1
+    checkpoint_seconds: float = 60.0
 
     def __post_init__(self) -> None:
-        least = {"epochs": 1, "batch_size": 1, "patience": 1, "samples": 1, "threads": 1, "micro_batch": 1}
+        least = {
+            "epochs": 1,
+            "batch_size": 1,
+            "patience": 1,
+            "samples": 1,
+            "threads": 1,
+            "micro_batch": 1,
+            "keep": 1,
+            "shuffle_buffer": 1,
+        }
         for name, low in (least | {"rate_warmup": 0, "restarts": 0}).items():
             if isinstance(value := getattr(self, name), int) and value < low:
                 raise ConfigError(f"{name} must be at least {low}, got {value}")
-        for name in ("learning_rate", "max_seconds"):
+        for name in ("learning_rate", "max_seconds", "checkpoint_seconds"):
             if (value := getattr(self, name)) is not None and not value > 0:
                 raise ConfigError(f"{name} must be above 0, got {value}")
         for name in ("weight_decay", "clip", "beta", "free_bits", "lagging", "encoder_share", "prior_share"):

@@ -14,6 +14,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
+from vaekit.training.ranks import Ranks
+
 if TYPE_CHECKING:
     from vaekit.training.loop import Loop
     from vaekit.training.stages import Stage
@@ -50,10 +52,11 @@ def floor_seconds(loop: Loop, stage: Stage) -> float:
         loop: A run; nothing of it is changed.
         stage: The stage whose step is meant.
     """
-    trial = replace(loop, vae=copy.deepcopy(loop.vae), folder=None)
+    trial = replace(loop, vae=copy.deepcopy(loop.vae), saver=None, ranks=Ranks())
     step = trial.ready(replace(stage, objective=copy.deepcopy(stage.objective), lagging=0))
-    rows = loop.train.take(slice(0, loop.config.batch_size or len(loop.train)))
-    drawn = step.draw(rows, torch.Generator(device=step.device).manual_seed(0))
+    rng = torch.Generator(device=step.device).manual_seed(0)
+    rows = loop.train.take(loop.train.draw(loop.config.batch_size or len(loop.train), rng))
+    drawn = step.draw(rows, rng)
     with _Products() as products:
         step.gradient(step.phases["model"], drawn)
     taken: list[float] = []

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from vaekit.arrays import Block
-from vaekit.errors import ConfigError, TrainingError
+from vaekit.errors import ConfigError, NotFiniteError
 from vaekit.metrics.latent import NOTHING
 from vaekit.nn.vae import VAE, Pass
 from vaekit.training import checkpoint
@@ -22,6 +23,9 @@ from vaekit.training.batches import Resident, seeded, step_generator
 from vaekit.training.checkpoint import Position
 from vaekit.training.config import TrainConfig
 from vaekit.training.phases import Optimizers, Phase, optimizers_of, phases_of
+from vaekit.training.ranks import Ranks
+from vaekit.training.saving import Saver
+from vaekit.training.signals import Stopping
 from vaekit.training.stages import Stage
 from vaekit.training.step import Figures, Step
 from vaekit.training.validate import validate
@@ -44,10 +48,12 @@ class Loop:
         valid: Rows for early stopping; disjoint from the training rows.
         config: The training configuration, sized.
         seed: Seed of data order, noise and hidden cells.
-        fingerprint: What a resumed run must agree on.
-        folder: Where checkpoints go; None keeps the best weights in memory only.
+        saver: Writes checkpoints; None keeps the best weights in memory only.
         on_validation: Called with the metrics of each validation.
         on_step: Called with (fraction done, rows done, loss) after each step.
+        stopping: Tells whether the run was asked to stop.
+        ranks: The processes that share each batch and the rows of a validation; the first one saves.
+        slowed: Times that the learning rate is halved; a checkpoint that is gone on from may say more.
     """
 
     vae: VAE
@@ -55,24 +61,28 @@ class Loop:
     valid: Resident
     config: TrainConfig
     seed: int
-    fingerprint: dict[str, Any] = field(default_factory=dict)
-    folder: Path | None = None
+    saver: Saver | None = None
     on_validation: Report = lambda metrics: None
     on_step: Callable[[float, int, float], None] = lambda fraction, rows, loss: None
+    stopping: Stopping = field(default_factory=lambda: Stopping(enabled=False))
+    ranks: Ranks = field(default_factory=Ranks)
+    slowed: int = 0
 
     def run(self, stages: list[Stage], resume: bool = False) -> None:
         """Train every stage, each ending with its best weights.
 
         Args:
             stages: The stages.
-            resume: Go on from the last checkpoint in `folder`.
+            resume: Go on from the last checkpoint.
 
         Raises:
-            TrainingError: If a loss or gradient is not finite, or the checkpoint does not fit.
+            TrainingError: If a loss or gradient is not finite, or a checkpoint cannot be written.
+            ConfigError: If the checkpoint is of another model.
         """
         self.epochs = sum(stage.epochs for stage in stages)
-        last = checkpoint.read(self.folder / "last.safetensors") if resume and self.folder else None
+        last = checkpoint.parse(self._told(self.saver.last if self.saver else None)) if resume else None
         position = last.position if last else Position()
+        position.slowed = self.slowed = max(position.slowed, self.slowed)
         for index in range(position.stage, len(stages)):
             stage = stages[index]
             self._check_schedules(stage)
@@ -80,9 +90,11 @@ class Loop:
             if last and not position.finished:
                 checkpoint.restore(last, self.vae, stage.objective, optimizers, self._average)
             if not position.finished:
+                if last is None or self.slowed:  # before another stage overwrites the best weights of the one before
+                    self._save("last", stage, optimizers, position)
                 self._stage(stage, optimizers, position)
             self._load_best()
-            last, position = None, Position(stage=index + 1, seconds=position.seconds, began=position.seconds)
+            last, position = None, position.next_stage()
 
     def ready(self, stage: Stage) -> Step:
         """The step of a stage, before anything was trained."""
@@ -106,22 +118,33 @@ class Loop:
         self._warn_of_schedules(stage, total)
         before, began = at.seconds, time.monotonic()
         step = self._stepper(stage, phases_of(stage, self.vae, optimizers))
+        step.figures = Figures.restored(at.figures, at.rows, step.device)
+        step.micro = at.micro or self.config.micro_batch
+        slower = 0.5**at.slowed
+        for group in (group for optimizer in optimizers.values() for group in optimizer.param_groups):
+            group["peak"] *= slower
         done, rate = at.stale >= self.config.patience, 0.0
         stage.prepare_modes(self.vae)
         while at.epoch < stage.epochs and not done:
-            for indices in self.train.epoch(self.seed, at.stage * 100_003 + at.epoch, batch)[at.batch :]:
+            for indices in self.train.epoch(self.seed, at.stage * 100_003 + at.epoch, batch, at.batch):
                 fraction = max(at.step / total, (at.seconds - at.began) / budget if budget else 0.0)
                 if done := fraction >= 1.0:
                     break
-                rate = self.set_rates(stage, optimizers, at.step, total, fraction)
+                rate = slower * self.set_rates(stage, optimizers, at.step, total, fraction)
                 step(self.train.take(indices), at)
-                at.step, at.batch, at.seconds = at.step + 1, at.batch + 1, before + time.monotonic() - began
+                at.step, at.batch, at.micro = at.step + 1, at.batch + 1, step.micro
+                asked, at.seconds = self.ranks.most(self.stopping.asked, before + time.monotonic() - began)
                 self.on_step(fraction, len(indices), step.loss)
                 if fraction >= at.due or at.step == total:
                     at.due = fraction + 1.0 / _VALIDATIONS
                     done = self._validate(stage, optimizers, at, step, rate)
                     if done:
                         break
+                elif self.saver and self.saver.due():
+                    self._pause(stage, optimizers, at, step)
+                if asked:
+                    self._pause(stage, optimizers, at, step)
+                    self.stopping.leave(int(asked))
             else:
                 at.epoch, at.batch = at.epoch + 1, 0
         if step.figures.rows:  # the budget ended between two validations
@@ -142,14 +165,27 @@ class Loop:
 
     def _stepper(self, stage: Stage, phases: Mapping[str, Phase]) -> Step:
         device, average = self.train.device, self._average
-        return Step(self.vae, stage, self.config, self.seed, phases, average, self._others, device, self._kept)
+        return Step(
+            self.vae,
+            stage,
+            self.config,
+            self.seed,
+            phases,
+            average,
+            self._others,
+            device,
+            self._kept,
+            self.ranks,
+            self._moving,
+        )
 
     def _others(self, count: int, rng: torch.Generator) -> dict[str, Block]:
         """So many training rows, drawn with replacement."""
-        return self.train.take(torch.randint(len(self.train), (count,), generator=rng, device=rng.device))
+        return self.train.take(self.train.draw(count, rng))
 
     def _look(self, stage: Stage) -> Pass:
         """A pass over a few rows, for the objective to see what it will work with; it leaves no trace."""
+        self._moving: list[Tensor] = []
         step = self._stepper(stage, {})
         kept = {name: value.clone() for name, value in self.vae.state_dict().items()}
         stage.prepare_modes(self.vae)
@@ -160,17 +196,25 @@ class Loop:
                 found = step.look(drawn)
         moved = [name for name, value in self.vae.state_dict().items() if not torch.equal(value, kept[name])]
         self._moves = ", ".join(name for name in moved)
+        self._moving = [value for name, value in self.vae.named_buffers() if name in moved]
         self.vae.load_state_dict(kept)
         return found
+
+    def _pause(self, stage: Stage, optimizers: Optimizers, at: Position, step: Step) -> None:
+        """A checkpoint between two validations."""
+        step.check()
+        at.figures, at.rows = step.figures.sum(), step.figures.rows
+        self._save("last", stage, optimizers, at)
 
     def _validate(self, stage: Stage, optimizers: Optimizers, at: Position, step: Step, rate: float) -> bool:
         step.check()
         figures, step.figures = step.figures.values(), Figures()
+        at.figures, at.rows = {}, 0
         with self._average.instead():
-            found = validate(self.vae, self.valid, self.seed, samples=stage.objective.importance)
+            found = validate(self.vae, self.valid, self.seed, samples=stage.objective.importance, ranks=self.ranks)
         stage.prepare_modes(self.vae)
         if not math.isfinite(found["elbo"]):
-            raise TrainingError(
+            raise NotFiniteError(
                 f"the validation ELBO is not finite at step {at.step} (stage {stage.name!r}); "
                 f"nats per field: {found['nats']}. "
                 f"{self._kept()}. Lower the learning rate"
@@ -180,6 +224,7 @@ class Loop:
         at.best, at.stale = (judged, 0) if better else (at.best, at.stale + 1)
         self._watch_information(stage, at, found["latent"])
         weights = {name: stage.objective.weight(name) for name in stage.objective.weights}
+        at.lines += 1
         self.on_validation(
             {"stage": stage.name, "epoch": at.epoch, "step": at.step, "seconds": round(at.seconds, 3)}
             | {"learning_rate": rate, "weights": weights, "train": figures, "valid": found, "best": at.best}
@@ -187,6 +232,8 @@ class Loop:
         if better:
             self._save("best", stage, optimizers, at)
         self._save("last", stage, optimizers, at)
+        if asked := self.ranks.most(self.stopping.asked)[0]:
+            self.stopping.leave(int(asked))
         return at.stale >= self.config.patience
 
     def _check_lagging(self, stage: Stage) -> None:
@@ -246,22 +293,21 @@ class Loop:
             self._write(name, stage, optimizers, at)
 
     def _write(self, name: str, stage: Stage, optimizers: Optimizers, at: Position) -> None:
-        if self.folder:
-            path = self.folder / f"{name}.safetensors"
-            checkpoint.write(path, at, self.fingerprint, self.vae, stage.objective, optimizers, self._average)
+        if self.saver:
+            path = self.saver.last if name == "last" else self.saver.best
+            self.saver.write(path, at, self.vae, stage.objective, optimizers, self._average)
 
     def _load_best(self) -> None:
-        if self.folder:
-            stored = checkpoint.read(self.folder / "best.safetensors").tensors
-            best = {name.removeprefix("model."): value for name, value in stored.items() if name.startswith("model.")}
+        if self.ranks.agree(self.saver is not None):
+            best = checkpoint.parse(self._told(self.saver.best if self.saver else None)).model()
         else:
             best = self._best
         self.vae.load_state_dict(best)
         self.vae.eval()
 
+    def _told(self, path: Path | None) -> bytes:
+        """A checkpoint that the first process reads, for all."""
+        return self.ranks.tell(checkpoint.content(path) if path else None)
+
     def _kept(self) -> str:
-        return (
-            f"the last good checkpoint is {self.folder / 'last.safetensors'}"
-            if self.folder
-            else "nothing was saved (out=None)"
-        )
+        return f"the last good checkpoint is {self.saver.last}" if self.saver else "nothing was saved (out=None)"

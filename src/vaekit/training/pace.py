@@ -20,6 +20,7 @@ from vaekit.errors import ConfigError
 from vaekit.files import sha256, write_file
 from vaekit.training.checkpoint import Position
 from vaekit.training.config import TrainConfig
+from vaekit.training.ranks import Ranks
 from vaekit.training.step import Drawn, Step
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ _FEWEST = 1000  # steps below which nothing is measured
 _LONG = 60.0  # seconds of training from which measuring pays
 _VERY_LONG = 400.0  # seconds from which compiling pays, which takes up to a minute
 _ROUND, _ROUNDS, _MOST = 0.1, 5, 15.0  # seconds of a candidate's turn, turns, seconds of all of them
+_BATCHES = 8  # that are taken in turn
 _HOPELESS = 3.0  # what is so many times slower than the fastest at first sight takes no turns
 _GAIN = 1.03  # a candidate has to be this much faster than the plain step
 _SHORT = "the run is too short for measuring to pay"
@@ -149,7 +151,7 @@ class _Trial:
 
     def __init__(self, loop: Loop, stage: Stage) -> None:
         self.stage = replace(stage, objective=copy.deepcopy(stage.objective))
-        self.loop = replace(loop, vae=copy.deepcopy(loop.vae), folder=None)
+        self.loop = replace(loop, vae=copy.deepcopy(loop.vae), saver=None, ranks=Ranks())
         self.batch = min(loop.config.batch_size or len(loop.train), len(loop.train))
         self.steps: dict[Choice, Step] = {}
         self.done = 0
@@ -164,7 +166,8 @@ class _Trial:
     def seconds(self, choice: Choice, count: int) -> float:
         """Seconds of a step, mean over so many, after one to warm up."""
         train, began = self.loop.train, 0.0
-        whole = [part for part in train.epoch(self.loop.seed, 0, self.batch) if len(part) == self.batch]
+        rng = torch.Generator(device=train.device).manual_seed(0)
+        whole = [train.draw(self.batch, rng) for _ in range(_BATCHES)]
         with threads(choice.threads):
             step = self.step(choice)
             for index in range(count + 1):

@@ -62,6 +62,13 @@ class Progress:
         elif self.enabled:
             print(text, file=sys.stderr, flush=True)
 
+    def warn(self, text: str) -> None:
+        """Print a line that must be seen, also where progress is not shown."""
+        if self.bar is not None:
+            self.note(text)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
     def step(self, fraction: float, rows: int, loss: float) -> None:
         """One optimiser step is done."""
         if self.began is None or fraction < self.fraction:  # a stage begins; a resumed one does so in its midst

@@ -13,12 +13,15 @@ from typing import Any
 import pyarrow as pa
 
 from vaekit.fields.arrow_types import is_number, is_text
+from vaekit.fields.batches import Source
 from vaekit.fields.category import plain
+from vaekit.fields.sources import open_source
 from vaekit.version import __version__
 
 __all__ = ["data_record", "environment"]
 
 _PACKAGES = ("torch", "numpy", "pyarrow", "onnxruntime", "safetensors", "msgspec")
+_TOGETHER = 4_096  # rows that are hashed together
 
 
 def environment() -> dict[str, Any]:
@@ -56,36 +59,38 @@ def _installed() -> dict[str, str]:
 
 
 def _canonical(table: pa.Table) -> pa.Table:
-    """The table with text in one layout, and with nothing but zeros under missing numbers."""
+    """The table with text and codes in one layout, and with nothing but zeros under missing numbers."""
     columns = {}
     for index, column in enumerate(table.columns):
-        kind = column.type
-        inner = kind.value_type if pa.types.is_dictionary(kind) else kind
-        if is_text(inner):
+        if pa.types.is_dictionary(column.type):
+            column = column.cast(column.type.value_type)
+        if is_text(column.type):
             column = plain(column)
-        elif is_number(kind) and column.null_count:
+        elif is_number(column.type) and column.null_count:
             columns[f"{index} is there"] = column.is_valid()
             column = column.fill_null(0)
         columns[f"{index} {table.column_names[index]}"] = column
     return pa.table(columns)
 
 
-def data_record(table: pa.Table) -> dict[str, Any]:
-    """Rows, columns and a content hash of a table: the snapshot that a model was made from.
+def data_record(data: pa.Table | Source) -> dict[str, Any]:
+    """Rows, columns and a content hash of rows: the snapshot that a model was made from.
 
     Args:
-        table: The table.
+        data: The rows.
 
     Returns:
-        ``rows``, ``columns`` and ``sha256`` of names, types and values, whatever the chunks and the layout of text.
+        ``rows``, ``columns`` and ``sha256`` of names, types and values, whatever the chunks and the layout of text, and
+        whether they are in memory or not.
     """
-    digest = hashlib.sha256()
-    sink = pa.PythonFile(_Hashing(digest), mode="w")
-    plain = _canonical(table.replace_schema_metadata(None)).combine_chunks()
-    with pa.ipc.new_stream(sink, plain.schema) as writer:
-        for batch in plain.to_batches(max_chunksize=65_536):
-            writer.write_batch(batch)
-    return {"rows": table.num_rows, "columns": table.num_columns, "sha256": digest.hexdigest()}
+    source = open_source(data)
+    digest, rows = hashlib.sha256(), 0
+    for batch in source.batches(_TOGETHER, 2**62, cut=_TOGETHER):
+        there = _canonical(batch.replace_schema_metadata(None)).combine_chunks()
+        with pa.ipc.new_stream(pa.PythonFile(_Hashing(digest), mode="w"), there.schema) as writer:
+            writer.write_table(there)
+        rows += batch.num_rows
+    return {"rows": rows, "columns": len(source.schema), "sha256": digest.hexdigest()}
 
 
 class _Hashing:

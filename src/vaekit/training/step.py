@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -12,15 +13,17 @@ import torch
 from torch import Tensor
 
 from vaekit.arrays import Block, Blocks
-from vaekit.errors import TrainingError
+from vaekit.errors import NotFiniteError
 from vaekit.nn.vae import VAE, Pass
 from vaekit.training.average import Average
 from vaekit.training.batches import binarised, draw_noise, hide, seeded, step_generator
 from vaekit.training.checkpoint import Position
 from vaekit.training.compiled import Compiled
 from vaekit.training.config import TrainConfig
+from vaekit.training.failing import out_of_memory
 from vaekit.training.forensics import explain_gradient, explain_loss
 from vaekit.training.phases import Phase
+from vaekit.training.ranks import Ranks
 from vaekit.training.stages import Stage
 
 __all__ = ["Drawn", "Figures", "Step"]
@@ -28,6 +31,7 @@ __all__ = ["Drawn", "Figures", "Step"]
 _LOOK = 10  # steps of the inference network after which its loss is compared, while it runs ahead
 _WINDOW = {"cpu": 1}  # steps between two looks at whether all is finite; a look waits for the device
 _ELSEWHERE = 16
+_APART = 1_000_003  # between the seeds of two processes
 _TOLD = 0.2  # seconds between two readings of the loss, for whoever watches
 
 Others = Callable[[int, torch.Generator], dict[str, Block]]
@@ -67,6 +71,18 @@ class Drawn:
             for index, cut in enumerate(cuts)
         ]
 
+    def own(self, ranks: Ranks) -> Drawn:
+        """The part of this process."""
+        if ranks.count == 1:
+            return self
+        cut = ranks.part(len(self))
+        return Drawn(
+            {name: block.take(cut) for name, block in self.blocks.items()},
+            {name: value[:, cut] for name, value in self.noise.items()},
+            None if self.prior is None else {name: value[:, cut] for name, value in self.prior.items()},
+            self.seed + _APART * ranks.rank,
+        )
+
     def tensors(self) -> list[Tensor]:
         """All tensors, in the order in which `filled` takes them."""
         rows = [value for block in self.blocks.values() for value in block.arrays().values()]
@@ -92,9 +108,22 @@ class Figures:
 
     def add(self, figures: Mapping[str, Tensor], rows: int) -> None:
         """Take the figures of a step, tensors of one value each."""
-        values = torch.stack(list(figures.values())) * rows
-        self.names, self.rows = tuple(figures), self.rows + rows
+        self.names, self.rows = self.names or tuple(figures), self.rows + rows  # a checkpoint has an order of its own
+        values = torch.stack([figures[name] for name in self.names]) * rows
         self.sums = values if self.sums is None else self.sums.add_(values)
+
+    @classmethod
+    def restored(cls, sums: Mapping[str, float], rows: int, device: torch.device) -> Figures:
+        """Figures as `sum` gave them."""
+        found = cls()
+        if sums:
+            found.names, found.rows = tuple(sums), rows
+            found.sums = torch.tensor(list(sums.values()), device=device)
+        return found
+
+    def sum(self) -> dict[str, float]:
+        """The sums so far; this waits for the device."""
+        return dict(zip(self.names, [] if self.sums is None else self.sums.tolist(), strict=True))
 
     def mean(self, name: str) -> float:
         """One mean so far; this waits for the device."""
@@ -130,6 +159,8 @@ class Step:
         others: Other training rows, so many, for inference that runs ahead.
         device: Where the rows are.
         kept: Says what was saved, for error messages.
+        ranks: The processes that share each batch.
+        moving: Buffers of the model that a forward pass moves, linearly in the rows: codebooks, running scales.
     """
 
     def __init__(
@@ -143,16 +174,21 @@ class Step:
         others: Others,
         device: torch.device,
         kept: Callable[[], str],
+        ranks: Ranks | None = None,
+        moving: Sequence[Tensor] = (),
     ) -> None:
         self.vae, self.stage, self.config, self.seed = vae, stage, config, seed
         self.average, self.others, self.device, self.kept = average, others, device, kept
-        self.phases = phases
+        self.phases, self.ranks, self.moving = phases, ranks or Ranks(), list(moving)
         self.frozen = torch.zeros((), device=device)
         self.sound = torch.zeros((), device=device)  # steps since the last look that were
         self.taken: list[_Taken] = []
         self.window = _WINDOW.get(device.type, _ELSEWHERE)
         self.compiled: Compiled | None = None
-        self._size = config.micro_batch or config.batch_size or 0
+        self._size = config.micro_batch or -(-(config.batch_size or 0) // self.ranks.count)
+        self.micro = config.micro_batch
+        objective = stage.objective
+        self.divisible = objective.row_separable and not moving and not any(True for _ in objective.parameters())
         self.figures = Figures()
         self.loss, self._told = math.nan, 0.0  # mean since the last validation, as of a short while ago
 
@@ -160,7 +196,7 @@ class Step:
         """One step of every phase on some rows: lagging steps of the inference network, the model, the critic.
 
         Raises:
-            TrainingError: If this step, or one since the last look, was not finite.
+            NotFiniteError: If this step, or one since the last look, was not finite.
         """
         self.taken.append(_Taken(rows, msgspec.structs.replace(at)))
         self.figures.add(self._phases(rows, at), len(next(iter(rows.values()))))
@@ -173,7 +209,7 @@ class Step:
         """Look whether all steps since the last look were finite; this waits for the device.
 
         Raises:
-            TrainingError: If not, naming term, field and step of the first that was not.
+            NotFiniteError: If not, naming term, field and step of the first that was not.
         """
         taken, sound = self.taken, int(self.sound)
         self.taken = []
@@ -214,8 +250,12 @@ class Step:
         rng = self._generator(at)
         ahead = self._run_ahead(rows, rng) if self.stage.lagging and at.ahead else 0
         drawn = self.draw(rows, rng)
-        if self.config.compile is True and self.compiled is None and len(drawn.parts(self._size)[0]) == self._size:
-            self.compiled = Compiled(self, drawn.parts(self._size)[0])
+        if (
+            self.config.compile is True
+            and self.compiled is None
+            and len(own := drawn.own(self.ranks).parts(self._size)[0]) == self._size
+        ):
+            self.compiled = Compiled(self, own)
         passed, figures = self.descend(self.phases["model"], drawn)
         self.average.update()
         if self.stage.lagging:
@@ -248,11 +288,30 @@ class Step:
         return passed, {"loss": loss, "gradient_norm": norm} | means
 
     def gradient(self, phase: Phase, drawn: Drawn) -> tuple[Pass | None, dict[str, Tensor]]:
-        """The gradient of the mean over rows of all terms, left with the parameters; and the mean of each term."""
+        """The gradient of the mean over rows of all terms, left with the parameters; and the mean of each term.
+
+        Where memory is not enough for so many rows at a time, half as many are taken from then on, if rows stand alone.
+        """
+        while True:
+            try:
+                return self._gradient(phase, drawn)
+            except (MemoryError, RuntimeError) as error:  # torch has its own error for GPUs only
+                size = self.micro or len(drawn.own(self.ranks))
+                if not out_of_memory(error) or not self.divisible or size < 2:
+                    raise
+                self.micro = -(-size // 2)
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+            warnings.warn(f"memory is short: micro-batches of {self.micro} rows from now on", stacklevel=2)
+
+    def _gradient(self, phase: Phase, drawn: Drawn) -> tuple[Pass | None, dict[str, Tensor]]:
+        """One try at `gradient`."""
         phase.clear()
-        parts, passed, sums = drawn.parts(self.config.micro_batch or len(drawn)), None, dict[str, Tensor]()
+        passed, sums, own = None, dict[str, Tensor](), drawn.own(self.ranks)
+        mine = len(own) / len(drawn)  # of fewer rows than processes, one process takes a row without weight
+        parts = own.parts(self.micro or len(drawn)) if mine else [drawn.parts(1)[0]]
         for part in parts:
-            share = len(part) / len(drawn)
+            share = mine and len(part) / len(drawn)
             if self.compiled is not None and phase is self.phases["model"] and len(part) == self.compiled.rows:
                 means, gradient = self.compiled(part)
                 phase.add(gradient, share)
@@ -262,7 +321,17 @@ class Step:
                 phase.backward(stacked.sum() * share)
                 means = dict(zip(terms, stacked.detach().unbind(), strict=True))
             sums = {name: sums.get(name, 0.0) + value * share for name, value in means.items()}
-        return passed, sums
+        for buffer in self.moving if self.ranks.count > 1 else ():
+            buffer.mul_(mine)
+        return passed, self._shared(phase, sums, self.moving)
+
+    def _shared(self, phase: Phase, means: dict[str, Tensor], buffers: list[Tensor]) -> dict[str, Tensor]:
+        """Add up what the processes found of their shares of the rows: gradients, means, and buffers that moved."""
+        if self.ranks.count == 1:
+            return means
+        values = torch.stack(list(means.values()))
+        self.ranks.add([*(p.grad for p in phase.parameters if p.grad is not None), values, *buffers])
+        return dict(zip(means, values.unbind(), strict=True))
 
     def _criticise(self, phase: Phase, passed: Pass, drawn: Drawn) -> dict[str, Tensor]:
         """A step of the objective's own parameters."""
@@ -270,9 +339,12 @@ class Step:
             terms = self.stage.objective.criticise(passed)
         phase.clear()
         means = torch.stack(list(terms.values())).mean(1)
-        phase.backward(means.sum())
-        self._move(phase, means.detach().sum(), phase.norm())
-        return dict(zip(terms, means.detach().unbind(), strict=True))
+        share = len(drawn.own(self.ranks)) / len(drawn)
+        phase.backward(means.sum() * share)
+        found = dict(zip(terms, (means.detach() * share).unbind(), strict=True))
+        found = self._shared(phase, found, [])
+        self._move(phase, torch.stack(list(found.values())).sum(), phase.norm())
+        return found
 
     def _move(self, phase: Phase, loss: Tensor, norm: Tensor) -> None:
         """Let the optimiser step, unless this or an earlier step was not finite."""
@@ -283,7 +355,7 @@ class Step:
         """Do a step again that was not finite, on the weights from before it, and say what is wrong.
 
         Raises:
-            TrainingError: In any case.
+            NotFiniteError: In any case.
         """
         rng, at, kept = self._generator(taken.at), taken.at, self.kept()
         if self.stage.lagging and at.ahead:
@@ -291,11 +363,11 @@ class Step:
         drawn = self.draw(dict(taken.rows), rng)
         passed, terms = self.terms(drawn)
         if not all(bool(torch.isfinite(value).all()) for value in terms.values()):
-            raise TrainingError(explain_loss(terms, passed, self.vae, self.stage, at, kept))
+            raise NotFiniteError(explain_loss(terms, passed, self.vae, self.stage, at, kept))
         self.gradient(self.phases["model"], drawn)
         if not bool(torch.isfinite(self.phases["model"].norm())):
-            raise TrainingError(explain_gradient(self.vae, self.stage, at, kept))
-        raise TrainingError(
+            raise NotFiniteError(explain_gradient(self.vae, self.stage, at, kept))
+        raise NotFiniteError(
             f"the gradient of the critic is not finite at step {at.step} (stage {self.stage.name!r}, epoch {at.epoch}, "
             f"batch {at.batch}). Training stopped before its weights changed; {kept}. Lower its learning_rate"
         )

@@ -16,6 +16,7 @@ from tests.tracking.test_lane import Kept
 from vaekit.bundle.manifest import read_manifest
 from vaekit.fields.tables import to_arrow
 from vaekit.tracking import trackers
+from vaekit.training.checkpoint import read
 from vaekit.training.observers import Observer, Stopped
 
 SMALL = {"epochs": 3, "width": 16, "depth": 1, "latent": 2, "batch_size": 32, "choose": False, "progress": False}
@@ -219,6 +220,8 @@ def test_trackers_are_told_how_a_run_ended(wine, tmp_path, monkeypatch, error):
         == {"Stopped": "pruned", "KeyboardInterrupt": "interrupted", "ValueError": "failed"}[type(error).__name__]
     )
     assert not (tmp_path / "run" / "failure.json").exists()
+    position = read(tmp_path / "run" / "checkpoints" / "last.safetensors").position
+    assert position.lines == (4 if isinstance(error, Stopped) else 3)  # who stops a run loses nothing of it
     model = vk.fit(wine, out=tmp_path / "run", resume=True, **SMALL)
     steps = [one["step"] for one in lines(tmp_path / "run" / "usage.jsonl")]
     assert steps == [one["step"] for one in lines(tmp_path / "run" / "metrics.jsonl")]  # none twice

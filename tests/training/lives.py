@@ -23,6 +23,7 @@ def start(
     resume: bool = False,
     largest: int | None = None,
     together: dict[str, str] | None = None,
+    stop: int | None = None,
     **options: Any,
 ) -> Any:
     """Begin a run on the wine data, or go on with it.
@@ -32,9 +33,10 @@ def start(
         resume: Go on.
         largest: The size of a file that may be written.
         together: What tells it of other processes that train the same model.
+        stop: The number of the validation at which an observer ends the run.
         options: Settings.
     """
-    process = CONTEXT.Process(target=_live, args=(folder, resume, largest, together or {}, OPTIONS | options))
+    process = CONTEXT.Process(target=_live, args=(folder, resume, largest, together or {}, stop, OPTIONS | options))
     process.start()
     return process
 
@@ -79,13 +81,24 @@ def wait_for(folder: Path, lines: int, process: Any) -> None:
         time.sleep(0.002)
 
 
-def _live(folder: Path, resume: bool, largest: int | None, together: dict[str, str], options: dict[str, Any]) -> None:
+def _live(
+    folder: Path, resume: bool, largest: int | None, together: dict[str, str], stop: int | None, options: dict[str, Any]
+) -> None:
     from sklearn.datasets import load_wine
 
     from vaekit.errors import TrainingError
     from vaekit.fields import Contract
     from vaekit.fields.tables import to_arrow
     from vaekit.training import load_config, train
+    from vaekit.training.observers import Observer, Stopped
+
+    class Ends(Observer):
+        seen = 0
+
+        def validated(self, metrics: Any) -> None:
+            self.seen += 1
+            if self.seen == stop:
+                raise Stopped("enough")
 
     os.environ.update(together)
     recipe = options.pop("recipe", None)
@@ -94,7 +107,9 @@ def _live(folder: Path, resume: bool, largest: int | None, together: dict[str, s
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
     try:
         config = load_config(None, recipe).override(**options)
-        train(table, Contract.infer(table), config, out=folder, resume=resume, progress=False)
+        train(table, Contract.infer(table), config, out=folder, resume=resume, progress=False, observers=[Ends()])
+    except Stopped:
+        sys.exit(4)
     except TrainingError as error:
         (folder / "said").write_text(str(error))
         sys.exit(3)

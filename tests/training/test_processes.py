@@ -60,6 +60,12 @@ def test_a_process_that_dies_ends_the_other_and_both_go_on_to_the_same_bits(tmp_
     assert prints(tmp_path / "run") == prints(tmp_path / "whole")
 
 
+def test_an_observer_of_the_first_stops_all(tmp_path):
+    assert both(tmp_path, **OPTIONS, stop=2) == [4, 4]
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 2
+    assert (tmp_path / "checkpoints" / "last.safetensors").exists()
+
+
 def test_a_signal_to_one_stops_all_with_a_checkpoint(tmp_path):
     leader, other = pair(tmp_path, **OPTIONS, epochs=200)
     wait_for(tmp_path, 2, leader)

@@ -50,7 +50,7 @@ def sweep(
         plan: The plan: a TOML file, a mapping, or a `Plan`.
         out: Folder of the sweep: trials, ``bundle`` (the winner), ``best.toml`` (its settings), ``report.html``.
         contract: The contract, or a file that holds it; each fit infers its own if not given.
-        max_rows: Most rows to fit to.
+        max_rows: Most rows to fit to, as a uniform sample; needed where not all fit into memory.
         progress: Say on standard error how each trial ended.
         changes: Settings of the plan by name, which go before it: ``trials``, ``workers``, ...
 
@@ -72,7 +72,9 @@ def sweep(
     if isinstance(contract, str | Path):
         contract = Contract.load(contract)
     source = open_source(table) if contract is None else contract.source(table)
-    rows, _ = resident(source, max_rows, load_config(dict(asked.base)).rows_seed)
+    rows = resident(source, max_rows, load_config(dict(asked.base)).rows_seed)[0].table
+    if rows is None:
+        raise ConfigError("the trials of a sweep need their rows in memory, and these do not fit; set max_rows")
     task = open_folder(folder, asked, rows, contract)
     until = time.time() + asked.max_seconds if asked.max_seconds else float("inf")
     ledger = Ledger(folder, asked)

@@ -120,8 +120,8 @@ def test_a_killed_sweep_goes_on_with_two_workers_and_loses_no_trial(wine, tmp_pa
     rows, plan, out = tmp_path / "wine.parquet", tmp_path / "sweep.toml", tmp_path / "out"
     pq.write_table(wine, rows)
     plan.write_text(
-        'trials = 3\npruner = "none"\ngraphs = false\n[base.model]\nwidth = 16\n[base.training]\nepochs = 15\nbatch_size = 32\n'
-        "choose = false\npatience = 60\n[space.model]\nlatent = { low = 1, high = 4 }\n"
+        'trials = 3\npruner = "none"\ngraphs = false\n[base.model]\nwidth = 16\n[base.training]\nepochs = 15\n'
+        "batch_size = 32\nchoose = false\npatience = 60\n[space.model]\nlatent = { low = 1, high = 4 }\n"
     )
     line = [sys.executable, "-m", "vaekit.cli", "sweep", str(plan), str(rows), "--out", str(out)]
     process = subprocess.Popen(line, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)

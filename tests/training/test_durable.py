@@ -25,8 +25,10 @@ MODES = {
 def left_alone(tmp_path_factory):
     """Runs of each mode that nobody killed."""
     folder = tmp_path_factory.mktemp("whole")
-    for name, options in MODES.items():
-        whole(folder / name, **options)
+    processes = [start(folder / name, **options) for name, options in MODES.items()]
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0, 0]
     return folder
 
 

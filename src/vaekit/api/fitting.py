@@ -131,6 +131,8 @@ def fit(
     source, total = resident(whole, max_rows, settings.rows_seed, stream)
     if source.table is None and progress:
         print("the rows stream: they are encoded once, and kept on disk", file=sys.stderr)
+    if total is not None and source.rows != total and progress:
+        print(f"training on {source.rows:,} of {total:,} rows, a uniform sample", file=sys.stderr)
     inferred = contract is None
     asked = contract or Contract.infer(source if whole.once else whole)
 

@@ -125,8 +125,11 @@ class VAE(nn.Module):
             return self.latent.sample(None if condition is None else _exact(condition), noise)
 
     def decode(self, z: Mapping[str, Tensor], blocks: Blocks) -> Params:
-        """Likelihood parameters of every model block given z (K, B, L) and the condition blocks."""
-        h = self.decoder(z, self.conditioning(blocks))
+        """Likelihood parameters of every model block given z (K, B, L) and the condition blocks.
+
+        The decoder sees the groups in the order of the structure, in whatever order they come.
+        """
+        h = self.decoder({name: z[name] for name in self.latent.groups}, self.conditioning(blocks))
         return {name: head(h) for name, head in zip(self.names, self.heads, strict=True)}
 
     def log_density(self, params: Params, blocks: Blocks) -> dict[str, Tensor]:

@@ -94,7 +94,7 @@ def treat(
     contract = patient.bundle.contract if patient.bundle else Contract.load(stored) if stored.exists() else None
     if contract is not None:
         for name, change in treatment.fields.items():
-            editable = type(contract[name]).editable
+            editable = type(contract[name]).editable | {"kind"}
             contract = contract.replace(name, **{key: value for key, value in change.items() if key in editable})
     config = changed(patient.record["config"], treatment.options)
     model = fit(data, contract, config, out=out, progress=progress, report=False)

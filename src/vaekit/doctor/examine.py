@@ -37,6 +37,9 @@ class Diagnosis:
             options = {**one.treatment.options, **options}
             for name, change in one.treatment.fields.items():
                 fields[name] = {**change, **fields.get(name, {})}
+        for name, change in fields.items():
+            if "kind" in change:  # options of another kind mean nothing to it
+                fields[name] = {"kind": change["kind"]}
         return Treatment("; ".join(one.treatment.words for one in self.ill), options, fields)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from vaekit.arrays import Array, Blocks, generator, take
+from vaekit.fields.families import FAMILIES
 from vaekit.metrics.likelihood import log_mean_exp
 from vaekit.metrics.marginals import Marginals, by_field
 from vaekit.queries.base import count, model_specs, query, weigh
@@ -88,12 +89,22 @@ class Patient:
 
     @property
     def learned_scales(self) -> dict[str, dict[str, Any]]:
-        """The change by which each field learns the scale of its noise, of those that do not."""
+        """The change by which each field learns the scale of its noise, of those that do not.
+
+        A field of many values learns one scale for all of them: with one for each, elements that hardly vary take all
+        nats, and noise takes what elements share (Rybkin et al., Simple and effective VAE training with calibrated
+        decoders, 2021, section 3).
+        """
         if self.bundle is None:
             return {}
-        contract = self.bundle.contract
-        kinds = {name: getattr(contract[name], "options", {}).get("scale") for name in contract.names("model")}
-        return {name: {"options": {"scale": "learned"}} for name, kind in kinds.items() if kind in ("fixed", "shared")}
+        contract, changes = self.bundle.contract, {}
+        for spec in self.bundle.architecture.blocks:
+            for name in spec.fields:
+                best = "optimal" if spec.event else "learned"
+                options = getattr(contract[name], "options", {})
+                if "scale" in FAMILIES[spec.likelihood].options and options.get("scale", "learned") != best:
+                    changes[name] = {"options": {"scale": best}}
+        return changes
 
     @property
     def wide(self) -> bool:

@@ -27,7 +27,7 @@ def _examine(patient: Patient) -> Finding | None:
         (Evidence("share of strong correlations that sampled rows keep", kept, _KEPT, "below"),),
         "Sampled rows are noise around the middle: columns that go together in real rows hardly do in them.",
         Treatment(
-            "weigh the KL by 1, learn the scale of the noise, and give the networks more room",
+            "weigh the KL by 1, learn the scale of the noise (of a vector: one scale), and give the networks more room",
             {"beta": 1.0, "warmup": 0.3, "preset": "medium"},
             patient.learned_scales,
         ),

@@ -11,6 +11,7 @@ __all__ = ["DISEASE", "farthest"]
 
 _OUTSIDE, _SHAPE, _ROWS = 0.3, 0.15, 50
 _EDGE, _CLIP = 0.05, 0.01
+_FEW = 4  # values of a number from which on it is one
 
 
 def _examine(patient: Patient) -> Finding | None:
@@ -40,7 +41,7 @@ def _examine(patient: Patient) -> Finding | None:
         (evidence,),
         f"Real values of {', '.join(bad[:5]) or 'no column'} lie where their likelihood seldom draws.",
         Treatment(
-            "the default likelihood on the default scale for these columns",
+            "the default likelihood on the default scale for these columns; numbers of few values as categories",
             {"warmup": 0.3} if bad else {},
             {name: _default(patient, name) for name in bad},
         ),
@@ -68,10 +69,15 @@ def farthest(rows: int, columns: int, alpha: float = 0.01) -> float:
 
 
 def _default(patient: Patient, name: str) -> dict[str, object]:
+    """The kind's default; numbers of which there are few values are categories."""
     assert patient.engine is not None
-    kind = patient.engine.contract[name].kind
-    if kind == "count":
+    import pyarrow.compute as pc
+
+    rows = patient.rows("fresh")
+    if patient.engine.contract[name].kind == "count":
         return {"likelihood": "negative_binomial", "options": {}}
+    if rows is not None and pc.count_distinct(rows[name]).as_py() <= _FEW:
+        return {"kind": "category"}
     return {"likelihood": "gaussian", "transform": "quantile", "options": {}}
 
 

@@ -1,14 +1,18 @@
-"""Memorisation: who has the model can tell which rows it was trained on."""
+"""Memorisation: who has the model can tell which rows it was trained on.
+
+References:
+    Yeom et al., Privacy risk in machine learning: analyzing the connection to overfitting, 2018, section 3.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
-from vaekit.arrays import Array
 from vaekit.doctor.base import Disease, Evidence, Finding, Picture, Treatment
 from vaekit.doctor.patient import Patient
+from vaekit.metrics.ranks import ranked
 
-__all__ = ["DISEASE", "membership"]
+__all__ = ["DISEASE"]
 
 _CHANCE, _ERRORS = 0.65, 3.0
 
@@ -19,15 +23,14 @@ def _examine(patient: Patient) -> Finding | None:
     seen, unseen = patient.bounds("train"), patient.bounds("fresh")
     if seen is None or unseen is None:
         return None
-    found = membership(seen, unseen)
-    error = float(np.sqrt((len(seen) + len(unseen) + 1) / (12.0 * len(seen) * len(unseen))))
+    found, errors = ranked(seen, unseen)
     places = np.linspace(0.05, 0.95, 19)
     levels = np.quantile(np.concatenate([seen, unseen]), places)
     return Finding(
         "memorisation",
         (
             Evidence("chance to tell a training row from another one by its score", found, _CHANCE),
-            Evidence("standard errors above one half", (found - 0.5) / error, _ERRORS),
+            Evidence("standard errors above one half", errors, _ERRORS),
         ),
         "Scores tell who was in the training rows: not to be shared, and its samples may repeat real rows.",
         Treatment(
@@ -53,21 +56,6 @@ def _examine(patient: Patient) -> Finding | None:
             "bound on log p, nats",
         ),
     )
-
-
-def membership(seen: Array, unseen: Array) -> float:
-    """Chance that a row that was seen scores above one that was not: 1/2 if nothing is told.
-
-    References:
-        Yeom et al., Privacy risk in machine learning: analyzing the connection to overfitting, 2018, section 3.
-
-    Example:
-        >>> membership(np.array([2.0, 3.0]), np.array([1.0, 2.5]))
-        0.75
-    """
-    ordered = np.sort(unseen)
-    below = (np.searchsorted(ordered, seen, "left") + np.searchsorted(ordered, seen, "right")) / 2.0
-    return float(below.mean() / len(unseen))
 
 
 DISEASE = Disease("memorisation", _examine, "the table of the fit")

@@ -6,10 +6,11 @@ import numpy as np
 
 from vaekit.doctor.base import Disease, Evidence, Finding, Picture, Treatment
 from vaekit.doctor.patient import Patient
+from vaekit.metrics.ranks import ranked
 
 __all__ = ["DISEASE"]
 
-_SHARE, _ERRORS, _FALL = 0.35, 4.0, 0.5
+_SHARE, _ERRORS, _FALL = 0.35, 3.0, 0.5
 
 
 def _examine(patient: Patient) -> Finding | None:
@@ -30,11 +31,10 @@ def _examine(patient: Patient) -> Finding | None:
         evidence: tuple[Evidence, ...] = (Evidence(*_fall([one["valid"]["elbo"] for one in lines]), _FALL),)
     else:
         gap = float(seen.mean() - unseen.mean())
-        error = float(np.hypot(seen.std() / np.sqrt(len(seen)), unseen.std() / np.sqrt(len(unseen))))
         gain = max(float((seen + marginal).mean()), 1e-6)
         evidence = (
             Evidence("share of the nats gained on training rows that held-out rows lose", gap / gain, _SHARE),
-            Evidence("standard errors of that loss", gap / max(error, 1e-9), _ERRORS),
+            Evidence("standard errors by which training rows rank above others", ranked(seen, unseen)[1], _ERRORS),
             Evidence("nats per row gained on training rows", gain, 0.1, deciding=False),
         )
     return Finding(

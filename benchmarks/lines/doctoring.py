@@ -120,7 +120,7 @@ def gather(found: Mapping[str, dict[str, Any]], settings: Settings) -> Outcome:
             "an alarm on a run of defaults is right if after its treatment the disease is gone and held-out nats are "
             "not worse by two standard errors (nats do not count for blurry output, entangled latents, mode dropping); "
             "runs whose alarms are all right are ill and left out of specificity",
-            f"runs of defaults: {EPOCHS} epochs, {ROWS:,} rows at most; thresholds were set on the runs on drawn "
+            f"runs of defaults: {ROWS:,} rows at most; thresholds were set on the runs on drawn "
             "rows and on the tables of the group tuning alone; ill runs: tests/doctor/sick.py, "
             "benchmarks/tools/patients.py",
         ],

@@ -113,6 +113,7 @@ def ill(folder: Path) -> dict[str, Case]:
     """
     fixed = {"transform": "standard", "options": {"scale": "fixed", "sigma": 3.0}}
     noisy = [f"n{index}" for index in range(21)]
+    longer = {**OVER, "epochs": 600, "width": 128}
     counted = {"kind": "count", "likelihood": "poisson"}
 
     def of(name: str, most: int = 2_000) -> Callable[[], pa.Table]:
@@ -131,8 +132,8 @@ def ill(folder: Path) -> dict[str, Case]:
         "posterior collapse": Case(of("wine_red"), options={"beta": 40.0, "warmup": 0.0}),
         "input ignored": Case(of("etth1"), options={"beta": 60.0, "warmup": 0.0}),
         "blurry output": Case(of("cardio"), fields=dict.fromkeys(noisy, fixed)),
-        "overfitting": Case(of("wine_red", 200), options=OVER),
-        "memorisation": Case(of("breast_cancer", 160), options={**OVER, "epochs": 600, "width": 128}),
+        "overfitting": Case(of("optdigits", 200), options=longer),
+        "memorisation": Case(of("breast_cancer", 160), options=longer),
         "mode dropping": Case(
             of("optdigits"), options={**POINT, "posterior": {"name": "fixed", "std": 0.7}, "latent": 2}
         ),

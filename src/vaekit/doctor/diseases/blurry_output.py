@@ -17,8 +17,8 @@ def _examine(patient: Patient) -> Finding | None:
     real, drawn = patient.numbers("fresh"), patient.numbers("sampled")
     if real is None or drawn is None or len(real) < 50 or not patient.alike:
         return None
-    first, second = correlations(real), correlations(drawn)
-    kept = kept_correlation(first, second, max(_STRONG, _ERRORS / float(np.sqrt(len(real)))))
+    (first, rows), (second, _) = correlations(real), correlations(drawn)
+    kept = kept_correlation(first, second, np.maximum(_STRONG, _ERRORS / np.sqrt(np.maximum(rows, 1.0))))
     if kept is None:
         return None
     order = np.argsort(-np.abs(first))[:200]
@@ -40,25 +40,25 @@ def _examine(patient: Patient) -> Finding | None:
     )
 
 
-def correlations(values: Array) -> Array:
-    """Correlation of each pair of columns over the rows that hold both; 0 where a column is constant."""
+def correlations(values: Array) -> tuple[Array, Array]:
+    """Correlation of each pair of columns over the rows that hold both, 0 where a column is constant; and those rows."""
     spread = np.nanstd(values, axis=0)
     white = (values - np.nanmean(values, axis=0)) / np.where(spread > 1e-9, spread, np.inf)
     there = np.isfinite(white)
     filled = np.where(there, white, 0.0)
     both = there.T.astype(float) @ there.astype(float)
     table = filled.T @ filled / np.maximum(both, 1.0)
-    found: Array = table[np.triu_indices(values.shape[1], 1)]
-    return found
+    pairs = np.triu_indices(values.shape[1], 1)
+    return table[pairs], both[pairs]
 
 
-def kept_correlation(real: Array, drawn: Array, least: float = _STRONG) -> float | None:
+def kept_correlation(real: Array, drawn: Array, least: Array | float = _STRONG) -> float | None:
     """Projection of sampled correlations on the real ones that are strong; None where there are none.
 
     Args:
         real: Correlations of pairs of columns in real rows.
         drawn: The same in sampled rows.
-        least: From where on a correlation is strong. Few rows show strong ones by chance, which no model should keep.
+        least: From where on a correlation is strong, of each pair or of all. Few rows show strong ones by chance, which no model should keep.
 
     Example:
         >>> kept_correlation(np.array([0.8, 0.1, -0.6]), np.array([0.4, 0.5, -0.3]))

@@ -14,7 +14,7 @@ from vaekit.metrics.ranks import ranked
 
 __all__ = ["DISEASE"]
 
-_CHANCE, _ERRORS = 0.65, 3.0
+_CHANCE, _ERRORS = 0.65, 3.5
 
 
 def _examine(patient: Patient) -> Finding | None:

@@ -10,7 +10,7 @@ from vaekit.metrics.ranks import ranked
 
 __all__ = ["DISEASE"]
 
-_SHARE, _ERRORS, _FALL = 0.35, 3.0, 0.5
+_SHARE, _ERRORS, _FALL = 0.35, 3.5, 0.5
 
 
 def _examine(patient: Patient) -> Finding | None:

@@ -41,7 +41,7 @@ def _examine(patient: Patient) -> Finding | None:
 
 
 def correlations(values: Array) -> tuple[Array, Array]:
-    """Correlation of each pair of columns over the rows that hold both, 0 where a column is constant; and those rows."""
+    """Correlation of each pair of columns over the rows that hold both, 0 if one is constant; and how many rows do."""
     spread = np.nanstd(values, axis=0)
     white = (values - np.nanmean(values, axis=0)) / np.where(spread > 1e-9, spread, np.inf)
     there = np.isfinite(white)
@@ -58,7 +58,8 @@ def kept_correlation(real: Array, drawn: Array, least: Array | float = _STRONG) 
     Args:
         real: Correlations of pairs of columns in real rows.
         drawn: The same in sampled rows.
-        least: From where on a correlation is strong, of each pair or of all. Few rows show strong ones by chance, which no model should keep.
+        least: From where on a correlation is strong, of each pair or of all. Few rows show strong ones by
+            chance, which no model should keep.
 
     Example:
         >>> kept_correlation(np.array([0.8, 0.1, -0.6]), np.array([0.4, 0.5, -0.3]))

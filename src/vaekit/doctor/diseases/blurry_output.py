@@ -10,7 +10,7 @@ from vaekit.doctor.patient import Patient
 
 __all__ = ["DISEASE", "kept_correlation"]
 
-_KEPT, _STRONG, _ERRORS = 0.6, 0.3, 4.0
+_KEPT, _STRONG, _ERRORS = 0.5, 0.3, 4.0
 
 
 def _examine(patient: Patient) -> Finding | None:

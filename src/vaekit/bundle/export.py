@@ -57,7 +57,7 @@ def export(vae: VAE, names: tuple[str, ...] | None = None) -> dict[str, tuple[by
 
 
 def _traced(vae: VAE, primitives: dict[str, Primitive]) -> onnx.ModelProto:
-    """All primitives in one graph, which share nothing but weights: an array of one is called ``<primitive>/<name>``."""
+    """All primitives in one graph, which share nothing but weights; arrays are called ``<primitive>/<name>``."""
     import torch
 
     class Side(torch.nn.Module):

@@ -153,7 +153,7 @@ class Score(Primitive):
 
 
 class Ratio(Primitive):
-    """``log_q.*`` and ``log_p.*`` of `Encode` to ``log_ratio``: what `Score` has beyond the three that it consists of."""
+    """``log_q.*`` and ``log_p.*`` of `Encode` to ``log_ratio``: what `Score` has beyond the other three."""
 
     def examples(self, samples: int, rows: int) -> dict[str, Tensor]:
         """The log-densities of each latent group."""

@@ -15,7 +15,7 @@ from vaekit.arrays import Block, BlockSpec, NoiseSpec
 from vaekit.fields.datetime import CHANNELS
 from vaekit.nn.vae import VAE, Params
 
-__all__ = ["PRIMITIVES", "Decode", "Encode", "LogDensity", "Primitive", "PriorDraw", "Score"]
+__all__ = ["PRIMITIVES", "Decode", "Encode", "LogDensity", "Primitive", "PriorDraw", "Ratio", "Score"]
 
 Arrays = Mapping[str, Tensor]
 _TYPES = {"category": torch.int64, "image": torch.uint8}
@@ -148,8 +148,26 @@ class Score(Primitive):
     def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Log-densities of one pass."""
         terms = self.vae(gather(self.specs(), inputs), under("noise.", inputs)).terms
-        ratio = torch.stack([terms.log_pz[name] - terms.log_qz[name] for name in terms.log_pz]).sum(0)
-        return {f"log_px.{name}": value for name, value in terms.log_px.items()} | {"log_ratio": ratio}
+        log_px = {f"log_px.{name}": value for name, value in terms.log_px.items()}
+        return log_px | {"log_ratio": _ratio(terms.log_pz, terms.log_qz)}
+
+
+class Ratio(Primitive):
+    """``log_q.*`` and ``log_p.*`` of `Encode` to ``log_ratio``: what `Score` has beyond the other three."""
+
+    def examples(self, samples: int, rows: int) -> dict[str, Tensor]:
+        """The log-densities of each latent group."""
+        names = [f"{kind}.{name}" for name in self.vae.latent.groups for kind in ("log_q", "log_p")]
+        return {name: torch.zeros(samples, rows) for name in names}
+
+    def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Sum over groups."""
+        return {"log_ratio": _ratio(under("log_p.", inputs), under("log_q.", inputs))}
+
+
+def _ratio(log_p: Arrays, log_q: Arrays) -> Tensor:
+    """Log p(z) - log q(z | x), summed over groups, shape (K, B)."""
+    return torch.stack([log_p[name] - log_q[name] for name in log_p]).sum(0)
 
 
 def gather(specs: list[BlockSpec], inputs: Arrays) -> dict[str, Block]:

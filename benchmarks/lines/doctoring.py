@@ -158,7 +158,8 @@ def _checked(table: pa.Table, seed: int) -> dict[str, Any]:
     """What a run of defaults is named; and whether each alarm was right, as the treatment of it shows.
 
     An alarm is right if the run could have been better in the way that was said: trained by its treatment it knows
-    held-out rows better, or it has the disease no more and knows them no worse. Cures of samples and codes may cost nats.
+    held-out rows better, or it has the disease no more and knows them no worse. Cures of samples and
+    codes may cost nats.
     """
     patient = _patient(table, seed, {}, {})
     before = examine(patient)

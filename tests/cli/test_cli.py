@@ -340,7 +340,9 @@ def test_paths_are_those_of_the_queries(vae, work, tmp_path):
 
 
 def test_edit_writes_what_python_answers_and_loads_the_model_once(vae, work, tmp_path, monkeypatch):
-    model, rows, loaded = vk.load(work.run), work.frame.iloc[:4], []
+    import vaekit
+
+    model, rows, loaded = vaekit.load(work.run), work.frame.iloc[:4], []
     rows.to_csv(tmp_path / "rows.csv", index=False)
     work.frame.assign(size=work.frame["mean_radius"] > 14).to_csv(tmp_path / "labelled.csv", index=False)
     monkeypatch.setattr("vaekit.api.model.load", lambda path, **options: loaded.append(path) or model)

@@ -109,8 +109,8 @@ def opened(content: bytes, row: int) -> Any:
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with warnings.catch_warnings():  # of Pillow's own limit, which is another
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        with warnings.catch_warnings():  # of Pillow's own limit, which is another, and of notes that are broken
+            warnings.simplefilter("ignore")
             image = Image.open(io.BytesIO(content), formats=_FORMATS)
     except (Image.DecompressionBombError, UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
         begins = f"bytes that begin with {content[:8]!r}"

@@ -12,17 +12,21 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from vaekit.arrays import Array
 from vaekit.errors import ContractError
 from vaekit.fields.arrow_types import is_text
 from vaekit.fields.base import Column
 
 __all__ = [
-    "MOST_PIXELS", "SUFFIXES", "holds_images", "is_bytes", "is_path", "is_tensor", "looks_encoded", "open_image",
-    "opened", "plain", "png", "resized", "size_of", "stored", "tensor_shape", "tensors", "upright",
+    "MOST_PIXELS", "SUFFIXES", "WHITE", "Levels", "holds_images", "is_bytes", "is_path", "is_tensor", "looks_encoded",
+    "open_image", "opened", "plain", "png", "resized", "size_of", "stored", "tensor_array", "tensor_shape", "tensors",
+    "upright",
 ]  # fmt: skip
 
 Levels = NDArray[np.uint8]
 
+WHITE = 255
+"""Level of white, of 8 bits per channel."""
 MOST_PIXELS = 2**26
 """Pixels of an encoded image beyond which it is not unpacked."""
 SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -212,6 +216,16 @@ def tensors(column: Column) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         parts.append(values)
         seen.append(there)
     return np.concatenate(parts) if len(parts) != 2 else parts[1], np.concatenate(seen)
+
+
+def tensor_array(levels: Array, kind: pa.DataType, missing: NDArray[np.bool_]) -> pa.Array:
+    """Levels (B, ...) as a column of tensors."""
+    flat = pa.array(np.ascontiguousarray(levels).reshape(-1))
+    if pa.types.is_boolean(kind.value_type):
+        flat = flat.cast(pa.bool_())
+    mask = pa.array(missing) if missing.any() else None
+    storage = pa.FixedSizeListArray.from_arrays(flat, type=kind.storage_type, mask=mask)
+    return pa.ExtensionArray.from_storage(kind, storage)
 
 
 def is_path(kind: pa.DataType) -> bool:

@@ -20,9 +20,8 @@ import pyarrow.compute as pc
 from vaekit.errors import ContractError
 from vaekit.fields import numeric
 from vaekit.fields.arrow_types import is_list, is_number, is_text, parse_type, value_type
-from vaekit.fields.image import WHITE
 from vaekit.fields.numeric import Numeric
-from vaekit.fields.pixels import MOST_PIXELS, is_bytes, is_tensor, png, size_of, tensor_shape, tensors
+from vaekit.fields.pixels import MOST_PIXELS, WHITE, is_bytes, is_tensor, png, size_of, tensor_shape, tensors
 from vaekit.fields.temporal import is_datetime
 from vaekit.serving.wire.facts import ColumnFacts
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pyarrow as pa
 
-from vaekit.fields.image import WHITE
+from vaekit.fields.pixels import WHITE
 from vaekit.serving.worker.cells import plain_values
 from vaekit.serving.worker.refusals import Refusal
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from vaekit.fields.pixels import upright
+from vaekit.fields.pixels import WHITE, upright
 from vaekit.serving.worker.refusals import Refusal
 
 if TYPE_CHECKING:
@@ -16,10 +16,9 @@ if TYPE_CHECKING:
     from vaekit.serving.wire.messages import Limits
     from vaekit.serving.worker.cells import Cells
 
-__all__ = ["IMAGES", "WHITE", "pixels"]
+__all__ = ["IMAGES", "pixels"]
 
 IMAGES = {"image/png": "PNG", "image/jpeg": "JPEG"}
-WHITE = 255  # of an image with 8 bits per channel
 
 
 def pixels(body: Buffer, cells: Cells, limits: Limits, white: float = WHITE) -> list[float]:

@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from vaekit.errors import ContractError
 from vaekit.fields.arrow_types import is_list, is_number, value_type
-from vaekit.fields.image import WHITE
+from vaekit.fields.pixels import WHITE
 from vaekit.serving.wire.inference import DENSE, datatype, is_dense
 from vaekit.serving.worker.cells import Cells, column_facts, plain_values, shortest
 from vaekit.serving.worker.refusals import Refusal

@@ -339,6 +339,25 @@ def test_paths_are_those_of_the_queries(vae, work, tmp_path):
     assert vae("traverse", work.run, 99).code == 2
 
 
+def test_edit_writes_what_python_answers_and_loads_the_model_once(vae, work, tmp_path, monkeypatch):
+    import vaekit
+
+    model, rows, loaded = vaekit.load(work.run), work.frame.iloc[:4], []
+    rows.to_csv(tmp_path / "rows.csv", index=False)
+    work.frame.assign(size=work.frame["mean_radius"] > 14).to_csv(tmp_path / "labelled.csv", index=False)
+    monkeypatch.setattr("vaekit.api.model.load", lambda path, **options: loaded.append(path) or model)
+    for examples, asked in (((), "diagnosis=benign"), (("--examples", tmp_path / "labelled.csv"), "size=true")):
+        line = ["edit", work.run, tmp_path / "rows.csv", *examples, "--set", asked, "--out", tmp_path / "e.parquet"]
+        told = vae(*line)
+        assert told.code == 0, told.err
+        assert len(loaded) == 1
+        loaded.clear()
+        name, _, text = asked.partition("=")
+        labelled = examples and model.contract.table(examples[1])
+        expected = model.edit(tmp_path / "rows.csv", labelled or None, set={name: text == "true" or text})
+        assert pq.read_table(tmp_path / "e.parquet").equals(expected)
+
+
 def test_impute_fills_holes_and_keeps_the_rest(vae, work, tmp_path):
     told = vae("impute", work.run, work.holes, "--out", tmp_path / "full.parquet", "--json")
     assert told.code == 0, told.err

@@ -105,6 +105,17 @@ def test_an_imputed_table_keeps_columns_that_the_model_does_not_read(live, zoo):
             assert found.column_names == expected.column_names
 
 
+def test_an_edit_learns_an_attribute_that_is_no_field(live, zoo):
+    some = zoo["flights"].rows.slice(0, 60)
+    examples = some.append_column("mood", pa.array(["calm", "wild", None] * 20))
+    with vk.Client(live.url, "flights") as client:
+        found = client.edit(some.slice(0, 5), examples, set={"mood": "wild"})
+        with pytest.raises(vk.QueryError, match="no attribute 'colour'; they have: .*mood"):
+            client.edit(some.slice(0, 5), examples, set={"colour": "red"})
+    expected = zoo["flights"].onnx.edit(some.slice(0, 5), examples, set={"mood": "wild"})
+    assert differences(found.replace_schema_metadata(None), expected) == []
+
+
 def test_asyncio_asks_at_once(live, zoo):
     some = zoo["flights"].rows.slice(0, 10)
 

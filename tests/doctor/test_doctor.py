@@ -159,6 +159,21 @@ def test_the_command_tells_treats_and_shows_before_and_after(collapsed, capfd, m
     assert run("doctor", collapsed / "run", "--fix")[0] == 2
 
 
+def test_a_treatment_imports_no_module_that_only_the_run_names(tmp_path, monkeypatch):
+    """A run folder from elsewhere names code; to train again would run it."""
+    (tmp_path / "trap_parts.py").write_text("raise SystemExit('this code was run')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    record = {"config": {"training": {"terms": {"trap_parts:Pull": {"pull": 1.0}}, "epochs": 1}}}
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text(json.dumps(record))
+    ill = Finding("overfitting", (Evidence("x", 1.0, 0.0, "above"),), "", Treatment("", {"epochs": 2}))
+    rows, sick = factors(60, 0), Diagnosis([ill], {})
+    with pytest.raises(ConfigError, match="has parts from trap_parts"):
+        treat(tmp_path / "run", rows, sick, tmp_path / "out", progress=False)
+    with pytest.raises(SystemExit, match="this code was run"):
+        treat(tmp_path / "run", rows, sick, tmp_path / "out", progress=False, modules=["trap_parts"])
+
+
 def test_a_run_that_failed_is_examined_by_what_it_left(tmp_path):
     CASES["out of memory"].fitted(tmp_path / "run")
     written = json.loads((tmp_path / "run" / "failure.json").read_text())

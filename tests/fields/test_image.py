@@ -166,6 +166,31 @@ def test_what_is_no_image_is_refused(rows, message):
         vk.Contract.infer({"x": encoded(GREY)}).encode(rows)
 
 
+@pytest.mark.parametrize("form", ["PNG", "JPEG"])
+@pytest.mark.parametrize("turn", [1, 3, 6, 8])
+def test_photos_that_lie_are_turned_as_their_exif_says(form, turn):
+    """Cameras store pixels as the sensor lies, and how it was held beside them."""
+    upright = np.zeros((24, 40, 3), np.uint8)
+    upright[:8, :16] = 255  # the corner that is up and left
+    stored = np.rot90(upright, {1: 0, 3: 2, 6: 1, 8: -1}[turn])
+    file, exif = io.BytesIO(), Pillow.Exif()
+    exif[0x0112] = turn
+    Pillow.fromarray(np.ascontiguousarray(stored)).save(file, form, exif=exif.tobytes())
+    assert pixels.size_of(file.getvalue(), 0) == (24, 40, 3)
+    np.testing.assert_allclose(pixels.open_image(file.getvalue(), 3, 0).astype(float), upright, atol=40)
+    contract = vk.Contract.infer({"x": [file.getvalue()] * 4})
+    assert contract["x"].size == (24, 40)
+
+
+@pytest.mark.parametrize("note", [b"nonsense", b"II*\x00\xff\xff\xff\xff", b"II*\x00\x08\x00\x00\x00\x09\x00"])
+def test_a_broken_exif_note_does_not_spoil_an_image(note, recwarn):
+    file = io.BytesIO()
+    Pillow.fromarray(GREY[0]).save(file, "JPEG", exif=b"Exif\x00\x00" + note)
+    assert pixels.size_of(file.getvalue(), 0) == (8, 8, 1)
+    assert pixels.open_image(file.getvalue(), 1, 0).shape == (8, 8, 1)
+    assert not recwarn.list
+
+
 def test_a_bomb_is_refused_by_its_head():
     one = Pillow.new("1", (12_000, 12_000))
     file = io.BytesIO()

@@ -6,6 +6,7 @@ import pytest
 
 from tests.support import bivariate
 from vaekit.errors import ConfigError, ContractError
+from vaekit.queries import groups
 from vaekit.queries.evaluate import evaluate
 from vaekit.queries.groups import by_group
 
@@ -22,6 +23,26 @@ def home():
 
 def named(table, values, name="shop"):
     return table.append_column(name, pa.array(values))
+
+
+def test_a_group_called_missing_is_not_that_of_rows_without_a_group(engine, home):
+    shop = np.array(["missing", None, "north"], object)[np.arange(90) % 3]
+    found = by_group(engine, named(bivariate(90, seed=16), shop.tolist()), home, ["shop"])["shop"]["groups"]
+    assert {label: figures["rows"] for label, figures in found.items()} == {
+        "missing": 30,
+        "north": 30,
+        "missing (no value)": 30,
+    }
+
+
+def test_warnings_are_of_a_level_that_all_comparisons_share(engine, home, monkeypatch):
+    """Bonferroni: 0.01 over the groups of all columns, and in each the bound, the gain and every field."""
+    seen = []
+    monkeypatch.setattr(groups, "_warnings", lambda told, nats, inside, level: seen.append((told, level)) or [])
+    rows = named(bivariate(120, seed=17), ["x", "y", "z", None] * 30)
+    by_group(engine, named(rows, ["u", "v"] * 60, "coin"), home, ["shop", "coin"])
+    assert [told for told, _ in seen] == ["shop=x", "shop=y", "shop=z", "shop=missing", "coin=u", "coin=v"]
+    assert {level for _, level in seen} == {0.01 / (6 * 4)}  # the bound, the gain, a and b
 
 
 def test_figures_are_those_of_the_rows_of_the_group(engine, home):

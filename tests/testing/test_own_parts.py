@@ -103,8 +103,25 @@ def test_a_model_of_own_parts_is_evaluated_without_importing_what_nobody_trusted
     assert figures_of(model, ROWS)["latent"]["units"] > 0  # by the networks that are at hand
     graphs = vk.load(path, backend="onnx")
     assert "latent" not in figures_of(graphs, ROWS)
+    assert figures_of(graphs, ROWS, modules=["shop_parts"])["latent"]["units"] > 0
     with pytest.raises(ConfigError, match="has parts from shop_parts"):
         figures_of(graphs, ROWS, gaps=True)
+
+
+def test_an_ensemble_and_an_export_import_what_they_are_told_to(bundle, tmp_path, monkeypatch):
+    path, _ = bundle
+    with pytest.raises(ConfigError, match="has parts from shop_parts"):
+        vk.Ensemble.load([path, path], backend="torch")
+    both = vk.Ensemble.load([path, path], backend="torch", modules=["shop_parts"])
+    np.testing.assert_allclose(both.score(ROWS[:5])["spread"].to_numpy(), 0.0, atol=1e-6)
+    built = []
+    monkeypatch.setattr("vaekit.api.exporting._exported", lambda vae, kind: built.append(vae) or {})
+    monkeypatch.setattr("vaekit.api.exporting._proof", lambda *args, **options: None)
+    with pytest.raises(ConfigError, match="has parts from shop_parts"):
+        vk.load(path, backend="onnx").export(tmp_path / "anew", ROWS)
+    vk.load(path, backend="onnx").export(tmp_path / "anew", ROWS, modules=["shop_parts"])
+    vk.load(path, backend="torch", modules=["shop_parts"]).export(tmp_path / "again", ROWS)
+    assert [type(vae.latent.prior).__name__ for vae in built] == ["Shifted", "Shifted"]
 
 
 def test_pruning_imports_nothing_that_the_record_of_a_fit_names():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +62,12 @@ class Ensemble:
 
     @classmethod
     def load(
-        cls, path: str | Path | Sequence[str | Path], backend: str = "auto", threads: int | None = None
+        cls,
+        path: str | Path | Sequence[str | Path],
+        backend: str = "auto",
+        threads: int | None = None,
+        *,
+        modules: Collection[str] = (),
     ) -> Ensemble:
         """Load the models of a folder, such as the run of a fit with ``seeds``, or of several paths.
 
@@ -71,9 +76,10 @@ class Ensemble:
                 them once more), or paths of bundles.
             backend: What runs the graphs.
             threads: Processor threads of one run of a graph.
+            modules: Names of modules that torch may import parts of the models from, see `vaekit.load`.
 
         Raises:
-            ConfigError: If there are fewer than two, or their fields differ.
+            ConfigError: If there are fewer than two, their fields differ, or torch would need modules not named.
             BundleError: If one cannot be loaded.
         """
         if isinstance(path, str | Path):
@@ -86,7 +92,7 @@ class Ensemble:
                 )
         else:
             found = path
-        return cls([load(one, backend, threads) for one in found])
+        return cls([load(one, backend, threads, modules=modules) for one in found])
 
     @property
     def contract(self) -> Contract:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,7 @@ def figures_of(
     by: Sequence[str] = (),
     samples: int = 0,
     seed: int = 0,
+    modules: Collection[str] = (),
 ) -> dict[str, Any]:
     """Likelihood, reconstruction and latent figures of a model.
 
@@ -50,6 +51,7 @@ def figures_of(
         by: Columns of groups, for figures of each group; see `vaekit.queries.groups.by_group`.
         samples: Rows to draw, for their quality and diversity; see `vaekit.queries.fidelity.fidelity`.
         seed: Seed of every draw.
+        modules: Names of modules that parts of the model may be imported from, see `vaekit.load`.
 
     Returns:
         Figures by name, see `vaekit.queries.evaluate.evaluate`; ``latent`` as at every validation, where there are
@@ -76,8 +78,8 @@ def figures_of(
     home = held_out if seen is None else seen
     engine = Engine(model.contract, model.bundle.architecture, model.engine.backend, model.bundle.calibration)
     found = evaluate(engine, held_out, home, seed)
-    if gaps or _networks_at_hand(model):
-        found |= _with_torch(model, held_out, gaps, seed)
+    if gaps or _networks_at_hand(model, modules):
+        found |= _with_torch(model, held_out, gaps, seed, modules)
     if factors:
         found["disentanglement"] = disentangled(engine, some_rows(held_out, _MOST_ROWS, seed), factors, seed)
     if by:
@@ -90,7 +92,7 @@ def figures_of(
     return found
 
 
-def _networks_at_hand(model: Model) -> bool:
+def _networks_at_hand(model: Model, modules: Collection[str]) -> bool:
     """Whether the networks can be asked themselves, without importing code that nobody said to trust."""
     if model.engine.backend.name == "torch":
         return True
@@ -98,10 +100,10 @@ def _networks_at_hand(model: Model) -> bool:
         return False
     from vaekit.nn.own import modules_of
 
-    return not modules_of(model.bundle.architecture.config)
+    return modules_of(model.bundle.architecture.config) <= set(modules)
 
 
-def _with_torch(model: Model, held_out: pa.Table, gaps: bool, seed: int) -> dict[str, Any]:
+def _with_torch(model: Model, held_out: pa.Table, gaps: bool, seed: int, modules: Collection[str]) -> dict[str, Any]:
     """Figures that take the networks themselves."""
     import torch
 
@@ -111,7 +113,7 @@ def _with_torch(model: Model, held_out: pa.Table, gaps: bool, seed: int) -> dict
     from vaekit.training.marginal import gap_parts
 
     at_hand = model.engine.backend  # with the parts that it was loaded with
-    vae = (at_hand if isinstance(at_hand, TorchBackend) else TorchBackend.from_bundle(model.bundle)).vae
+    vae = (at_hand if isinstance(at_hand, TorchBackend) else TorchBackend.from_bundle(model.bundle, modules)).vae
     few = Resident(model.contract.encode(some_rows(held_out, _LATENT_ROWS, seed)), torch.device("cpu"))
     found: dict[str, Any] = {"latent": latent_figures(vae, few.take(slice(None)), seed)}
     if gaps:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -40,6 +40,7 @@ def export(
     form: str = "onnx",
     graphs: Sequence[str] | None = None,
     weights: bool | None = None,
+    modules: Collection[str] = (),
 ) -> Bundle:
     """Another bundle of the same model.
 
@@ -57,6 +58,7 @@ def export(
         form: A name of `FORMS`; ``pruned`` may be followed by ``:`` and the share of hidden units that go.
         graphs: Which graphs; all by default.
         weights: Whether weights are kept; by default those of ``onnx`` and ``pruned`` are.
+        modules: Names of modules that parts of the model may be imported from, see `vaekit.load`.
 
     Returns:
         The bundle, in memory; its `proof` says how it compares.
@@ -75,7 +77,8 @@ def export(
     if name in ("float16", "int8") and weights:
         raise ConfigError(f"{name} is a form of the graphs; its weights would be those of the float32 bundle")
     try:
-        made = _made(bundle, None if data is None else parts_of(bundle, data), name, share, graphs)
+        parts = None if data is None else parts_of(bundle, data)
+        made = _made(bundle, parts, name, share, graphs, modules)
     except ModuleNotFoundError as error:
         extra = "tflite" if name == "tflite" else "train"
         raise ConfigError(f"{name} needs {error.name}, which is not installed; install vaekit[{extra}]") from error
@@ -85,7 +88,12 @@ def export(
 
 
 def with_graphs(
-    bundle: Bundle, rows: pa.Table | None = None, told: str = "given", kind: str = "onnx", backend: Any = None
+    bundle: Bundle,
+    rows: pa.Table | None = None,
+    told: str = "given",
+    kind: str = "onnx",
+    backend: Any = None,
+    modules: Collection[str] = (),
 ) -> Bundle:
     """The bundle with its graph primitives exported and compared with torch; needs torch.
 
@@ -95,13 +103,14 @@ def with_graphs(
         told: Where the rows came from.
         kind: ``onnx``, or ``tflite`` for LiteRT.
         backend: The torch backend of the model, if there is one; built from the bundle otherwise.
+        modules: Names of modules that parts of the model may be imported from.
 
     Raises:
         BundleError: If a graph answers differently from torch.
     """
     from vaekit.runtime.torch_backend import TorchBackend
 
-    backend = backend or TorchBackend.from_bundle(bundle)
+    backend = backend or TorchBackend.from_bundle(bundle, modules)
     exported = _exported(backend.vae, kind)
     signatures = {name: signature for name, (_, signature) in exported.items()}
     made = dataclasses.replace(
@@ -124,15 +133,22 @@ def _exported(vae: Any, kind: str) -> dict[str, Any]:
     return to_onnx(vae)
 
 
-def _made(bundle: Bundle, parts: Parts | None, name: str, share: float, graphs: Sequence[str] | None) -> Bundle:
+def _made(
+    bundle: Bundle,
+    parts: Parts | None,
+    name: str,
+    share: float,
+    graphs: Sequence[str] | None,
+    modules: Collection[str],
+) -> Bundle:
     """The bundle in a form, with all its graphs."""
     if name == "pruned":
-        return _pruned(bundle, parts, share)
+        return _pruned(bundle, parts, share, modules)
     if name == "tflite":
-        return with_graphs(bundle, *_rows(parts), kind="tflite")
+        return with_graphs(bundle, *_rows(parts), kind="tflite", modules=modules)
     if name == "onnx":
-        return _exact(bundle, parts, graphs)
-    return _compact(_exact(bundle, None, graphs), parts, name)
+        return _exact(bundle, parts, graphs, modules)
+    return _compact(_exact(bundle, None, graphs, modules), parts, name)
 
 
 def _form(form: str) -> tuple[str, float]:
@@ -148,12 +164,12 @@ def _form(form: str) -> tuple[str, float]:
     return name, share
 
 
-def _exact(bundle: Bundle, parts: Parts | None, graphs: Sequence[str] | None) -> Bundle:
+def _exact(bundle: Bundle, parts: Parts | None, graphs: Sequence[str] | None, modules: Collection[str]) -> Bundle:
     """The bundle in single precision: with its graphs, or with new ones where some are not there or rows are given."""
     if parts is not None and bundle.weights:
-        return with_graphs(bundle, *_rows(parts))
+        return with_graphs(bundle, *_rows(parts), modules=modules)
     there = bundle.kind == "onnx" and bool(bundle.graphs) and set(graphs or ()) <= bundle.graphs.keys()
-    return bundle if there or not bundle.weights else with_graphs(bundle)
+    return bundle if there or not bundle.weights else with_graphs(bundle, modules=modules)
 
 
 def _rows(parts: Parts | None) -> tuple[pa.Table | None, str]:
@@ -204,7 +220,7 @@ def _asked(base: Bundle, rows: pa.Table) -> dict[str, dict[str, Any]]:
     }
 
 
-def _pruned(bundle: Bundle, parts: Parts | None, share: float) -> Bundle:
+def _pruned(bundle: Bundle, parts: Parts | None, share: float, modules: Collection[str]) -> Bundle:
     """The model with fewer hidden units, trained on where there are rows."""
     from vaekit.nn.build import ModelConfig
     from vaekit.nn.own import refuse_untrusted
@@ -212,13 +228,13 @@ def _pruned(bundle: Bundle, parts: Parts | None, share: float) -> Bundle:
     from vaekit.training.config import TrainConfig
     from vaekit.training.pruning import prune, retrain
 
-    whole, contract = TorchBackend.from_bundle(bundle), bundle.contract
+    whole, contract = TorchBackend.from_bundle(bundle, modules), bundle.contract
     config = msgspec.convert(bundle.architecture.config, ModelConfig)
     rows = None if parts is None else contract.encode(some_rows(parts.train, _RANGE_ROWS, 0))
     vae, smaller = prune(whole.vae, bundle.architecture.blocks, config, share, rows)
     if parts is not None:
         recorded = bundle.run.get("config", {}).get("training", {})
-        refuse_untrusted(recorded, ())  # to read it would import them
+        refuse_untrusted(recorded, modules)  # to read it would import them
         settings = msgspec.convert(recorded, TrainConfig)
         train = contract.encode(parts.train, training=True)
         retrain(vae, train, contract.encode(parts.checked), settings, 0)
@@ -229,7 +245,7 @@ def _pruned(bundle: Bundle, parts: Parts | None, share: float) -> Bundle:
         evaluation={},
         calibration={},
     )
-    exact = with_graphs(small, *_rows(parts))
+    exact = with_graphs(small, *_rows(parts), modules=modules)
     made = _measured(bundle, exact, parts, f"pruned:{share:g}")
     return dataclasses.replace(made, proof=_joined(exact.proof, made.proof))
 

@@ -40,7 +40,7 @@ class Model:
         held_out: pa.Table | None = None,
         modules: Collection[str] = (),
     ) -> None:
-        self.bundle, self._held_out = bundle, held_out
+        self.bundle, self._held_out, self._modules = bundle, held_out, tuple(modules)
         self.engine = Engine.of(bundle, backend, threads, modules)
 
     @property
@@ -196,6 +196,7 @@ class Model:
         form: str = "onnx",
         graphs: Sequence[str] | None = None,
         weights: bool | None = None,
+        modules: Collection[str] = (),
     ) -> Bundle:
         """Write another bundle of the same model: fewer graphs, no weights, or a compact form.
 
@@ -206,6 +207,7 @@ class Model:
                 ``tflite`` for LiteRT.
             graphs: Which graphs; all by default. ``decode`` and ``prior`` generate, ``encode`` embeds.
             weights: Whether the weights for torch are written too; by default those of ``onnx`` and ``pruned`` are.
+            modules: Names of modules that parts of it may be imported from, beside those that it was loaded with.
 
         Returns:
             What was written, in memory.
@@ -218,7 +220,8 @@ class Model:
         """
         from vaekit.api.exporting import export
 
-        made = export(self.bundle, data, form=form, graphs=graphs, weights=weights)
+        trusted = (*self._modules, *modules)
+        made = export(self.bundle, data, form=form, graphs=graphs, weights=weights, modules=trusted)
         made.save(path)
         return made
 

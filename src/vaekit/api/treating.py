@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,13 +20,14 @@ if TYPE_CHECKING:
 __all__ = ["diagnose", "patient_of", "shown", "treat"]
 
 
-def patient_of(path: str | Path, data: Any = None, *, backend: str = "auto") -> Patient:
+def patient_of(path: str | Path, data: Any = None, *, backend: str = "auto", modules: Collection[str] = ()) -> Patient:
     """A run or a bundle as a patient.
 
     Args:
         path: A run folder, with or without a bundle, or a bundle.
         data: Real rows: the table of the fit, or any other.
         backend: What runs the graphs.
+        modules: Names of modules that torch may import parts of the model from, see `vaekit.load`.
 
     Raises:
         ConfigError: If the folder is neither a run nor a bundle.
@@ -43,28 +44,35 @@ def patient_of(path: str | Path, data: Any = None, *, backend: str = "auto") -> 
                 f"{folder} is neither a run nor a bundle: it holds no run.json, no failure.json, no bundle"
             )
         return Patient(record=record or failure.get("run", {}), history=history, failure=failure or None)
-    model = load(root, backend=backend)
+    model = load(root, backend=backend, modules=modules)
     record = record or model.bundle.run
     found = Patient(model.bundle, model.engine, record, history, failure or None)
     return found if data is None else shown(found, model, data)
 
 
-def diagnose(path: str | Path, data: Any = None, *, backend: str = "auto") -> Diagnosis:
+def diagnose(path: str | Path, data: Any = None, *, backend: str = "auto", modules: Collection[str] = ()) -> Diagnosis:
     """Look for every disease that training can have.
 
     Args:
         path: A run folder, or a bundle.
         data: Real rows: the table of the fit shows most, since the doctor then knows which rows training saw.
         backend: What runs the graphs.
+        modules: Names of modules that torch may import parts of the model from, see `vaekit.load`.
 
     Returns:
         The findings, and what could not be looked for.
     """
-    return examine(patient_of(path, data, backend=backend))
+    return examine(patient_of(path, data, backend=backend, modules=modules))
 
 
 def treat(
-    path: str | Path, data: Any, diagnosis: Diagnosis, out: str | Path, *, progress: bool = True
+    path: str | Path,
+    data: Any,
+    diagnosis: Diagnosis,
+    out: str | Path,
+    *,
+    progress: bool = True,
+    modules: Collection[str] = (),
 ) -> tuple[Model, Diagnosis]:
     """Train again with what helps, and examine the result in the same way.
 
@@ -74,20 +82,24 @@ def treat(
         diagnosis: What was found.
         out: Folder of the new run.
         progress: Show progress on standard error.
+        modules: Names of modules that training may import, where the record of the fit names parts of one's own:
+            importing runs their code, and the run may come from elsewhere.
 
     Returns:
         The treated model, and its diagnosis.
 
     Raises:
-        ConfigError: If nothing that was found can be mended by training again, or there is no record of the fit.
+        ConfigError: If nothing that was found can be mended by training again, there is no record of the fit, or it
+            names modules that the caller does not.
     """
     from vaekit.api.fitting import fit
     from vaekit.fields.contract import Contract
+    from vaekit.nn.own import refuse_untrusted
 
     treatment = diagnosis.treatment()
     if not treatment.retrains:
         raise ConfigError("nothing that was found can be mended by training again")
-    patient = patient_of(path)
+    patient = patient_of(path, modules=modules)
     if not patient.record.get("config"):
         raise ConfigError(f"{path} holds no record of its fit; train again with: {treatment.words}")
     stored = Path(path) / "contract.json"
@@ -96,9 +108,10 @@ def treat(
         for name, change in treatment.fields.items():
             editable = type(contract[name]).editable | {"kind"}
             contract = contract.replace(name, **{key: value for key, value in change.items() if key in editable})
+    refuse_untrusted(patient.record["config"], modules)
     config = changed(patient.record["config"], treatment.options)
     model = fit(data, contract, config, out=out, progress=progress, report=False)
-    return model, diagnose(out, data)
+    return model, diagnose(out, data, modules=modules)
 
 
 def changed(config: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,10 @@ Tracing takes seconds, so a model is traced once: its primitives lie side by sid
 
 from __future__ import annotations
 
+import gc
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from vaekit.bundle.cut import cut
@@ -50,10 +53,23 @@ def export(vae: VAE, names: tuple[str, ...] | None = None) -> dict[str, tuple[by
     vae.eval()
     try:
         parts = dict.fromkeys(part for joined in wanted.values() for part in joined)
-        program = _traced(vae, {part: kinds[part](vae) for part in parts})
-        return {name: _finished(cut(program, parts)) for name, parts in wanted.items()}
+        with _uncollected():
+            program = _traced(vae, {part: kinds[part](vae) for part in parts})
+            return {name: _finished(cut(program, joined)) for name, joined in wanted.items()}
     finally:
         vae.train(training)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """No collection of garbage for a while: looking through the objects of a trace again takes a quarter of it."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _traced(vae: VAE, primitives: dict[str, Primitive]) -> onnx.ModelProto:

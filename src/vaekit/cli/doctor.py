@@ -32,6 +32,10 @@ def doctor(
     page: Annotated[
         Path | None, typer.Option("--page", metavar="FILE", help="Write the findings with pictures, as HTML.")
     ] = None,
+    modules: Annotated[
+        list[str] | None,
+        typer.Option("--module", metavar="NAME", help="Module of own parts that may be imported. Repeat it for more."),
+    ] = None,
     progress: Annotated[bool, typer.Option(help="Show progress on stderr.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings for programs.")] = False,
     backend: BackendOption = Backend.auto,
@@ -49,10 +53,10 @@ def doctor(
 
     if fix and data is None:
         raise ConfigError("--fix trains again, which takes rows: vae doctor RUN DATA --fix")
-    before, after = diagnose(model, data, backend=backend.value), None
+    before, after = diagnose(model, data, backend=backend.value, modules=modules or ()), None
     folder = out or model.with_name(f"{model.name}-treated")
     if fix and before.ill:
-        _, after = treat(model, data, before, folder, progress=progress)
+        _, after = treat(model, data, before, folder, progress=progress, modules=modules or ())
     if page is not None:
         from vaekit.doctor.page import page as make_page
         from vaekit.files import write_file

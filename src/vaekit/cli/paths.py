@@ -26,6 +26,8 @@ from vaekit.cli.sample import typed
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from vaekit.api.model import Model
+
 __all__ = ["edit", "interpolate", "traverse"]
 
 
@@ -105,9 +107,11 @@ def edit(
     Next: [bold]vae score run edited.parquet[/bold] tells whether the edited rows are ordinary ones.
     """
     named = pairs(values, "--set")
+    out = output_path(out)
     from vaekit.api.model import load
 
-    contract = load(bundle_path(bundle), backend=backend.value).contract
+    model = load(bundle_path(bundle), backend=backend.value)
+    contract = model.contract
     labelled = None if examples is None else contract.table(examples)
     fields = {name: text for name, text in named.items() if name in contract.names("condition")}
     asked = typed(fields, contract)
@@ -116,7 +120,7 @@ def edit(
             there = {} if labelled is None else dict(zip(labelled.column_names, labelled.schema.types, strict=True))
             asked[name] = _plain(text, there[name]) if name in there else text
     options = {"set": asked, "strength": strength, "steps": steps}
-    _decoded("edit", bundle, [data, examples], options, backend, out, as_json)
+    _delivered("edit", model, [data, labelled], options, out, as_json)
 
 
 def _plain(text: str, kind: pa.DataType) -> Any:
@@ -140,11 +144,17 @@ def _decoded(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """Ask, with files read as the contract says, and deliver."""
+    """Load, ask and deliver."""
     out = output_path(out)
     from vaekit.api.model import load
 
-    model = load(bundle_path(bundle), backend=backend.value)
+    _delivered(query, load(bundle_path(bundle), backend=backend.value), asked, options, out, as_json)
+
+
+def _delivered(
+    query: str, model: Model, asked: list[Any], options: dict[str, Any], out: Path | None, as_json: bool
+) -> None:
+    """Ask, with files read as the contract says, and deliver."""
     start = time.perf_counter()
     read = {name: model.contract.table(value) if isinstance(value, Path) else value for name, value in options.items()}
     result = model.query(query, *[model.contract.table(one) if isinstance(one, Path) else one for one in asked], **read)

@@ -12,22 +12,27 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from vaekit.arrays import Array
 from vaekit.errors import ContractError
 from vaekit.fields.arrow_types import is_text
 from vaekit.fields.base import Column
 
 __all__ = [
-    "MOST_PIXELS", "SUFFIXES", "holds_images", "is_bytes", "is_path", "is_tensor", "looks_encoded", "open_image",
-    "opened", "plain", "png", "resized", "size_of", "stored", "tensor_shape", "tensors",
+    "MOST_PIXELS", "SUFFIXES", "WHITE", "Levels", "holds_images", "is_bytes", "is_path", "is_tensor", "looks_encoded",
+    "open_image", "opened", "plain", "png", "resized", "size_of", "stored", "tensor_array", "tensor_shape", "tensors",
+    "upright",
 ]  # fmt: skip
 
 Levels = NDArray[np.uint8]
 
+WHITE = 255
+"""Level of white, of 8 bits per channel."""
 MOST_PIXELS = 2**26
 """Pixels of an encoded image beyond which it is not unpacked."""
 SUFFIXES = (".png", ".jpg", ".jpeg")
 _MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
 _FORMATS = ("PNG", "JPEG")
+_ORIENTATION, _LYING = 0x0112, 5  # the EXIF tag, and the first value that exchanges height and width
 
 
 def is_tensor(kind: pa.DataType) -> bool:
@@ -108,8 +113,8 @@ def opened(content: bytes, row: int) -> Any:
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with warnings.catch_warnings():  # of Pillow's own limit, which is another
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        with warnings.catch_warnings():  # of Pillow's own limit, which is another, and of notes that are broken
+            warnings.simplefilter("ignore")
             image = Image.open(io.BytesIO(content), formats=_FORMATS)
     except (Image.DecompressionBombError, UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
         begins = f"bytes that begin with {content[:8]!r}"
@@ -123,20 +128,41 @@ def opened(content: bytes, row: int) -> Any:
 
 
 def size_of(content: bytes, row: int) -> tuple[int, int, int]:
-    """Height, width and channels of an encoded image, from its head."""
+    """Height, width and channels of an encoded image as it is to be looked at, from its head."""
     image = opened(content, row)
     grey = image.mode in ("1", "L", "LA")
-    return image.height, image.width, 1 if grey else 3
+    height, width = (image.width, image.height) if _turned(image) >= _LYING else (image.height, image.width)
+    return height, width, 1 if grey else 3
+
+
+def upright(image: Any) -> Any:
+    """An image of Pillow as it is to be looked at: turned as its EXIF orientation says."""
+    from PIL import ImageOps
+
+    return ImageOps.exif_transpose(image) if _turned(image) > 1 else image
+
+
+def _turned(image: Any) -> int:
+    """The EXIF orientation of an image: 1 as it lies, 2 to 8 mirrored or turned, from 5 on with its sides exchanged."""
+    if image.format == "PNG" and "exif" not in image.info:  # to look behind the pixels would unpack them
+        return 1
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return int(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # Pillow raises whatever a broken note makes it meet; the image is whole
+        return 1
 
 
 def open_image(content: bytes, channels: int, row: int) -> Levels:
-    """The levels of an encoded image, shape (height, width, channels).
+    """The levels of an encoded image, shape (height, width, channels), turned as its EXIF orientation says.
 
     Raises:
         ContractError: It cannot be unpacked.
     """
+    image = opened(content, row)
     try:
-        levels = np.asarray(opened(content, row).convert("L" if channels == 1 else "RGB"), np.uint8)
+        levels = np.asarray(upright(image).convert("L" if channels == 1 else "RGB"), np.uint8)
     except (OSError, ValueError, SyntaxError) as error:
         raise ContractError(
             "image cannot be unpacked", row=row, expected="a whole PNG or JPEG", got=str(error)
@@ -190,6 +216,16 @@ def tensors(column: Column) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         parts.append(values)
         seen.append(there)
     return np.concatenate(parts) if len(parts) != 2 else parts[1], np.concatenate(seen)
+
+
+def tensor_array(levels: Array, kind: pa.DataType, missing: NDArray[np.bool_]) -> pa.Array:
+    """Levels (B, ...) as a column of tensors."""
+    flat = pa.array(np.ascontiguousarray(levels).reshape(-1))
+    if pa.types.is_boolean(kind.value_type):
+        flat = flat.cast(pa.bool_())
+    mask = pa.array(missing) if missing.any() else None
+    storage = pa.FixedSizeListArray.from_arrays(flat, type=kind.storage_type, mask=mask)
+    return pa.ExtensionArray.from_storage(kind, storage)
 
 
 def is_path(kind: pa.DataType) -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "QUERIES",
+    "Attributes",
+    "Labelled",
     "Query",
     "count",
     "model_specs",
@@ -32,6 +34,8 @@ __all__ = [
 ]
 
 Query = Callable[..., "pa.Table"]
+Labelled: TypeAlias = Any  # rows with columns beyond the fields, which a query reads: hosts pass them on
+Attributes: TypeAlias = Mapping[str, Any]  # values of fields, and of such columns
 QUERIES: dict[str, Query] = {}
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from vaekit.arrays import Array
 from vaekit.errors import ConfigError, QueryError
 from vaekit.metrics.attributes import Classes, Quantities
-from vaekit.queries.base import count, positive, register
+from vaekit.queries.base import Attributes, Labelled, count, positive, register
 from vaekit.queries.paths import centres, decoded
 
 if TYPE_CHECKING:
@@ -28,10 +28,10 @@ _LEAST = 5  # examples of a class, or of a quantity for each latent dimension th
 @register
 def edit(
     engine: Engine,
-    rows: Any,
-    examples: Any = None,
+    rows: Labelled,
+    examples: Labelled = None,
     *,
-    set: Mapping[str, Any],
+    set: Attributes,
     strength: float = 1.0,
     steps: int = 1,
 ) -> pa.Table:

@@ -60,7 +60,8 @@ def by_group(
         seed: Seed of all draws.
 
     Returns:
-        Column to ``groups`` {value: figures} and ``warnings``. Figures: ``rows``, ``share``; ``nats`` (-log p, at
+        Column to ``groups`` {value: figures} and ``warnings``; rows without a value are the group ``missing``
+        (``missing (no value)`` where a group has that name). Figures: ``rows``, ``share``; ``nats`` (-log p, at
         most), ``elbo`` and ``gain``, each {``mean``, ``se``}; ``fields`` {name: {``nats``, ``se``, and ``rmse`` or
         ``accuracy``}}; ``share_drawn`` where the column is a field that is drawn; ``samples`` (see
         `vaekit.queries.fidelity`) of groups of 50 rows or more, drawn given the group where it is a condition, else
@@ -84,7 +85,7 @@ def by_group(
     for name, one in found.items():
         figured, warnings = {}, []
         drawn = _drawn(engine, name, one, seed)
-        for code, label in [*enumerate(one.labels), (-1, "missing")]:
+        for code, label in [*enumerate(one.labels), (-1, _nameless(one.labels))]:
             inside = one.codes == code
             if not inside.any():
                 continue
@@ -94,6 +95,14 @@ def by_group(
             warnings += _warnings(f"{name}={label}", nats, inside, level)
         told[name] = {"groups": figured, "warnings": warnings}
     return told
+
+
+def _nameless(labels: Sequence[str]) -> str:
+    """What rows without a group are called: ``missing``, or a name that no group has."""
+    name = "missing"
+    while name in labels:
+        name += " (no value)"
+    return name
 
 
 def _nats(engine: Engine, table: pa.Table, train: pa.Table, seed: int) -> _Nats:

@@ -377,6 +377,51 @@ def test_paths_through_the_latent_space(flights, zoo):
     assert differences(table_of(told), model.traverse(1, at=asked[0], steps=3)) == []
 
 
+@pytest.fixture(scope="module")
+def labelled(zoo):
+    """Rows with attributes that are no fields: one of classes, which a row lacks, a quantity, and whole numbers."""
+    rows = msgspec.json.decode(written(zoo["flights"].rows.slice(0, 100), JSON))["rows"]
+    for at, row in enumerate(rows):
+        late = (row["dep_delay"] or 0) > 0
+        row |= {"mood": "late" if late else "early", "rush": at / 7, "odd": bool(at % 2), "turn": at % 3}
+    del rows[3]["mood"]
+    return rows
+
+
+def test_an_edit_learns_attributes_that_are_no_fields(flights, zoo, labelled):
+    model, table = zoo["flights"].onnx, zoo["flights"].rows.slice(0, 100)
+    columns = {name: pa.array([row.get(name) for row in labelled]) for name in ("mood", "rush", "odd", "turn")}
+    examples = table
+    for name, column in columns.items():
+        examples = examples.append_column(name, column)
+    for asked in ({"mood": "late"}, {"rush": 9.5}, {"odd": True}, {"turn": 2}):
+        body = msgspec.json.encode({"rows": labelled[:5], "examples": labelled, "options": {"set": asked, "steps": 2}})
+        (told,) = answer(flights, ask("flights", "edit", body))
+        assert told.fault is None, told.fault
+        assert differences(table_of(told), model.edit(examples.slice(0, 5), examples, set=asked, steps=2)) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "asked", "status", "words"),
+    [
+        ({}, {"colour": "red"}, 400, "the examples have no attribute 'colour'; they have: "),
+        ({}, {"mood": "lost"}, 400, "'mood' is 'lost' not at all in the examples"),
+        ({}, {"rush": "soon"}, 400, "'rush' is a quantity in the examples; its new value is a number"),
+        ({}, {"mood": ["late"]}, 400, "the new value of 'mood' is a single value"),
+        ({"mood": 3}, {"mood": "late"}, 422, "wrong type .*row 7.*expected a text, as in the rows before, got 3"),
+        ({"mood": ["late"]}, {"mood": "late"}, 422, "wrong type .*row 7.*got .*late"),
+    ],
+)
+def test_attributes_that_make_no_sense_are_refused(flights, labelled, change, asked, status, words):
+    examples = [row | (change if at == 7 else {}) for at, row in enumerate(labelled)]
+    body = json.dumps({"rows": labelled[:2], "examples": examples, "set": asked}).encode()
+    found = fault(flights, "edit", body)
+    assert found.status == status, found
+    assert re.search(words, found.message), found.message
+    if status == 422:
+        assert (found.field, found.row) == ("mood", 7)
+
+
 @pytest.mark.parametrize(
     ("query", "body", "status", "words"),
     [

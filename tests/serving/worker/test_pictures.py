@@ -11,7 +11,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 import vaekit as vk
-from tests.serving.questions import CSV, JSON, LIMITS, PARQUET, STREAM, answer, ask, table_of, written
+from tests.serving.questions import COLUMNS, CSV, JSON, LIMITS, PARQUET, STREAM, answer, ask, table_of, written
 from tests.serving.worker.test_formats import asked, form, picture
 from tests.support import fit
 from vaekit.serving.batching.stored import read_bundle
@@ -61,6 +61,16 @@ def rows(*pictures, label="d0"):
     return msgspec.json.encode(
         {"rows": [{"image": one, "label": f"d{DIGITS.target[i]}"} for i, one in enumerate(pictures)]}
     )
+
+
+def test_a_nearly_black_picture_comes_back_as_it_went(model):
+    """One of levels 0 and 1 alone was once taken for one of bits, and told as black and white."""
+    dark = (GREY[0] > 0).astype(np.uint8)
+    (told,) = answer(model[0], ask("pictures", "impute", rows(text(dark)), gives=JSON))
+    (row,) = msgspec.json.decode(told.body)["rows"]
+    np.testing.assert_array_equal(read(row["image"]), dark)
+    (told,) = answer(model[0], ask("pictures", "impute", rows(text(dark)), gives=COLUMNS))
+    np.testing.assert_array_equal(read(msgspec.json.decode(told.body)["columns"]["image"][0]), dark)
 
 
 def test_json_holds_files_in_base64_both_ways(model, wanted):

@@ -8,23 +8,27 @@ from vaekit.arrays import Array
 from vaekit.doctor.base import Disease, Evidence, Finding, Picture, Treatment
 from vaekit.doctor.patient import Patient
 
-__all__ = ["DISEASE", "kept_correlation"]
+__all__ = ["DISEASE", "correlations", "kept_correlation"]
 
-_KEPT, _STRONG, _ERRORS = 0.5, 0.3, 4.0
+_KEPT, _STRONG, _CHANCE, _ERRORS = 0.5, 0.3, 4.0, 3.0
 
 
 def _examine(patient: Patient) -> Finding | None:
     real, drawn = patient.numbers("fresh"), patient.numbers("sampled")
     if real is None or drawn is None or len(real) < 50 or not patient.alike:
         return None
-    (first, rows), (second, _) = correlations(real), correlations(drawn)
-    kept = kept_correlation(first, second, np.maximum(_STRONG, _ERRORS / np.sqrt(np.maximum(rows, 1.0))))
-    if kept is None:
+    (first, rows), (second, more) = correlations(real), correlations(drawn)
+    strong = np.abs(first) > np.maximum(_STRONG, _CHANCE / np.sqrt(np.maximum(rows, 1.0)))
+    if not strong.any():
         return None
+    kept, error = kept_correlation(first[strong], second[strong], rows[strong], more[strong])
     order = np.argsort(-np.abs(first))[:200]
     return Finding(
         "blurry output",
-        (Evidence("share of strong correlations that sampled rows keep", kept, _KEPT, "below"),),
+        (
+            Evidence("share of strong correlations that sampled rows keep", kept, _KEPT, "below"),
+            Evidence("standard errors below that", (_KEPT - kept) / error, _ERRORS),
+        ),
         "Sampled rows are noise around the middle: columns that go together in real rows hardly do in them.",
         Treatment(
             "weigh the KL by 1, learn the scale of the noise (of a vector: one scale), and give the networks more room",
@@ -41,32 +45,46 @@ def _examine(patient: Patient) -> Finding | None:
 
 
 def correlations(values: Array) -> tuple[Array, Array]:
-    """Correlation of each pair of columns over the rows that hold both, 0 if one is constant; and how many rows do."""
-    spread = np.nanstd(values, axis=0)
-    white = (values - np.nanmean(values, axis=0)) / np.where(spread > 1e-9, spread, np.inf)
-    there = np.isfinite(white)
-    filled = np.where(there, white, 0.0)
-    both = there.T.astype(float) @ there.astype(float)
-    table = filled.T @ filled / np.maximum(both, 1.0)
-    pairs = np.triu_indices(values.shape[1], 1)
-    return table[pairs], both[pairs]
-
-
-def kept_correlation(real: Array, drawn: Array, least: Array | float = _STRONG) -> float | None:
-    """Projection of sampled correlations on the real ones that are strong; None where there are none.
-
-    Args:
-        real: Correlations of pairs of columns in real rows.
-        drawn: The same in sampled rows.
-        least: From where on a correlation is strong, of each pair or of all. Few rows show strong ones by
-            chance, which no model should keep.
+    """Correlation of each pair of columns over the rows that hold both, 0 if one is constant; and how many rows do.
 
     Example:
-        >>> kept_correlation(np.array([0.8, 0.1, -0.6]), np.array([0.4, 0.5, -0.3]))
-        0.5
+        >>> nan = np.nan
+        >>> correlations(np.array([[1.0, 2.0], [2.0, 4.0], [3.0, nan], [nan, 100.0]]))
+        (array([1.]), array([2.]))
     """
-    strong = np.abs(real) > least
-    return float((real * drawn)[strong].sum() / np.square(real)[strong].sum()) if strong.any() else None
+    spread = np.nanstd(values, axis=0)
+    white = (values - np.nanmean(values, axis=0)) / np.where(spread > 1e-9, spread, np.inf)
+    there = np.isfinite(white).astype(float)
+    white = np.where(there > 0.0, white, 0.0)
+    both = np.maximum(there.T @ there, 1.0)
+    mean = white.T @ there / both  # of each column over the rows that hold another one, (D, D)
+    scale = np.sqrt(np.maximum((white**2).T @ there / both - mean**2, 0.0))
+    product = scale * scale.T
+    table = (white.T @ white / both - mean * mean.T) / np.where(product > 1e-9, product, np.inf)
+    pairs = np.triu_indices(values.shape[1], 1)
+    return table[pairs], (there.T @ there)[pairs]
+
+
+def kept_correlation(real: Array, drawn: Array, rows: Array, more: Array) -> tuple[float, float]:
+    r"""Projection of sampled correlations on real ones, and about its standard error.
+
+    .. math:: \frac{\sum r d}{\sum r^2}, \qquad \frac{\sqrt{\sum r^2 (1/n + 1/m)}}{\sum r^2}
+
+    Args:
+        real: Correlations r of pairs of columns in real rows.
+        drawn: The same in sampled rows, d.
+        rows: Number n of real rows of each pair.
+        more: Number m of sampled rows of each pair.
+
+    Example:
+        >>> n = np.array([100.0, 100.0])
+        >>> kept_correlation(np.array([0.8, -0.6]), np.array([0.4, -0.3]), n, n)
+        (0.5, 0.1414...)
+    """
+    squares = np.square(real)
+    total = float(squares.sum())
+    error = float(np.sqrt((squares * (1.0 / rows + 1.0 / np.maximum(more, 1.0))).sum()))
+    return float((real * drawn).sum()) / total, error / total
 
 
 DISEASE = Disease(

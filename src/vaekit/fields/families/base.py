@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from vaekit.arrays import Array, BlockSpec
 from vaekit.errors import ConfigError
 
-__all__ = ["Family", "Float", "Params", "double", "sigmoid"]
+__all__ = ["Components", "Family", "Float", "Params", "double", "sigmoid"]
 
 Params = Mapping[str, Array]
 Float = NDArray[np.float64]
+_COMPONENTS, _MOST = 5, 64  # of a mixture, if nothing is said, and at most
 
 
 def double(array: Array) -> Float:
@@ -138,3 +139,29 @@ class Family(ABC):
         """
         shape = np.broadcast_shapes(*(np.shape(params[name]) for name in self.params))
         return self.ppf(params, np.full(shape, 0.5), spec)
+
+
+class Components(Family):
+    """A mixture of M components, whose number is an option.
+
+    Attributes:
+        least: Fewest components.
+    """
+
+    options: ClassVar[Mapping[str, tuple[str, ...] | type[float]]] = {"components": float}
+    least: ClassVar[int] = 2
+
+    def check(self, spec: BlockSpec) -> None:
+        """As in `Family`, and a whole number of components up to 64."""
+        super().check(spec)
+        count = spec.options.get("components", _COMPONENTS)
+        if count != int(count) or not self.least <= int(count) <= _MOST:
+            raise ConfigError(
+                f"block {spec.name!r}: option 'components' is a whole number from {self.least} to {_MOST}; "
+                f"got {count!r}"
+            )
+
+    @staticmethod
+    def components(spec: BlockSpec) -> int:
+        """Number of components M of a block."""
+        return int(spec.options.get("components", _COMPONENTS))

@@ -9,7 +9,7 @@ import numpy as np
 
 from vaekit.arrays import Array, BlockSpec
 from vaekit.errors import ConfigError
-from vaekit.fields.families.base import Family, Float, Params, double
+from vaekit.fields.families.base import Components, Family, Float, Params, double
 
 __all__ = ["Gaussian", "Mixture", "StudentT"]
 
@@ -80,7 +80,7 @@ class StudentT(Family):
         return double(params["loc"])
 
 
-class Mixture(Family):
+class Mixture(Components):
     """Mixture of C normal distributions, for several modes; parameters have shape (..., F, C).
 
     Example:
@@ -93,19 +93,6 @@ class Mixture(Family):
     name = "mixture"
     kinds = ("number", "datetime")
     params = ("log_weights", "locs", "scales")
-    options: ClassVar[Mapping[str, tuple[str, ...] | type[float]]] = {"components": float}
-
-    def check(self, spec: BlockSpec) -> None:
-        """As in `Family`, and a whole number of components from 2 to 64."""
-        super().check(spec)
-        count = spec.options.get("components", 5)
-        if count != int(count) or not 2 <= int(count) <= 64:
-            raise ConfigError(f"block {spec.name!r}: option 'components' is a whole number from 2 to 64; got {count!r}")
-
-    @staticmethod
-    def components(spec: BlockSpec) -> int:
-        """Number of components C of a block."""
-        return int(spec.options.get("components", 5))
 
     def ppf(self, params: Params, u: Array, spec: BlockSpec) -> Float:
         """The root of ``sum_c w_c Phi((x - loc_c) / scale_c) = u``, bisected between the components' own quantiles."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from vaekit.arrays import Array, BlockSpec
 from vaekit.errors import ConfigError
-from vaekit.fields.families.base import Family, Float, Params, double, sigmoid
+from vaekit.fields.families.base import Components, Family, Float, Params, double, sigmoid
 
 __all__ = ["HALF", "SCALE", "DiscretisedGaussian", "LogisticMixture"]
 
@@ -69,7 +69,7 @@ class DiscretisedGaussian(Family):
         return double((mean + 1.0) * SCALE)
 
 
-class LogisticMixture(Family):
+class LogisticMixture(Components):
     """Mixture of M discretised logistics per pixel; in colours, green leans on red, and blue on both.
 
     Parameters: `log_weights` (..., F, H, W, M), `locs`, `scales` and `leans` (..., F, H, W, C, M). With all three
@@ -82,19 +82,7 @@ class LogisticMixture(Family):
     name = "logistic_mixture"
     kinds = ("image",)
     params = ("log_weights", "locs", "scales", "leans")
-    options: ClassVar[Mapping[str, tuple[str, ...] | type[float]]] = {"components": float}
-
-    def check(self, spec: BlockSpec) -> None:
-        """As in `Family`, and a whole number of components from 1 to 64."""
-        super().check(spec)
-        count = spec.options.get("components", 5)
-        if count != int(count) or not 1 <= int(count) <= 64:
-            raise ConfigError(f"block {spec.name!r}: option 'components' is a whole number from 1 to 64; got {count!r}")
-
-    @staticmethod
-    def components(spec: BlockSpec) -> int:
-        """Number of components M of a block."""
-        return int(spec.options.get("components", 5))
+    least = 1
 
     def ppf(self, params: Params, u: Array, spec: BlockSpec) -> Float:
         """Channel after channel, the smallest level whose probability, given the channels before, is at least u."""

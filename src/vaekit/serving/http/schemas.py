@@ -10,6 +10,7 @@ from vaekit.serving.wire.facts import ColumnFacts, Facts, FieldFacts, OptionFact
 __all__ = ["answer_schema", "option_schema", "question_schema", "row_schema"]
 
 Schema = dict[str, Any]
+_ATTRIBUTE: Schema = {"type": ["string", "number", "boolean", "null"]}  # a value of a column beyond the fields
 
 
 def row_schema(facts: Facts, query: QueryFacts) -> Schema:
@@ -48,6 +49,8 @@ def option_schema(option: OptionFacts, facts: Facts, row: Schema, most: int) -> 
         schema = {"type": [option.type, "null"] if option.null else option.type, **option.range}
     if option.type == "object":
         schema |= {"properties": {field.name: _given(field) for field in facts.fields}, "additionalProperties": False}
+    if option.beyond and option.type == "object":
+        schema["additionalProperties"] = _ATTRIBUTE
     if option.null and "enum" in schema:
         schema["enum"] = [*schema["enum"], None]
     if option.doc:

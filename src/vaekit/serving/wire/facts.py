@@ -58,6 +58,8 @@ class OptionFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         default: What it is if it is not given.
         doc: What it means.
         range: What a value can be beside its type, in the words of JSON Schema.
+        beyond: Whether it has names beyond those of the fields: columns of rows that the query reads all the same, or
+            attributes of an object.
     """
 
     name: str
@@ -67,6 +69,7 @@ class OptionFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     default: Any = None
     doc: str = ""
     range: dict[str, Any] = {}
+    beyond: bool = False
 
 
 class QueryFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

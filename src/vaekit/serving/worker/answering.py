@@ -192,7 +192,7 @@ class Answering:
         """The answer to a request without rows."""
         table = query(request.hosted.engine, request.parsed.query, **request.call.options)
         self.noticing.asked(request.hosted.name, request.parsed.query, [(request.ask, 0, request.rows)])
-        return Answer(Whole(table), 0, table.num_rows)
+        return Answer(Whole(table, request.hosted.whites), 0, table.num_rows)
 
     def _asked(self, group: Sequence[Request]) -> list[Answer]:
         """The answer to each request of a group with rows."""
@@ -214,7 +214,7 @@ class Answering:
             schema = self._schema(first, table.schema)
             parts = [part if part.schema == schema else part.cast(schema) for part in parts]
         sizes, draws = [one.rows for one in group], first.call.options.get("draws", 1)
-        whole, start, found = Whole(_by_request(parts, sizes, step, draws)), 0, []
+        whole, start, found = Whole(_by_request(parts, sizes, step, draws), hosted.whites), 0, []
         for size in sizes:
             found.append(Answer(whole, draws * start, draws * size))
             start += size

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from vaekit.serving.worker.attributes import attributes
 from vaekit.serving.worker.formats.json import rows_of
 from vaekit.serving.worker.options import checked
 from vaekit.serving.worker.refusals import Refusal
@@ -45,7 +46,10 @@ def call_of(parsed: Parsed, ask: Ask, facts: QueryFacts, hosted: Hosted) -> dict
             call |= checked(plain, {one.name: value}, facts.name, text=False)
         elif value is not None:
             rows = rows_of(value, hosted, absent=False)
-            call[one.name] = type(rows).merged([rows])
+            table = type(rows).merged([rows])
+            for name, column in attributes(value, hosted.cells).items() if one.beyond else ():
+                table = table.append_column(name, column)
+            call[one.name] = table
     for one in facts.options:
         if one.type == "object" and call.get(one.name) is not None:
             call[one.name] = _values(call[one.name], hosted)

@@ -20,9 +20,8 @@ import pyarrow.compute as pc
 from vaekit.errors import ContractError
 from vaekit.fields import numeric
 from vaekit.fields.arrow_types import is_list, is_number, is_text, parse_type, value_type
-from vaekit.fields.image import WHITE
 from vaekit.fields.numeric import Numeric
-from vaekit.fields.pixels import MOST_PIXELS, is_bytes, is_tensor, png, size_of, tensor_shape, tensors
+from vaekit.fields.pixels import MOST_PIXELS, WHITE, is_bytes, is_tensor, png, size_of, tensor_shape, tensors
 from vaekit.fields.temporal import is_datetime
 from vaekit.serving.wire.facts import ColumnFacts
 
@@ -71,7 +70,7 @@ class Cells:
 
     def __init__(self, field: AnyField, pixels: int = MOST_PIXELS) -> None:
         self.field, self.name = field, field.name
-        self.image, self.pixels = field.kind == "image", pixels
+        self.image, self.pixels, self.white = field.kind == "image", pixels, int(getattr(field, "white", WHITE))
         self.type = pa.binary() if self.image else parse_type(field.type)
         self.list = is_list(self.type)
         self.item = self.type.value_type if self.list else value_type(self.type)
@@ -234,8 +233,12 @@ def shortest(array: pa.Array) -> pa.Array:
     return array.cast(pa.string()).cast(pa.float64())
 
 
-def plain_values(column: pa.ChunkedArray | pa.Array) -> list[Any]:
+def plain_values(column: pa.ChunkedArray | pa.Array, white: int = WHITE) -> list[Any]:
     """A column as plain values that JSON can hold: numbers, text, lists; null for what is missing.
+
+    Args:
+        column: The column.
+        white: Level of white, where it holds pictures as numbers.
 
     Example:
         >>> plain_values(pa.array([1.5, None])), plain_values(pa.array([0], pa.timestamp("s")))
@@ -248,7 +251,7 @@ def plain_values(column: pa.ChunkedArray | pa.Array) -> list[Any]:
     if pa.types.is_dictionary(kind):
         return plain_values(array.dictionary_decode())
     if is_tensor(kind):
-        return _pictures(array)
+        return _pictures(array, 1 if pa.types.is_boolean(kind.value_type) else white)
     if is_bytes(kind):
         return [None if one is None else base64.b64encode(one).decode() for one in array.to_pylist()]
     if is_list(kind):
@@ -272,12 +275,10 @@ def plain_values(column: pa.ChunkedArray | pa.Array) -> list[Any]:
     return list(array.to_pylist())
 
 
-def _pictures(array: pa.Array) -> list[Any]:
-    """Tensors as PNG files in base64; those of zeros and ones are black and white."""
+def _pictures(array: pa.Array, white: int) -> list[Any]:
+    """Tensors as PNG files in base64."""
     levels, seen = tensors(pa.chunked_array([array]))
-    levels = levels.reshape(len(levels), *tensor_shape(array.type)).astype(np.uint8)
-    if levels.size and levels.max() <= 1:
-        levels = levels * np.uint8(WHITE)
+    levels = levels.reshape(len(levels), *tensor_shape(array.type)).astype(np.uint8) * np.uint8(WHITE // white)
     return [
         base64.b64encode(png(one)).decode() if there else None for one, there in zip(levels, seen.tolist(), strict=True)
     ]

@@ -69,6 +69,7 @@ class Hosted:
         self.engine = Engine.of(bundle, backend, None if torch else threads)
         used = [field for role in ("model", "condition") for field in self.engine.contract.fields if field.role == role]
         self.cells = {field.name: Cells(field, limits.max_pixels) for field in used}
+        self.whites = {name: cells.white for name, cells in self.cells.items() if cells.image}
         self.rows = RowDecoder(self.cells)
         found = {name: self._facts(name) for name in QUERIES if not queries or name in queries}
         answered = {name: facts for name, facts in found.items() if facts is not None}

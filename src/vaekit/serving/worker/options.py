@@ -19,6 +19,7 @@ __all__ = ["checked", "described", "first_line", "takes"]
 
 _TYPES: dict[str, Any] = {"integer": int, "number": float, "boolean": bool, "string": str, "object": dict[str, Any]}
 _WORDS = {"int": "integer", "float": "number", "bool": "boolean", "str": "string", "Mapping[str, Any]": "object"}
+_BEYOND = {"Labelled": "rows", "Attributes": "object"}  # with names beyond those of the fields
 _FIRST = OptionFacts(
     name="first",
     type="integer",
@@ -44,10 +45,11 @@ def described(query: Query) -> tuple[tuple[OptionFacts, ...], tuple[OptionFacts,
         if name == "positions":  # the service counts rows itself, from where the caller says
             options.append(_FIRST)
             continue
-        kind, null = _kind(parameter)
+        kind, null, beyond = _kind(parameter)
         required = parameter.default is inspect.Parameter.empty
         default = None if required else parameter.default
-        one = OptionFacts(name=name, type=kind, null=null, required=required, default=default, doc=docs.get(name, ""))
+        doc = docs.get(name, "")
+        one = OptionFacts(name=name, type=kind, null=null, required=required, default=default, doc=doc, beyond=beyond)
         (options if parameter.kind is inspect.Parameter.KEYWORD_ONLY and kind != "rows" else arguments).append(one)
     return tuple(arguments), tuple(options)
 
@@ -105,11 +107,12 @@ def _value(option: OptionFacts, value: Any, text: bool) -> Any:
     return value
 
 
-def _kind(parameter: inspect.Parameter) -> tuple[str, bool]:
-    """Type of a parameter in words, and whether it may be null."""
+def _kind(parameter: inspect.Parameter) -> tuple[str, bool, bool]:
+    """Type of a parameter in words, whether it may be null, and whether it has names beyond those of the fields."""
     annotation = parameter.annotation
     written = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")
     name = written.removesuffix(" | None")
     if parameter.annotation is inspect.Parameter.empty and parameter.default is not inspect.Parameter.empty:
         name = type(parameter.default).__name__
-    return _WORDS.get(name, "rows"), written.endswith(" | None") or parameter.default is None
+    null = written.endswith(" | None") or parameter.default is None
+    return (_WORDS | _BEYOND).get(name, "rows"), null, name in _BEYOND

@@ -6,13 +6,14 @@ A reader turns a body into a `Parsed`; it may refuse the body with a `Refusal`. 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pyarrow as pa
 
+from vaekit.fields.pixels import WHITE
 from vaekit.serving.worker.cells import plain_values
 from vaekit.serving.worker.refusals import Refusal
 
@@ -47,9 +48,15 @@ class Parsed(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Whole:
-    """The answer to a group of requests."""
+    """The answer to a group of requests.
+
+    Args:
+        table: The answer.
+        whites: Level of white in columns of pictures, by name.
+    """
 
     table: pa.Table
+    whites: Mapping[str, int] = field(default_factory=dict)
 
     @cached_property
     def batch(self) -> pa.RecordBatch | None:
@@ -67,7 +74,11 @@ class Whole:
     @cached_property
     def columns(self) -> dict[str, list[Any]]:
         """Plain values by column, made once for the group."""
-        return {name: plain_values(self.table.column(name)) for name in self.table.column_names}
+        return {name: self.plain(name) for name in self.table.column_names}
+
+    def plain(self, name: str) -> list[Any]:
+        """Plain values of one column."""
+        return plain_values(self.table.column(name), self.whites.get(name, WHITE))
 
 
 class Answer(msgspec.Struct, frozen=True):

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from vaekit.fields.pixels import WHITE
 from vaekit.serving.worker.formats.arrow import FILE, STREAM
 from vaekit.serving.worker.formats.base import READERS, Parsed, reader
 from vaekit.serving.worker.formats.csv import CSV
-from vaekit.serving.worker.formats.image import IMAGES, WHITE, pixels
+from vaekit.serving.worker.formats.image import IMAGES, pixels
 from vaekit.serving.worker.formats.json import JSON, decoded, rows_of
 from vaekit.serving.worker.formats.parquet import PARQUET
 from vaekit.serving.worker.refusals import Refusal

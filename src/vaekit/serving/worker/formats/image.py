@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from vaekit.fields.pixels import WHITE, upright
 from vaekit.serving.worker.refusals import Refusal
 
 if TYPE_CHECKING:
@@ -15,10 +16,9 @@ if TYPE_CHECKING:
     from vaekit.serving.wire.messages import Limits
     from vaekit.serving.worker.cells import Cells
 
-__all__ = ["IMAGES", "WHITE", "pixels"]
+__all__ = ["IMAGES", "pixels"]
 
 IMAGES = {"image/png": "PNG", "image/jpeg": "JPEG"}
-WHITE = 255  # of an image with 8 bits per channel
 
 
 def pixels(body: Buffer, cells: Cells, limits: Limits, white: float = WHITE) -> list[float]:
@@ -51,7 +51,7 @@ def pixels(body: Buffer, cells: Cells, limits: Limits, white: float = WHITE) -> 
                 )
             if image.mode.startswith(("I", "F")):
                 raise Refusal(422, "ContractError", "images have 8 bits per channel here", field=cells.name, row=0)
-            levels = np.asarray(image.convert("L" if cells.length == size else "RGB"), np.float64)
+            levels = np.asarray(upright(image).convert("L" if cells.length == size else "RGB"), np.float64)
     except Image.DecompressionBombError as error:  # far beyond all that anybody allows
         raise Refusal(413, "too_large", f"at most {limits.max_pixels} pixels are read: {error}") from error
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:

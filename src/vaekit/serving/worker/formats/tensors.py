@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,7 @@ import pyarrow as pa
 
 from vaekit.errors import ContractError
 from vaekit.fields.arrow_types import is_list, is_number, value_type
+from vaekit.fields.pixels import WHITE
 from vaekit.serving.wire.inference import DENSE, datatype, is_dense
 from vaekit.serving.worker.cells import Cells, column_facts, plain_values, shortest
 from vaekit.serving.worker.refusals import Refusal
@@ -234,12 +236,13 @@ def _floats(values: np.ndarray[Any, Any], kind: pa.DataType) -> pa.Array:
 # -------------------------------------------------------------------------------------------------------------- answers
 
 
-def tensor_of(name: str, column: pa.ChunkedArray) -> Tensor:
+def tensor_of(name: str, column: pa.ChunkedArray, white: int = WHITE) -> Tensor:
     """A column of an answer as a tensor.
 
     Args:
         name: Its name.
         column: The column.
+        white: Level of white, where it holds pictures as numbers.
     """
     array = column.combine_chunks()
     if pa.types.is_dictionary(array.type):
@@ -258,18 +261,21 @@ def tensor_of(name: str, column: pa.ChunkedArray) -> Tensor:
             kind = kind if kind.startswith("FP") else "FP64"
             values = array.cast(pa.float64()).to_numpy(zero_copy_only=False)
         return Tensor(name, kind, shape, np.ascontiguousarray(values, DTYPES[kind]))
-    plain = plain_values(array)
+    plain = plain_values(array, white)
     if kind == "BYTES":
         return Tensor(name, kind, shape, plain)
     return Tensor(name, kind, shape, np.array(plain, DTYPES[kind]))
 
 
-def outputs_of(table: pa.Table, names: Iterable[str] | None) -> Iterator[Tensor]:
+def outputs_of(
+    table: pa.Table, names: Iterable[str] | None, whites: Mapping[str, int] = MappingProxyType({})
+) -> Iterator[Tensor]:
     """The columns of an answer that were asked for, as tensors.
 
     Args:
         table: The answer.
         names: Names of columns; None: all.
+        whites: Level of white in columns of pictures, by name.
 
     Raises:
         Refusal: If there is no such column.
@@ -277,7 +283,7 @@ def outputs_of(table: pa.Table, names: Iterable[str] | None) -> Iterator[Tensor]
     for name in table.column_names if names is None else names:
         if name not in table.column_names:
             raise Refusal(400, "bad_tensor", f"there is no output {name!r}; there are: {', '.join(table.column_names)}")
-        yield tensor_of(name, table.column(name))
+        yield tensor_of(name, table.column(name), whites.get(name, WHITE))
 
 
 def _lists(array: pa.Array, width: int) -> list[pa.Array]:

@@ -180,7 +180,7 @@ def write_v2(answer: Answer, parsed: Parsed, ask: Ask, hosted: Hosted) -> tuple[
     wanted = parsed.extra["outputs"] or dict.fromkeys(table.column_names, parsed.extra["binary"])
     told: list[dict[str, Any]] = []
     contents: list[bytes] = []
-    for one in outputs_of(table, wanted):
+    for one in outputs_of(table, wanted, answer.whole.whites):
         facts: dict[str, Any] = {"name": one.name, "datatype": one.datatype, "shape": one.shape}
         if wanted[one.name]:
             content = bytes_of(one.values) if isinstance(one.values, list) else one.values.tobytes()

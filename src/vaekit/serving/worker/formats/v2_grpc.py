@@ -120,7 +120,7 @@ def write_v2_grpc(answer: Answer, parsed: Parsed, ask: Ask, hosted: Hosted) -> t
     response = message("inference.ModelInferResponse")(
         model_name=model.name, model_version=model.version, id=parsed.extra["id"]
     )
-    for one in outputs_of(answer.table, parsed.extra["outputs"]):
+    for one in outputs_of(answer.table, parsed.extra["outputs"], answer.whole.whites):
         _write(response, one, typed=parsed.extra["typed"])
     return response.SerializeToString(), {}
 

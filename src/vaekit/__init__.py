@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from vaekit.api.model import Model, load
     from vaekit.client import AsyncClient, Client
     from vaekit.fields import Contract
+    from vaekit.sweeps import sweep
 
 __all__ = [
     "AsyncClient",
@@ -53,6 +54,7 @@ __all__ = [
     "__version__",
     "fit",
     "load",
+    "sweep",
 ]
 
 # Unless told otherwise, onnxruntime (since 1.29) tells its makers what models it loads, by way of a file in ~/.cache.
@@ -66,6 +68,7 @@ _HOMES = {
     "Model": "vaekit.api.model",
     "fit": "vaekit.api.fitting",
     "load": "vaekit.api.model",
+    "sweep": "vaekit.sweeps",
 }
 
 

@@ -97,7 +97,8 @@ def treat(
             editable = type(contract[name]).editable
             contract = contract.replace(name, **{key: value for key, value in change.items() if key in editable})
     config = changed(patient.record["config"], treatment.options)
-    model = fit(data, contract, config, out=out, progress=progress, report=False)
+    parent = {"kind": "treatment", "run": patient.record.get("run", ""), "of": [one.disease for one in diagnosis.ill]}
+    model = fit(data, contract, config, out=out, progress=progress, report=False, parent=parent)
     return model, diagnose(out, data)
 
 

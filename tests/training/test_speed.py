@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import islice
 
 import msgspec
 import numpy as np
@@ -55,10 +56,10 @@ def loop_of(table, contract, *, objective=None, schedules=None, model=None, **op
     return loop, stage, loop.ready(stage)
 
 
-def after(loop, stage, step, count=5):
+def after(loop, stage, step):
     """The weights after some steps, and the mean figures."""
     optimizers = {"optimizer": step.phases["model"].optimizer}
-    for index, rows in enumerate(loop.train.epoch(0, 0, 64)[: min(count, 3)]):
+    for index, rows in enumerate(islice(loop.train.epoch(0, 0, 64), 3)):
         loop.set_rates(stage, optimizers, index, 10, index / 10)
         step(loop.train.take(rows), Position(step=index))
     step.check()

@@ -20,7 +20,8 @@ from vaekit.training.store import Store, stored, write
 from vaekit.training.streamed import Streamed
 
 ROWS = 3_000
-FIT = {"epochs": 2, "width": 8, "depth": 1, "latent": 2, "batch_size": 64, "choose": False, "progress": False}
+FIT = {"epochs": 7, "width": 8, "depth": 1, "latent": 2, "batch_size": 64, "learning_rate": 1e-2, "mask": 0.0}
+FIT |= {"choose": False, "progress": False, "graphs": False, "report": False}
 
 
 @pytest.fixture(autouse=True)
@@ -140,18 +141,26 @@ def test_parts_do_not_depend_on_how_rows_are_cut_and_keep_together_what_belongs_
     assert not np.array_equal(whole, Parting.of(contract, 0.1, 0.2, 4, rows).parts(rows, 0)) or role == "time"
 
 
-def test_a_fit_that_streams_learns_what_one_in_memory_learns(tmp_path):
+def test_rows_are_the_same_however_they_are_read(tmp_path):
     rows = table()
-    for start in (0, 1_400):
-        pq.write_table(rows.slice(start, 1_400 + start), tmp_path / f"{start}.parquet", row_group_size=500)
-    one = vk.fit(tmp_path / "0.parquet", stream=True, seed=2, **FIT)
-    assert one.bundle.run["rows"]["streamed"]
     files = open_source([rows.slice(0, 1_400), rows.slice(1_400)])
     assert data_record(files) == data_record(rows)
-    model, held = (vk.fit(rows, seed=2, stream=stream, **FIT | {"epochs": 12}) for stream in (True, False))
-    assert model.bundle.run["data"] == held.bundle.run["data"]
-    assert sum(model.bundle.run["rows"][name] for name in ("train", "valid", "calibration")) == ROWS
-    assert model.evaluation["iwae_64"] == pytest.approx(held.evaluation["iwae_64"], abs=0.25)
-    assert model.evaluation["iwae_64"] > -held.evaluation["marginal_nats"] + 0.1
-    again = vk.fit(rows, seed=2, stream=True, **FIT | {"epochs": 12})
-    assert all(np.array_equal(again.bundle.weights[name], value) for name, value in model.bundle.weights.items())
+    pq.write_table(rows, tmp_path / "rows.parquet", row_group_size=500)
+    assert data_record(open_source(tmp_path / "rows.parquet")) == data_record(rows)
+
+
+def test_a_fit_that_streams_learns_what_one_in_memory_learns(tmp_path):
+    rng = np.random.default_rng(0)
+    common = rng.normal(size=ROWS)
+    rows = pa.table({f"x{index}": common + 0.5 * rng.normal(size=ROWS) for index in range(4)})
+    pq.write_table(rows, tmp_path / "rows.parquet", row_group_size=500)
+    streamed, again, held = (
+        vk.fit(tmp_path / "rows.parquet", stream=stream, seed=3, **FIT) for stream in (True, True, False)
+    )
+    record, beside = streamed.bundle.run, held.bundle.run
+    assert record["rows"]["streamed"]
+    assert record["data"] == beside["data"]
+    assert sum(record["rows"][name] for name in ("train", "valid", "calibration")) == ROWS
+    assert streamed.evaluation["iwae_64"] == pytest.approx(held.evaluation["iwae_64"], abs=0.25)
+    assert streamed.evaluation["iwae_64"] > 1.0 - held.evaluation["marginal_nats"]
+    assert all(np.array_equal(again.bundle.weights[name], value) for name, value in streamed.bundle.weights.items())

@@ -327,7 +327,7 @@ def _spent(
     """What the run cost; speed is that of this process, device-seconds are those of all that was resumed."""
     device, held = loop.train.device, history[-1]["seconds"] if history else seconds
     batch = loop.config.batch_size or len(loop.train)
-    floor = floor_seconds(loop, stage) * rows / batch
+    floor = floor_seconds(loop, stage, seconds) * rows / batch
     return Spent(
         rows_per_second=round(rows / max(seconds, 1e-9), 1),
         floor_share=round(floor / max(seconds, 1e-9), 4),

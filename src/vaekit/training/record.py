@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import platform
@@ -43,12 +44,13 @@ def environment() -> dict[str, Any]:
         "platform": f"{platform.system()} {platform.machine()}",
         "processors": os.cpu_count(),
         "packages": versions,
-        "installed": (installed := _installed()),
+        "installed": dict(installed := _installed()),
         "lock": hashlib.sha256("\n".join(f"{name}=={of}" for name, of in installed.items()).encode()).hexdigest(),
         "git": _git(),
     }
 
 
+@functools.cache  # reading all of it takes a quarter of a second
 def _installed() -> dict[str, str]:
     """Version of every distribution that can be imported here, by its name in one spelling."""
     found: dict[str, str] = {}

@@ -40,17 +40,17 @@ def run(settings: Settings) -> Outcome:
         folder = Path(name)
         os.environ["VAEKIT_CACHE"] = str(folder / "cache")
         whole: dict[str, Any] = {}
-        took: dict[str, float] = {}
         for mode in names:
-            began = time.monotonic()
             _finished(_started(folder / mode, mode, resume=False))
-            whole[mode], took[mode] = _prints(folder / mode), time.monotonic() - began
+            whole[mode] = _prints(folder / mode)
         for trial in range(trials):
             mode = names[trial % len(names)]
             out = folder / f"trial {trial}"
-            for number in range(KILLS):
+            moments = sorted(rng.randrange(len(whole[mode]["metrics"]) - 1) for _ in range(KILLS))
+            for number, lines in enumerate(moments):
                 processes = _started(out, mode, resume=number > 0)
-                time.sleep(rng.uniform(0.1, 0.9) * took[mode])
+                _wait(out / "metrics.jsonl", lines + 1, processes)
+                time.sleep(rng.uniform(0.0, 0.05))  # of the two steps and the writing that lie between validations
                 for process in processes:
                     kills += process.exitcode is None
                     process.kill()
@@ -83,6 +83,12 @@ def _started(out: Path, mode: str, resume: bool) -> list[Any]:
     for process in made:
         process.start()
     return made
+
+
+def _wait(metrics: Path, lines: int, processes: list[Any]) -> None:
+    """Until a run has done so many validations."""
+    while processes[0].exitcode is None and (not metrics.exists() or metrics.read_bytes().count(b"\n") < lines):
+        time.sleep(0.002)
 
 
 def _finished(processes: list[Any]) -> None:

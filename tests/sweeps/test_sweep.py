@@ -27,12 +27,13 @@ from vaekit.sweeps.study import Ledger, spent
 
 BASE = {
     "model": {"width": 16, "depth": 1},
-    "training": {"epochs": 4, "batch_size": 32, "choose": False, "warmup": 0.0, "patience": 60},
+    "training": {"epochs": 2, "batch_size": 32, "choose": False, "warmup": 0.0, "patience": 60},
 }
 SPACE = {
     "model": {"latent": {"low": 1, "high": 4}, "prior": ["standard", {"name": "mixture", "components": [2, 4]}]},
     "training": {"learning_rate": [1e-2, 1e-7]},
 }
+PLAN = {"space": SPACE, "base": BASE, "seed": 3}
 
 
 @pytest.fixture(scope="module")
@@ -43,12 +44,12 @@ def wine() -> pa.Table:
 @pytest.fixture(scope="module")
 def swept(wine, tmp_path_factory):
     out = tmp_path_factory.mktemp("sweep") / "out"
-    return vk.sweep(wine, {"space": SPACE, "base": BASE, "trials": 8, "graphs": False}, out, progress=False)
+    return vk.sweep(wine, {**PLAN, "trials": 9, "graphs": False}, out, progress=False)
 
 
 def test_the_winner_is_the_trial_with_the_fewest_nats_and_is_kept(swept, wine):
     complete = [one for one in swept.trials if one["state"] == "complete"]
-    assert len(swept.trials) == 8
+    assert len(swept.trials) == 9
     assert swept.winner["values"]["nats"] == min(one["values"]["nats"] for one in complete)
     assert swept.winner["params"]["training.learning_rate"] == 1e-2
     kept = tomllib.loads((swept.out / "best.toml").read_text())
@@ -77,7 +78,7 @@ def test_trials_that_lag_behind_are_ended_early_and_cleanly(swept):
     pruned = [one for one in swept.trials if one["state"] == "pruned"]
     assert any(one["params"]["training.learning_rate"] == 1e-7 for one in pruned)
     for one in pruned:
-        assert 5 <= len(one["curve"]) < 20
+        assert 5 <= len(one["curve"]) < 10
         folder = swept.out / one["run"]
         assert one["reason"] == f"pruned after {len(one['curve'])} validations"
         assert len((folder / "metrics.jsonl").read_text().splitlines()) == len(one["curve"])
@@ -101,7 +102,7 @@ def test_the_page_shows_trials_importances_and_winner_and_asks_for_nothing(swept
 
 
 def test_a_sweep_that_goes_on_chooses_as_if_it_had_never_ended(wine, swept, tmp_path, unexported):
-    plan = {"space": SPACE, "base": BASE}
+    plan = PLAN
     vk.sweep(wine, plan, tmp_path / "out", trials=1, progress=False)
     again = vk.sweep(wine, plan, tmp_path / "out", trials=3, progress=False)
     assert [one["params"] for one in again.trials] == [one["params"] for one in swept.trials[:3]]

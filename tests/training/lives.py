@@ -15,6 +15,7 @@ from typing import Any
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["tests.training.lives", "vaekit.training", "sklearn.datasets", "torch._dynamo"])
 
+os.fsync = lambda file: None  # as in the tests themselves, for the processes that are forked
 OPTIONS = {"epochs": 5, "width": 16, "depth": 1, "latent": 2, "batch_size": 16, "threads": 1, "compile": False}
 
 

@@ -27,7 +27,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo edge spark ray test lint types layers unit browser promtool notorch conformance format proto bench soak clean .venv
+.PHONY: help demo edge spark ray mlflow test lint types layers unit browser promtool notorch conformance format proto bench soak clean .venv
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z.]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -82,6 +82,9 @@ spark: $(DEV)  ## Spark, started here for real, answers as one process does (nee
 
 ray: $(DEV)  ## Ray Data, started here for real, answers as one process does
 	tests/engines/run.sh ray
+
+mlflow: $(DEV)  ## a run tracked by a real MLflow server, started here, and in its SQLite file (850 MB of packages)
+	tests/engines/run.sh mlflow
 
 format: $(DEV)  ## rewrite the code in the style that lint checks
 	$(BIN)/ruff check --fix .

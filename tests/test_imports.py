@@ -51,7 +51,7 @@ def test_import_loads_nothing_heavy():
 
 @pytest.mark.parametrize(
     "name",
-    ["fields", "bundle", "runtime", "queries", "metrics", "report", "api", "cli", "cli.app"],
+    ["fields", "bundle", "runtime", "queries", "metrics", "report", "tracking", "sweeps", "api", "cli", "cli.app"],
 )
 def test_the_half_that_runs_bundles_never_loads_torch(name):
     code = f"import json, sys, vaekit.{name}; print(json.dumps(sorted(sys.modules)))"

@@ -67,7 +67,7 @@ def case(name: str, settings: Settings) -> dict[str, Any]:
             width=budget.width, depth=1, latent=budget.latent, epochs=budget.epochs, batch_size=budget.batch,
             learning_rate=budget.rate, rate_warmup=0.0, optimizer="adam", weight_decay=0.0, mask=0.0,
             valid=0.05, calibration=0.0, patience=1000, warmup=WARMUP if kind == "VAMP" else 0.0, seed=seed,
-            device="cpu", threads=1, choose=False, **ours,
+            device="cpu", threads=1, compile=False, choose=False, **ours,
         )  # fmt: skip
         trained = train(vectors(bits), contract, config, progress=False)
         seconds, own = trained.history[-1]["seconds"], {}

@@ -32,6 +32,7 @@ GOAL = "every recipe runs at the same budget, and its figures stand in one table
 BUDGET: dict[str, Any] = {
     "width": 200, "depth": 2, "latent": 16, "images": "dense", "epochs": 30, "batch_size": 128, "learning_rate": 2e-3,
     "mask": 0.0, "valid": 0.05, "calibration": 0.0, "patience": 1000, "choose": False, "threads": 1, "device": "cpu",
+    "compile": False,
 }  # fmt: skip
 ROWS, QUICK_ROWS, QUICK_EPOCHS = 8_000, 1_000, 2
 ELSEWHERE = {  # recipes that are about other fields than bits of images, each beside a plain VAE of the same rows

@@ -10,14 +10,16 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.tools.timing import Clock
+from vaekit.nn.images.conv import Residual, Up
 
-__all__ = ["PlainVAE", "floor", "jax_scan", "plain", "pythae_trainer", "resident"]
+__all__ = ["PlainConv", "PlainVAE", "floor", "jax_scan", "plain", "pythae_trainer", "resident", "tvae"]
 
 Rows = NDArray[np.float32]
 Steps = Callable[[int], float]
@@ -54,6 +56,31 @@ class PlainVAE(nn.Module):
         return (fit - 0.5 * (1 + log_var - mean.square() - log_var.exp()).sum()) / len(x)
 
 
+class PlainConv(PlainVAE):
+    """The same around a convolutional network: the very blocks of ours, images of 28 x 28 bits.
+
+    Args:
+        channels: Channels at the full size.
+        width: Hidden width H between maps and posterior.
+        latent: Latent width L.
+    """
+
+    def __init__(self, channels: int, width: int, latent: int) -> None:
+        super().__init__(1, 1, 1)
+        one, two, four = channels, 2 * channels, 4 * channels
+        self.encoder = nn.Sequential(
+            nn.Unflatten(1, (1, 28, 28)), nn.Conv2d(1, one, 3, padding=1), Residual(one),
+            nn.Conv2d(one, two, 3, stride=2, padding=1), Residual(two),
+            nn.Conv2d(two, four, 3, stride=2, padding=1), Residual(four),
+            nn.SiLU(), nn.Flatten(), nn.Linear(49 * four, width), nn.SiLU(), nn.Linear(width, 2 * latent),
+        )  # fmt: skip
+        self.decoder = nn.Sequential(
+            nn.Linear(latent, width), nn.SiLU(), nn.Linear(width, 49 * four), nn.Unflatten(1, (four, 7, 7)),
+            Residual(four), Up(four, two, (14, 14)), Residual(two), Up(two, one, (28, 28)), Residual(one),
+            nn.SiLU(), nn.Conv2d(one, 1, 3, padding=1), nn.Flatten(),
+        )  # fmt: skip
+
+
 def _layers(inputs: int, width: int, depth: int) -> list[nn.Module]:
     layers: list[nn.Module] = []
     for index in range(depth):
@@ -61,7 +88,7 @@ def _layers(inputs: int, width: int, depth: int) -> list[nn.Module]:
     return layers
 
 
-def plain(rows: Rows, batch: int, model: PlainVAE, clock: Clock) -> Steps:
+def plain(rows: Rows, batch: int, model: nn.Module, clock: Clock) -> Steps:
     """A PyTorch loop over a shuffling DataLoader, no workers, Adam."""
     data = torch.utils.data.TensorDataset(torch.from_numpy(rows))
     loader = torch.utils.data.DataLoader(data, batch_size=batch, shuffle=True, drop_last=True)
@@ -80,7 +107,7 @@ def plain(rows: Rows, batch: int, model: PlainVAE, clock: Clock) -> Steps:
     return steps
 
 
-def resident(rows: Rows, batch: int, model: PlainVAE, clock: Clock) -> Steps:
+def resident(rows: Rows, batch: int, model: nn.Module, clock: Clock) -> Steps:
     """The leanest eager loop: rows in one tensor, batches by index, fused Adam, no loss read back."""
     data = torch.from_numpy(rows)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
@@ -99,7 +126,7 @@ def resident(rows: Rows, batch: int, model: PlainVAE, clock: Clock) -> Steps:
     return steps
 
 
-def _update(model: PlainVAE, optimizer: torch.optim.Optimizer, x: Tensor) -> float:
+def _update(model: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor) -> float:
     optimizer.zero_grad()
     loss = model(x)
     loss.backward()
@@ -210,20 +237,60 @@ def jax_scan(rows: Rows, batch: int, width: int, latent: int, clock: Clock) -> S
     return steps
 
 
-def floor(batch: int, sizes: list[tuple[int, int]], clock: Clock) -> Steps:
+def tvae(table: pa.Table, discrete: list[str], batch: int, clock: Clock) -> Steps:
+    """CTGAN's TVAE: its transformer (fitted once, outside of the clock), networks, loss and loop, as in its `fit`."""
+    from ctgan.data_transformer import DataTransformer
+    from ctgan.synthesizers import tvae as theirs
+
+    frame = table.to_pandas()
+    transformer = DataTransformer()
+    transformer.fit(frame, discrete)
+    values = transformer.transform(frame).astype("float32")
+    data = torch.utils.data.TensorDataset(torch.from_numpy(values))
+    loader = torch.utils.data.DataLoader(data, batch_size=batch, shuffle=True, drop_last=True)
+    encoder = theirs.Encoder(values.shape[1], (128, 128), 128)
+    decoder = theirs.Decoder(128, (128, 128), values.shape[1])
+    optimizer = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], weight_decay=1e-5)
+
+    def update(real: Tensor) -> float:
+        optimizer.zero_grad()
+        mean, std, log_var = encoder(real)
+        out, sigmas = decoder(torch.randn_like(std) * std + mean)
+        losses = theirs._loss_function(out, real, sigmas, mean, log_var, transformer.output_info_list, 2)
+        loss = losses[0] + losses[1]
+        loss.backward()
+        optimizer.step()
+        decoder.sigma.data.clamp_(0.01, 1.0)
+        return float(loss.detach().cpu().item())
+
+    def steps(count: int) -> float:
+        done, began = 0, clock()
+        while done < count:
+            for (real,) in loader:
+                update(real)
+                done += 1
+                if done == count:
+                    break
+        return clock() - began
+
+    return steps
+
+
+def floor(batch: int, sizes: list[tuple[int, int]], clock: Clock, kind: torch.dtype = torch.float32) -> Steps:
     """The bare matrix products of a step: forward, weight gradients, and input gradients but for the first layer.
 
     Args:
         batch: Rows.
         sizes: Inputs and outputs of each linear layer.
         clock: What measures.
+        kind: What is multiplied.
     """
     products: list[tuple[Tensor, Tensor, Tensor]] = []
     for index, (inputs, outputs) in enumerate(sizes):
-        x, w, g = torch.randn(batch, inputs), torch.randn(inputs, outputs), torch.randn(batch, outputs)
-        products += [(x, w, torch.empty(batch, outputs)), (x.T, g, torch.empty(inputs, outputs))]
+        x, w, g = (torch.randn(size).to(kind) for size in ((batch, inputs), (inputs, outputs), (batch, outputs)))
+        products += [(x, w, torch.empty_like(g)), (x.T, g, torch.empty_like(w))]
         if index:
-            products.append((g, w.T, torch.empty(batch, inputs)))
+            products.append((g, w.T, torch.empty_like(x)))
 
     def steps(count: int) -> float:
         began = clock()

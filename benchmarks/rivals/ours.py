@@ -1,9 +1,7 @@
-"""Our training loop, a number of steps at a time: the same `Loop`, data, stages and settings that `fit` uses."""
+"""Our training loop, a number of steps at a time: the same step, data, stages and settings that `fit` uses."""
 
 from __future__ import annotations
 
-import contextlib
-from itertools import pairwise
 from typing import Any
 
 import pyarrow as pa
@@ -13,6 +11,8 @@ from benchmarks.tools.timing import Clock
 from vaekit.fields import Contract
 from vaekit.nn.build import build
 from vaekit.training.batches import Resident
+from vaekit.training.checkpoint import Position
+from vaekit.training.compiled import Compiled
 from vaekit.training.config import Config
 from vaekit.training.fit import Splits
 from vaekit.training.loop import Loop
@@ -21,75 +21,80 @@ from vaekit.training.validate import validate
 
 __all__ = ["OurLoop"]
 
-
-class _Enough(Exception):
-    """Ends a round: the loop has no other way to stop after a number of steps."""
+_VALIDATIONS = 60  # of a whole fit
 
 
 class OurLoop:
     """A fit that stands before its first step.
 
-    Contract, encoding and model are made once, as `fit` makes them. Each call of `steps` goes through `Loop.run`:
-    order, batches, hidden cells, noise, forward, objective, checks, clipping, optimiser, schedules, records.
+    Contract, encoding and model are made once, as `fit` makes them. Each call of `steps` goes on where the last one
+    ended, through all that belongs to a step: order, batches, hidden cells, noise, forward, objective, checks,
+    clipping, optimiser, schedules, figures.
 
     Args:
         table: The rows; a tenth each is kept for early stopping and calibration.
         batch: Rows per step.
         clock: What measures.
+        contract: The fields; inferred if not given.
         options: Any option of the configuration.
     """
 
-    def __init__(self, table: pa.Table, batch: int, clock: Clock, **options: Any) -> None:
+    def __init__(
+        self, table: pa.Table, batch: int, clock: Clock, contract: Contract | None = None, **options: Any
+    ) -> None:
         config = Config().override(batch_size=batch, device="cpu", **options)
         splits = Splits.random(table.num_rows, config.training.valid, config.training.calibration, config.seed)
-        contract = Contract.infer(table).fit(table).fit(table.take(pa.array(splits.train)))
-        rows = [contract.encode(table.take(pa.array(part))) for part in (splits.train, splits.valid)]
-        device = torch.device("cpu")
-        self.train, self.valid = (Resident(part, device) for part in rows)
-        self.config, self.seed = config.training.sized(len(self.train)), config.seed
+        train = table.take(pa.array(splits.train))
+        contract = (contract or Contract.infer(table)).fit(table).fit(train)
+        device, self.seed = torch.device("cpu"), config.seed
+        self.train = Resident(contract.encode(train, training=True), device)
+        self.valid = Resident(contract.encode(table.take(pa.array(splits.valid))), device)
+        self.config = config.training.sized(len(self.train))
         width = sum(spec.width for spec in contract.blocks())
         self.vae = build(contract.blocks(), config.architecture(len(self.train), width), config.seed).to(device)
-        self.batch, self.clock = batch, clock
+        self.batch, self.clock, self.done = batch, clock, 0
+        self.per_epoch = -(-len(self.train) // batch)
+        self.loop = Loop(self.vae, self.train, self.valid, self.config, self.seed)
+        self.stage = default_stages(self.config, self.per_epoch)[0]
+        self.step = self.loop.ready(self.stage)
+        self.optimizers = {"optimizer": self.step.phases["model"].optimizer}
+        self.total = self.stage.epochs * self.per_epoch
 
     def steps(self, count: int) -> float:
-        """Seconds of `count` optimiser steps, validations and the very first step left aside."""
-        ends, pauses = list[float](), list[float]()
+        """Seconds of `count` optimiser steps on whole batches; those that are smaller are left out."""
+        began, left = self.clock(), count
+        while left:
+            epoch, place = divmod(self.done, len(self.train) // self.batch)
+            order = self.train.epoch(self.seed, epoch, self.batch)
+            for indices in order[place : place + left]:
+                if len(indices) < self.batch:
+                    continue
+                fraction = min(1.0, self.done / self.total)
+                self.loop.set_rates(self.stage, self.optimizers, self.done, self.total, fraction)
+                self.step(self.train.take(indices), Position(epoch=epoch, step=self.done))
+                self.done, left = self.done + 1, left - 1
+        self.step.check()
+        return self.clock() - began
 
-        def on_step(*_: object) -> None:
-            ends.append(self.clock())
-            if len(ends) > count + len(pauses) + 1:
-                raise _Enough
+    def compile(self) -> None:
+        """Compile the step, if that is its pace, and leave everything else as it is."""
+        drawn = self.step.draw(self.train.take(slice(0, self.batch)), torch.Generator().manual_seed(0))
+        self.step.compiled = Compiled(self.step, drawn)
 
-        def on_validation(_: dict[str, Any]) -> None:
-            pauses.append(len(ends))
-
-        self._run(on_validation=on_validation, on_step=on_step)
-        gaps = [b - a for index, (a, b) in enumerate(pairwise(ends), 1) if index not in pauses]
-        if len(gaps) < count:
-            raise ValueError(f"the fit ended after {len(gaps)} of {count} steps; give it more epochs")
-        return sum(gaps[:count])
-
-    def _run(self, **calls: Any) -> None:
-        loop = Loop(self.vae, self.train, self.valid, self.config, self.seed, **calls)
-        with contextlib.suppress(_Enough):
-            loop.run(default_stages(self.config, -(-len(self.train) // self.batch)))
+    def bound(self) -> float:
+        """The ELBO on the rows for early stopping, in nats."""
+        found: float = validate(self.vae, self.valid, self.seed)["elbo"]
+        self.stage.prepare_modes(self.vae)
+        return found
 
     @property
     def every(self) -> int:
         """Steps from one validation of a whole fit to the next."""
-        found = list[int]()
-
-        def on_validation(metrics: dict[str, Any]) -> None:
-            found.append(metrics["step"])
-            if len(found) > 2:
-                raise _Enough
-
-        self._run(on_validation=on_validation)  # the first may come early, so from the second to the third
-        return found[2] - found[1]
+        return max(1, self.total // _VALIDATIONS)
 
     def validation(self) -> float:
         """Seconds of one validation."""
         began = self.clock()
         validate(self.vae, self.valid, self.seed)
-        self.vae.train()
+        self.stage.prepare_modes(self.vae)
         return self.clock() - began

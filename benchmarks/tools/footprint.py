@@ -10,7 +10,7 @@ import sys
 import time
 from typing import Any
 
-from vaekit.api.cost import peak_memory
+from vaekit.memory import peak_memory
 
 __all__ = ["footprint"]
 

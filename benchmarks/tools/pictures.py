@@ -63,6 +63,7 @@ def fit_images(images: NDArray[np.uint8], changes: dict[str, Any], seed: int, /,
         "calibration": 0.0,
         "choose": False,
         "device": "cpu",
+        "compile": False,
         "threads": torch.get_num_threads(),
     }
     config = load_config(None, options.pop("recipe", None)).override(seed=seed, **{**settings, **options})

@@ -22,6 +22,7 @@ from vaekit.errors import (
     ConfigError,
     ContractError,
     GraphError,
+    NotFiniteError,
     QueryError,
     ServingError,
     TrainingError,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from vaekit.api.model import Model, load
     from vaekit.client import AsyncClient, Client
     from vaekit.fields import Contract
+    from vaekit.sweeps import sweep
 
 __all__ = [
     "AsyncClient",
@@ -46,6 +48,7 @@ __all__ = [
     "Ensemble",
     "GraphError",
     "Model",
+    "NotFiniteError",
     "QueryError",
     "ServingError",
     "TrainingError",
@@ -53,6 +56,7 @@ __all__ = [
     "__version__",
     "fit",
     "load",
+    "sweep",
 ]
 
 # Unless told otherwise, onnxruntime (since 1.29) tells its makers what models it loads, by way of a file in ~/.cache.
@@ -66,6 +70,7 @@ _HOMES = {
     "Model": "vaekit.api.model",
     "fit": "vaekit.api.fitting",
     "load": "vaekit.api.model",
+    "sweep": "vaekit.sweeps",
 }
 
 

@@ -13,6 +13,7 @@ __all__ = [
     "ConfigError",
     "ContractError",
     "GraphError",
+    "NotFiniteError",
     "QueryError",
     "ServingError",
     "TrainingError",
@@ -90,6 +91,10 @@ class ConfigError(VaekitError):
 
 class TrainingError(VaekitError):
     """Training cannot start or cannot go on; the message names term, field, step and what was kept."""
+
+
+class NotFiniteError(TrainingError):
+    """A loss, a gradient or a figure of validation is NaN or infinite."""
 
 
 class QueryError(VaekitError):

@@ -9,7 +9,7 @@ import vaekit as vk
 from tests.support import bivariate
 from vaekit.api.seeds import fit_seeds
 from vaekit.errors import ConfigError
-from vaekit.training import loop
+from vaekit.training import step
 
 TINY = {"epochs": 3, "width": 8, "depth": 1, "latent": 2, "choose": False, "progress": False, "report": False}
 
@@ -73,7 +73,7 @@ def test_a_killed_run_goes_on_to_the_same_models(run, rows, tmp_path, monkeypatc
     class Killed(Exception):
         pass
 
-    steps, original = [], loop.Loop._step
+    steps, original = [], step.Step.__call__
 
     def dies(self, *args):
         steps.append(self.seed)
@@ -81,7 +81,7 @@ def test_a_killed_run_goes_on_to_the_same_models(run, rows, tmp_path, monkeypatc
             raise Killed
         return original(self, *args)
 
-    monkeypatch.setattr(loop.Loop, "_step", dies)
+    monkeypatch.setattr(step.Step, "__call__", dies)
     with pytest.raises(Killed):
         vk.fit(rows, seeds=3, seed=4, out=tmp_path / "run", **TINY)
     monkeypatch.undo()

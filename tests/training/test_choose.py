@@ -15,6 +15,7 @@ from vaekit.training import Config, train
 from vaekit.training.choose import Choice, _Found, _Pilots, candidates, choose
 from vaekit.training.config import TrainConfig
 from vaekit.training.loop import Loop
+from vaekit.training.step import Step
 
 SMALL = {"width": 24, "depth": 1, "latent": 2, "batch_size": 32, "learning_rate": 5e-3, "threads": 1}
 MODEL = ModelConfig(width=24, depth=1, latent=2)
@@ -166,7 +167,7 @@ def test_a_resumed_run_keeps_what_it_chose(table, quick, tmp_path, monkeypatch):
         return train(table, inferred, config, progress=False, inferred=True, **options)
 
     whole = fit()
-    original, calls = Loop._step, []
+    original, calls = Step.__call__, []
 
     def dying(self, *args):
         calls.append(1)
@@ -174,10 +175,10 @@ def test_a_resumed_run_keeps_what_it_chose(table, quick, tmp_path, monkeypatch):
             raise Killed
         return original(self, *args)
 
-    monkeypatch.setattr(Loop, "_step", dying)
+    monkeypatch.setattr(Step, "__call__", dying)
     with pytest.raises(Killed):
         fit(out=tmp_path)
-    monkeypatch.setattr(Loop, "_step", original)
+    monkeypatch.setattr(Step, "__call__", original)
     monkeypatch.setattr("vaekit.training.fit.choose", lambda *args, **options: pytest.fail("it chose again"))
     resumed = fit(out=tmp_path, resume=True)
     assert resumed.contract["modes"].likelihood == "mixture"

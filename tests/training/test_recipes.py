@@ -19,6 +19,7 @@ from vaekit.training.loop import Loop
 from vaekit.training.losses import Ramp
 from vaekit.training.pruning import prune
 from vaekit.training.recipes import RECIPES
+from vaekit.training.step import Step
 
 BASE = {"epochs": 2, "width": 16, "depth": 2, "latent": 2, "batch_size": 32}
 
@@ -97,7 +98,7 @@ def test_a_killed_run_resumes_to_the_same_bits_critics_and_codebooks_included(
     table, contract, tmp_path, monkeypatch, name, at
 ):
     whole = run(table, contract, name, out=tmp_path / "whole", epochs=3)
-    original, calls = Loop._step, []
+    original, calls = Step.__call__, []
 
     def dying(self, *args):
         calls.append(1)
@@ -105,10 +106,10 @@ def test_a_killed_run_resumes_to_the_same_bits_critics_and_codebooks_included(
             raise Killed
         return original(self, *args)
 
-    monkeypatch.setattr(Loop, "_step", dying)
+    monkeypatch.setattr(Step, "__call__", dying)
     with pytest.raises(Killed):
         run(table, contract, name, out=tmp_path / "cut", epochs=3)
-    monkeypatch.setattr(Loop, "_step", original)
+    monkeypatch.setattr(Step, "__call__", original)
     resumed = run(table, contract, name, out=tmp_path / "cut", resume=True, epochs=3)
     assert same(weights(whole), weights(resumed))
     assert [h["train"] for h in whole.history] == [h["train"] for h in resumed.history]
@@ -219,16 +220,16 @@ def test_what_is_set_beside_a_recipe_comes_on_top(tmp_path):
 
 def test_lagging_steps_move_the_inference_network_alone(table, contract, monkeypatch):
     moved: list[set[str]] = []
-    original = Loop._descend
+    original = Step.descend
 
-    def spy(self, stage, phase, passed, rng, at):
+    def spy(self, phase, drawn):
         before = {n: p.detach().clone() for n, p in self.vae.named_parameters()}
-        found = original(self, stage, phase, passed, rng, at)
+        found = original(self, phase, drawn)
         changed = {self.vae.part_of(n) for n, p in self.vae.named_parameters() if not torch.equal(before[n], p)}
-        moved.append((stage.name, changed))
+        moved.append((self.stage.name, changed))
         return found
 
-    monkeypatch.setattr(Loop, "_descend", spy)
+    monkeypatch.setattr(Step, "descend", spy)
     history = run(table, contract, epochs=5, lagging=2, encoder_share=0.2, warmup=0.0).history
     first = [changed for stage, changed in moved if stage == "vae"][: 3 * 5]
     assert first[0::3] == first[1::3] == [{"inference"}] * 5

@@ -60,16 +60,23 @@ def test_all_rows_are_taken_where_they_fit(tmp_path):
     assert one.contract == two.contract
 
 
-def test_the_cap_follows_the_memory_that_is_free(monkeypatch):
+def test_rows_stream_where_memory_does_not_hold_them(monkeypatch):
     rows = table()
+    parts = open_source([rows.slice(0, 900), rows.slice(900)])
+    assert resident(parts, None, 0)[0].table.equals(rows)
     monkeypatch.setattr(module, "available_memory", lambda: 16 * 100 * rows.nbytes // rows.num_rows)
-    found, total = resident(open_source([rows.slice(0, 900), rows.slice(900)]), None, 0)
-    assert total == 2000
-    assert found.num_rows == pytest.approx(100, abs=2)  # half the memory, eight copies of each row
-    assert found["n"].to_numpy().max() > 1500
-    assert resident(open_source(rows), None, 0)[0].num_rows == 2000  # it is in memory already
+    assert resident(parts, None, 0) == (parts, None)
+    assert resident(parts, None, 0, stream=False)[0].table.equals(rows)
+    assert resident(source := open_source(rows), None, 0)[0] is source  # it is in memory already
+    assert resident(open_source(rows), None, 0, stream=True)[0].table is None
+    found, total = resident(parts, 300, 0)
+    assert (found.rows, total) == (300, 2000)
     with pytest.raises(ConfigError, match="max_rows"):
         resident(open_source(rows), 0, 0)
+    with pytest.raises(ConfigError, match="read only once do not fit"):
+        resident(open_source(iter([rows])), None, 0)
+    with pytest.raises(ConfigError, match="several times"):
+        resident(parts, 300, 0, stream=True)
 
 
 def test_free_memory_is_a_number_of_this_machine():

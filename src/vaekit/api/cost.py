@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 import tempfile
@@ -14,11 +13,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from vaekit.errors import BundleError
+from vaekit.memory import peak_memory
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["BATCH", "Cost", "cost", "peak_memory"]
+__all__ = ["BATCH", "Cost", "cost"]
 
 BATCH = 256  # rows
 _SECONDS = 1.0  # of measuring each figure
@@ -69,15 +69,6 @@ def cost(path: str | Path, rows: pa.Table | None = None, threads: int = 1) -> Co
     if done.returncode:
         raise BundleError(f"{path}: cannot be measured: {done.stderr.strip().splitlines()[-1]}")
     return msgspec.json.decode(done.stdout.splitlines()[-1], type=Cost)
-
-
-def peak_memory() -> float:
-    """Most resident memory that this process has had, in MiB."""
-    status = Path("/proc/self/status")
-    if status.exists():  # what getrusage says begins with the memory of the process that started this one
-        peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(peak.split()[1]) / 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def _measure(path: Path, asked: Path, threads: int) -> Cost:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from vaekit.training import Config, Trained
+    from vaekit.training.observers import Observer
 
 __all__ = ["assemble", "fit"]
 
@@ -45,10 +47,16 @@ def fit(
     max_seconds: float | None = None,
     device: str | None = None,
     max_rows: int | None = None,
+    stream: bool | None = None,
     out: str | Path | None = None,
     resume: bool = False,
+    allow_drift: bool = False,
     progress: bool = True,
     report: bool | Literal["no-rows"] = True,
+    graphs: bool = True,
+    track: str | Sequence[str] | None = None,
+    parent: Mapping[str, Any] | None = None,
+    observers: Sequence[Observer] = (),
     **options: Any,
 ) -> Model:
     """Learn the joint distribution of the rows of a table.
@@ -61,9 +69,8 @@ def fit(
 
     Args:
         table: pandas, Polars, Arrow, a dict of arrays, a 2-D array, a path to Parquet (file or folder), CSV or Arrow,
-            or anything else that `vaekit.fields.sources.open_source` takes. What does not fit into memory is sampled.
-        contract: Fields with kinds and roles, or a file that holds them; inferred from all rows if not given, also
-            from those that are not in the sample.
+            or anything else that `vaekit.fields.sources.open_source` takes. What does not fit into memory streams.
+        contract: Fields with kinds and roles, or a file that holds them; inferred from all rows if not given.
         config: A TOML file or a mapping; options given here by name come on top.
         preset: ``auto``, ``small``, ``medium`` or ``large``.
         recipe: A model of the literature by name, such as ``beta-tcvae`` or ``vq-vae``; what is set beside it comes on
@@ -75,13 +82,21 @@ def fit(
         epochs: Passes over the training rows; chosen by the size of the data if not given.
         max_seconds: Wall-clock budget of training, of each model.
         device: ``auto``, ``cpu``, ``cuda``…
-        max_rows: Most rows to train on; of more, a uniform sample is taken, and the record says so. If not given, as
-            many as fit into half of the free memory with all copies that training makes.
+        max_rows: Most rows to train on; of more, a uniform sample is taken, and the record says so.
+        stream: Leave rows on disk, and read them through a bounded buffer in every epoch; by default if they do not fit
+            into half of the free memory with all copies that training makes.
         out: Run folder: checkpoints, metrics.jsonl, contract.json, run.json, the bundle and report.html are written
             there.
-        resume: Go on with the run in `out`.
+        resume: Go on with the run in `out`; it begins if it was killed before its first checkpoint, or is not there.
+        allow_drift: Go on although settings or data have changed, and say which; without it that is refused.
         progress: Show progress on standard error.
         report: Write report.html into `out`; ``no-rows`` leaves example rows out of it.
+        graphs: Export the graphs of the bundle in `out`; without them it needs torch to answer.
+        track: Names of trackers, ``mlflow``, ``tensorboard``, ``wandb``, with the options that `config` has for them;
+            all that it names if not given.
+        parent: The run that this one comes from, for the record: its ``kind`` and ``run``, and what else there is.
+        observers: Told when training begins, at each validation and when it ends; one that raises
+            `vaekit.training.observers.Stopped` ends the fit.
         options: Any other option of `vaekit.training.TrainConfig` or `vaekit.nn.build.ModelConfig`, by name.
 
     Returns:
@@ -100,6 +115,7 @@ def fit(
         ['score', 'p_value']
     """
     try:
+        from vaekit.api.tracking import Tracking, asked_trackers
         from vaekit.training import load_config, train
     except ModuleNotFoundError as error:
         raise ConfigError(f"fit needs {error.name}, which is not installed; install vaekit[train]") from error
@@ -111,27 +127,48 @@ def fit(
         contract = Contract.load(contract)
     folder = Path(out) if out is not None else None
     source = open_source(table) if contract is None else contract.source(table)
-    rows, total = resident(source, max_rows, settings.rows_seed)
-    sampled = rows.num_rows < total
-    if sampled and progress:
-        print(f"training on {rows.num_rows:,} of {total:,} rows, a uniform sample", file=sys.stderr)
+    whole = source
+    source, total = resident(whole, max_rows, settings.rows_seed, stream)
+    if source.table is None and progress:
+        print("the rows stream: they are encoded once, and kept on disk", file=sys.stderr)
+    if total is not None and source.rows != total and progress:
+        print(f"training on {source.rows:,} of {total:,} rows, a uniform sample", file=sys.stderr)
     inferred = contract is None
-    asked = contract or Contract.infer(source if sampled and not source.once else rows)
+    asked = contract or Contract.infer(source if whole.once else whole)
+
+    def keep(trained: Trained, model: Model, home: Path | None, page: bool | str) -> None:
+        if home is None or not trained.leads:
+            return
+        (model if graphs else model.bundle).save(home / "bundle")
+        if page:
+            report_fit(model, trained, trained.rows, home / "report.html", show_rows=page != "no-rows")
 
     def one(contract: Contract, config: Config, home: Path | None, go_on: bool) -> tuple[Trained, Model]:
         """One model; the contract that is handed over is not looked at by anybody else."""
-        made = train(rows, contract, config, out=home, resume=go_on, progress=progress, inferred=inferred, total=total)
-        return made, assemble(made, rows, config.rows_seed)
+        with Tracking(asked_trackers(config, track), config.seed) as tracking:
+            made = train(
+                source,
+                contract,
+                config,
+                out=home,
+                resume=go_on,
+                allow_drift=allow_drift,
+                progress=progress,
+                inferred=inferred,
+                total=total,
+                observers=(tracking, *observers),
+                parent=parent,
+            )
+            model = assemble(made, made.rows, config.rows_seed)
+            keep(made, model, home, seeds is None and report)
+            tracking.finished(model.evaluation)
+        return made, model
 
     refuse_other_runs(folder, seeds)
     if seeds is None:
-        trained, model = one(asked, settings, folder, resume)
-    else:
-        trained, model = fit_seeds(one, asked, settings, seeds, folder, resume=resume, progress=progress)
-    if folder is not None:
-        model.save(folder / "bundle")
-        if report:
-            report_fit(model, trained, rows, folder / "report.html", show_rows=report != "no-rows")
+        return one(asked, settings, folder, resume)[1]
+    trained, model = fit_seeds(one, asked, settings, seeds, folder, resume=resume, progress=progress)
+    keep(trained, model, folder, report)
     return model
 
 
@@ -140,7 +177,7 @@ def assemble(trained: Trained, rows: pa.Table, seed: int) -> Model:
 
     Args:
         trained: The trained model.
-        rows: The table that it was trained on.
+        rows: The rows that its splits number.
         seed: Seed of the scoring draws and of the choice of rows.
 
     Returns:

@@ -1,8 +1,9 @@
-"""Which rows a model is trained on: all of them if they fit into memory, else a uniform sample."""
+"""Which rows a fit has in memory: all if they fit, a uniform sample if asked for, else none: they stream."""
 
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,30 +17,59 @@ if TYPE_CHECKING:
 __all__ = ["available_memory", "resident"]
 
 _SHARE = 0.5  # of the memory that is free now
-_COPIES = 8  # of a row while it is sampled, split, encoded and trained on
+_COPIES = 8  # of a row while it is split, encoded and trained on
 
 
-def resident(source: Source, most: int | None, seed: int) -> tuple[pa.Table, int]:
-    """The rows to train on, and the number of rows that they were taken from.
+def resident(source: Source, most: int | None, seed: int, stream: bool | None = None) -> tuple[Source, int | None]:
+    """The rows to train on, in memory if they fit; and the number of rows that they were sampled from, if they were.
 
     Args:
         source: All rows.
-        most: Most rows to train on; as many as fit into memory if not given.
+        most: Most rows to train on, as a uniform sample.
         seed: Seed of the sample.
+        stream: Whether to leave rows where they are; by default if they do not fit.
 
     Raises:
-        ConfigError: If most is below 1.
+        ConfigError: If most is below 1, or rows that can be read only once would have to stream.
     """
     if most is not None and most < 1:
         raise ConfigError(f"max_rows is a number of rows to train on, at least 1; got {most}")
+    if stream and (source.once or most is not None):
+        raise ConfigError(
+            "rows that stream are read several times, and all of them; pass a path or a dataset, and no max_rows"
+        )
+    if stream:
+        return replace(source, table=None), None
     if source.table is not None and (most is None or source.table.num_rows <= most):
-        return source.table, source.table.num_rows
-    return sampled(source, most or _affordable, seed)
+        return source, None
+    if most is not None:
+        rows, total = sampled(source, most, seed)
+        return _of(rows), total
+    found = _read(source, None if stream is False else _SHARE * available_memory() / _COPIES)
+    if found is None and source.once:
+        raise ConfigError(
+            "rows that can be read only once do not fit into memory; write them to Parquet and pass the path, or set "
+            "max_rows to train on a sample"
+        )
+    return (source if found is None else _of(found)), None
 
 
-def _affordable(row_bytes: float) -> int:
-    """How many rows of a width fit into memory, with all the copies of them that training makes."""
-    return max(1, int(_SHARE * available_memory() / (_COPIES * max(row_bytes, 1.0))))
+def _read(source: Source, room: float | None) -> pa.Table | None:
+    """All rows, or None if they have more bytes than there is room for."""
+    import pyarrow as pa
+
+    held, taken = [source.schema.empty_table()], 0
+    for batch in source.batches():
+        held.append(batch)
+        taken += batch.nbytes
+        expected = taken if source.rows is None or len(held) > 2 else batch.nbytes / batch.num_rows * source.rows
+        if room is not None and expected > room:
+            return None
+    return pa.concat_tables(held).unify_dictionaries().combine_chunks()
+
+
+def _of(table: pa.Table) -> Source:
+    return Source(table.schema, table.num_rows, table, lambda rows: [table])
 
 
 def available_memory() -> int:

@@ -41,7 +41,7 @@ def fit_seeds(
     that are chosen by pilot fits: models differ in first weights, order of rows and noise alone.
 
     Args:
-        one: Fits one model: contract, configuration, run folder, whether it goes on with a run.
+        one: Fits one model, and writes its bundle: contract, configuration, run folder, whether it goes on with a run.
         contract: The contract.
         config: The configuration of the first seed.
         seeds: Number of models, at least 2.
@@ -67,17 +67,14 @@ def fit_seeds(
         if kept is not None:  # likelihoods are chosen once
             own = msgspec.structs.replace(own, training=msgspec.structs.replace(config.training, choose=False))
         home = None if folder is None else folder / f"seed-{seed}"
-        go_on = resume and home is not None and (home / "checkpoints" / "last.safetensors").exists()
-        trained, model = one(contract, own, home, go_on)
-        if home is not None:
-            model.save(home / "bundle")
+        trained, model = one(contract, own, home, resume and home is not None)
         contract = trained.contract
         told[seed] = main_figures(trained.history, model.evaluation)
         if kept is None or told[seed]["validation"] > told[best]["validation"]:
             kept, best = (trained, model), seed
     assert kept is not None
     kept[1].evaluation["seeds"] = {"best": best, **spread(told)}
-    if folder is not None:
+    if folder is not None and kept[0].leads:
         for name in _KEPT:
             write_file(folder / name, (folder / f"seed-{best}" / name).read_bytes())
         write_file(folder / "seeds.json", msgspec.json.format(msgspec.json.encode(kept[1].evaluation["seeds"])))

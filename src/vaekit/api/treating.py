@@ -110,7 +110,8 @@ def treat(
             contract = contract.replace(name, **{key: value for key, value in change.items() if key in editable})
     refuse_untrusted(patient.record["config"], modules)
     config = changed(patient.record["config"], treatment.options)
-    model = fit(data, contract, config, out=out, progress=progress, report=False)
+    parent = {"kind": "treatment", "run": patient.record.get("run", ""), "of": [one.disease for one in diagnosis.ill]}
+    model = fit(data, contract, config, out=out, progress=progress, report=False, parent=parent)
     return model, diagnose(out, data, modules=modules)
 
 

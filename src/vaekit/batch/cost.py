@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from vaekit.batch.entry import loaded, run
 from vaekit.batch.pace import NEAR
 from vaekit.bundle import Bundle
 from vaekit.errors import ConfigError
+from vaekit.memory import peak_memory
 
 __all__ = ["SIZES", "Cost", "cheapest", "costs"]
 
@@ -80,7 +80,7 @@ def costs(
             rows_per_second=many.rows_per_second,
             seconds_per_million=million,
             price_per_million=None if price_per_hour is None else price_per_hour * million / 3600.0,
-            peak_mb=_peak_mb(),
+            peak_mb=peak_memory(),
         )
 
 
@@ -94,16 +94,3 @@ def _forget_peak() -> None:
     """Let Linux measure the peak of resident memory anew."""
     with contextlib.suppress(OSError):
         _RESET.write_text("5")
-
-
-def _peak_mb() -> float:
-    if _STATUS.exists():
-        for line in _STATUS.read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) / 1024
-    if sys.platform == "win32":
-        return float("nan")
-    import resource
-
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most / 2**20 if sys.platform == "darwin" else most / 1024

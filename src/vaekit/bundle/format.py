@@ -15,6 +15,7 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from vaekit.arrays import Array, BlockSpec, Noise
+from vaekit.bundle.lineage import lineage
 from vaekit.bundle.manifest import FORMAT, MANIFEST, Manifest, Proof, decoded, encoded, read_files, read_manifest
 from vaekit.errors import BundleError, ContractError
 from vaekit.fields.contract import Contract
@@ -125,6 +126,7 @@ class Bundle:
             data=str(self.run.get("data", {}).get("sha256", "")),
             files={name: Entry(sha256(content), len(content)) for name, content in sorted(files.items())},
             left_out=() if self.weights else (_WEIGHTS,),
+            lineage=lineage(self.run),
             proof=self.proof,
         )
         write_folder(Path(path), files | {MANIFEST: encoded(manifest.sealed())}, MANIFEST)
@@ -195,6 +197,8 @@ class Bundle:
             lines.append(f"- form: {self.proof.form}")
         lines.append(f"- contract: `{self.contract.hash}`")
         lines += ["", "## Data", ""] + [f"- {k}: {v}" for k, v in sorted(self.run.get("data", {}).items())]
+        if came := lineage(self.run):
+            lines += ["", "## Lineage", ""] + [f"- {name}: {value}" for name, value in came.items()]
         lines += ["", "## Held-out figures", ""]
         lines += [f"- {k}: {v:,.4g}" for k, v in sorted(self.evaluation.items()) if isinstance(v, int | float)]
         lines += ["", "## Fields", "", "```", str(self.contract), "```", ""]

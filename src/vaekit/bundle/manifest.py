@@ -70,6 +70,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         data: Hash of the data.
         files: Relative name to hash and size.
         left_out: Files that a bundle otherwise has and this one was exported without.
+        lineage: Where it comes from: run, parent, commit, packages, see `vaekit.bundle.lineage.lineage`.
         proof: How the graphs were compared at export; None without graphs, and of bundles from before that was done.
         seal: Hash of all the rest, so that damage to the manifest itself shows.
     """
@@ -81,6 +82,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     data: _Hash
     files: dict[str, Entry]
     left_out: tuple[str, ...] = ()
+    lineage: dict[str, str] = {}
     proof: Proof | None = None
     seal: str = ""
 

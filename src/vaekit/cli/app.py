@@ -15,6 +15,7 @@ PREPARE, ASK, SERVE, SHIP = "Make a model", "Ask a model", "Run a service", "Shi
 COMMANDS = {
     "inspect": Home("vaekit.cli.inspect", PREPARE),
     "fit": Home("vaekit.cli.fit", PREPARE),
+    "sweep": Home("vaekit.cli.sweep", PREPARE),
     "report": Home("vaekit.cli.report", PREPARE),
     "evaluate": Home("vaekit.cli.evaluate", PREPARE),
     "doctor": Home("vaekit.cli.doctor", PREPARE),

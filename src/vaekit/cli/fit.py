@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 import tomllib
 from collections.abc import Collection, Mapping, Sequence
@@ -12,6 +14,7 @@ import typer
 
 from vaekit.cli.options import ContractFile, DataArgument, FieldOptions, Kinds, Likelihoods, Roles, edited, pairs
 from vaekit.cli.output import cell, print_json, say
+from vaekit.cli.processes import alone, launch
 from vaekit.errors import ConfigError
 
 __all__ = ["fit", "merged"]
@@ -51,16 +54,48 @@ def fit(
     ] = None,
     max_seconds: Annotated[float | None, typer.Option(help="Time for training at most.")] = None,
     max_rows: Annotated[
-        int | None, typer.Option(min=1, help="Rows to train on at most, a uniform sample. Default: what fits memory.")
+        int | None, typer.Option(min=1, help="Rows to train on at most, a uniform sample. Default: all.")
+    ] = None,
+    stream: Annotated[
+        bool | None,
+        typer.Option("--stream/--no-stream", help="Leave rows on disk while training. Default: if they exceed memory."),
     ] = None,
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda, cuda:1, … or auto: the best there is. Default: auto.")
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="float32, bfloat16, or auto: what was measured to be faster. Default: float32.")
+    ] = None,
+    threads: Annotated[
+        str | None, typer.Option(help="Processor threads, or auto: measured if the run is long. Default: auto.")
+    ] = None,
+    compiled: Annotated[
+        str | None, typer.Option("--compile", help="Compile the step: yes, no, or auto: if it pays. Default: auto.")
+    ] = None,
+    price_per_hour: Annotated[
+        float | None, typer.Option(help="What the machine costs in an hour; the record then says what the run cost.")
     ] = None,
     setting: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Any other setting of a config file, for example beta=0.5."),
     ] = None,
+    track: Annotated[
+        str | None,
+        typer.Option(metavar="NAMES", help="Trackers that are told of the run: mlflow, tensorboard, wandb; by commas."),
+    ] = None,
     resume: Annotated[bool, typer.Option(help="Go on where the run in RUN was stopped.")] = False,
+    allow_drift: Annotated[
+        bool, typer.Option(help="With --resume: go on although settings or data have changed, and say which.")
+    ] = False,
+    processes: Annotated[
+        int, typer.Option(min=1, help="Processes that share each batch, on this machine; torchrun starts them.")
+    ] = 1,
+    on_nan: Annotated[
+        str | None, typer.Option(help="After NaN: stop, or restart from the checkpoint, slower. Default: stop.")
+    ] = None,
+    keep: Annotated[
+        int | None, typer.Option(min=1, help="Latest checkpoints to keep beside the best one. Default: 1.")
+    ] = None,
     progress: Annotated[bool, typer.Option(help="Show progress on stderr.")] = True,
     report: Annotated[bool, typer.Option("--report/--no-report", help="Write RUN/report.html.")] = True,
     rows: Annotated[bool, typer.Option("--rows/--no-rows", help="Show example rows in the report.")] = True,
@@ -69,7 +104,8 @@ def fit(
     """Train a model on the rows of a file. Missing cells are welcome.
 
     Writes RUN/contract.json, RUN/metrics.jsonl, RUN/bundle, which answers without torch, and RUN/report.html.
-    A run that was stopped, by Ctrl-C or a crash, goes on with --resume.
+    A run that was stopped, by Ctrl-C, SIGTERM, a crash or kill -9, goes on with --resume, to the bits that it would
+    have had.
 
       [bold]vae fit flights.csv --out run[/bold]
       [bold]vae fit flights.csv --out run --role origin=condition --max-seconds 300[/bold]
@@ -78,13 +114,18 @@ def fit(
 
     Next: [bold]vae detect run today.csv[/bold], or any other question to the model.
     """
+    if processes > 1 and "WORLD_SIZE" not in os.environ:
+        raise typer.Exit(launch(processes, sys.argv[1:]))
     from vaekit.api.fitting import fit as train
 
     asked = None
     if contract or role or kind or likelihood or field:
         asked = edited(data, contract, role, kind, likelihood, field)
     flags: dict[str, Any] = {"preset": preset, "recipe": recipe, "seed": seed, "epochs": epochs}
-    flags |= {"max_seconds": max_seconds, "device": device}
+    flags |= {"max_seconds": max_seconds, "device": device, "price_per_hour": price_per_hour, "precision": precision}
+    flags |= {"threads": int(threads) if threads and threads.isdigit() else threads}
+    flags |= {"compile": {"yes": True, "no": False}.get(compiled or "", compiled)}
+    flags |= {"keep": keep, "on_nan": on_nan}
     wanted = {name: value for name, value in flags.items() if value is not None}
     # a contract that was inferred here leaves likelihoods open, whatever flags changed in it
     still_open = asked is not None and not (contract or likelihood or config)
@@ -96,21 +137,28 @@ def fit(
             config=config,
             seeds=seeds,
             max_rows=max_rows,
+            stream=stream,
             out=out,
             resume=resume,
+            allow_drift=allow_drift,
             progress=progress,
             report=report and (rows or "no-rows"),
+            track=track,
             **({"choose": True} if still_open else {}) | merged(wanted, setting, _FLAGS),
         )
-    except KeyboardInterrupt:
-        say(f"interrupted; the same command with --resume goes on where {out} was stopped")
-        raise typer.Exit(130) from None
+    except (KeyboardInterrupt, SystemExit) as stop:
+        code = 130 if isinstance(stop, KeyboardInterrupt) else int(stop.code or 0)
+        if alone():
+            say(f"stopped; the same command with --resume goes on where {out} was stopped")
+        raise typer.Exit(code) from None
+    if not alone():
+        return
     seconds = round(time.perf_counter() - start, 3)
     bundle, figures, count = out / "bundle", model.evaluation, model.bundle.run["data"]["rows"]
     if as_json:
         told = {"run": str(out), "bundle": str(bundle), "rows": count, "seconds": seconds}
         told["report"] = str(out / "report.html") if (out / "report.html").exists() else None
-        print_json({**told, "evaluation": figures})
+        print_json({**told, "spent": model.bundle.run["spent"], "evaluation": figures})
         return
     typer.echo(f"fit: {count:,} rows -> {bundle}; seconds {cell(seconds)}")
     if figures:
@@ -142,10 +190,16 @@ _FLAGS = (
     "config",
     "seeds",
     "max_rows",
+    "stream",
     "out",
     "resume",
+    "allow_drift",
     "progress",
     "report",
+    "graphs",
+    "track",
+    "parent",
+    "observers",
 )  # of no configuration
 
 

@@ -72,7 +72,7 @@ class Objective(nn.Module):
         """
         return {}
 
-    def set_weight(self, name: str, value: float) -> None:
+    def set_weight(self, name: str, value: float | Tensor) -> None:
         """Set a weight that a schedule drives.
 
         Raises:
@@ -151,7 +151,7 @@ class Sum(Objective):
         """The terms of all critics."""
         return self._merged([part.criticise(passed) for part in self.leaves()])
 
-    def set_weight(self, name: str, value: float) -> None:
+    def set_weight(self, name: str, value: float | Tensor) -> None:
         """Set a weight of the part that has it."""
         self._owner(name).set_weight(name, value)
 

@@ -44,11 +44,13 @@ class ELBO(Objective):
         groups: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
-        self.factors = {f"beta.{name}": float(value) for name, value in (groups or {}).items()}
-        if beta < 0 or free_bits < 0 or samples < 1 or min(self.factors.values(), default=0.0) < 0:
+        self.factors: dict[str, float | Tensor] = {
+            f"beta.{name}": float(value) for name, value in (groups or {}).items()
+        }
+        if beta < 0 or free_bits < 0 or samples < 1 or min((groups or {}).values(), default=0.0) < 0:
             raise ConfigError(
                 f"need beta >= 0, free_bits >= 0, samples >= 1, factors of groups >= 0; got {beta}, {free_bits}, "
-                f"{samples}, {dict(groups or {})}"
+                f"{samples}, {groups}"
             )
         self.beta, self.free_bits, self.samples = float(beta), float(free_bits), int(samples)
         self.weights = (*self.weights, *self.factors)
@@ -69,7 +71,7 @@ class ELBO(Objective):
         if unknown := [name for name in self.factors if name.removeprefix("beta.") not in passed.groups]:
             raise ConfigError(f"no latent group for {', '.join(unknown)}; groups: {', '.join(passed.groups)}")
 
-    def set_weight(self, name: str, value: float) -> None:
+    def set_weight(self, name: str, value: float | Tensor) -> None:
         """Set beta, free bits, or the factor of a group."""
         if name in self.factors:
             self.factors[name] = value
@@ -78,7 +80,7 @@ class ELBO(Objective):
 
     def weight(self, name: str) -> float:
         """The present value of a weight."""
-        return self.factors[name] if name in self.factors else super().weight(name)
+        return float(self.factors[name]) if name in self.factors else super().weight(name)
 
     def forward(self, passed: Pass) -> dict[str, Tensor]:
         """Terms ``reconstruction`` and ``kl`` (already weighted), each of shape (B,)."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
+from vaekit.bundle.lineage import lineage
 from vaekit.errors import ConfigError
 from vaekit.report.card import card, verdict
 from vaekit.report.drawing import plain
@@ -202,8 +203,11 @@ def _record(facts: Facts) -> list[tuple[str, str]]:
         packages = environment.get("packages", {})
         found += [(name, str(environment[name])) for name in ("vaekit", "python", "platform") if name in environment]
         found += [(str(name), str(version)) for name, version in sorted(packages.items())]
-        if git := environment.get("git"):
-            found.append(("git", f"{git.get('commit', '')}{' with changes' if git.get('dirty') else ''}"))
+    found += lineage(record).items()
+    if pace := record.get("pace"):
+        found.append(("pace", json.dumps(pace, indent=1, sort_keys=True)))
+    if spent := record.get("spent"):
+        found.append(("spent", json.dumps(spent, indent=1, sort_keys=True)))
     if config := record.get("config"):
         found.append(("settings", json.dumps(config, indent=1, sort_keys=True, default=str)))
     found.append(("architecture", json.dumps(bundle.architecture.config, indent=1, sort_keys=True, default=str)))

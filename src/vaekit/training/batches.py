@@ -34,10 +34,14 @@ class Resident:
         """Rows by index."""
         return {name: _select(block, indices) for name, block in self.blocks.items()}
 
-    def epoch(self, seed: int, epoch: int, batch: int) -> list[Tensor]:
-        """The batches of an epoch as index tensors: a permutation that depends on seed and epoch alone."""
+    def epoch(self, seed: int, epoch: int, batch: int, first: int = 0) -> Iterator[Tensor]:
+        """The batches of an epoch from one on, as index tensors: a permutation that depends on seed and epoch alone."""
         order = torch.from_numpy(generator(seed, "order", epoch).permutation(len(self))).to(self.device)
-        return list(order.split(batch))
+        yield from order.split(batch)[first:]
+
+    def draw(self, count: int, rng: torch.Generator) -> Tensor:
+        """Indices of so many rows, drawn with replacement."""
+        return torch.randint(len(self), (count,), generator=rng, device=rng.device)
 
     def batches(self, batch: int) -> Iterator[slice]:
         """All rows in order, in slices."""

@@ -9,14 +9,14 @@ from typing import Any
 
 import msgspec
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from vaekit.errors import TrainingError
+from vaekit.errors import ConfigError, TrainingError
 from vaekit.files import write_file
 
-__all__ = ["Position", "read", "restore", "write"]
+__all__ = ["Checkpoint", "Position", "content", "parse", "read", "restore", "write"]
 
 
 class Position(msgspec.Struct, kw_only=True):
@@ -37,6 +37,11 @@ class Position(msgspec.Struct, kw_only=True):
         information: Most mutual information so far, while it does.
         watched: Epoch in which that was last looked at.
         still: Looks since mutual information last rose.
+        lines: Validations that are in the file of metrics, over all stages.
+        figures: Sums over rows of the figures of the steps since the last one.
+        rows: Those rows.
+        micro: Rows that go through the networks at a time, if not the whole batch.
+        slowed: Times that the learning rate was halved because a number was not finite.
     """
 
     stage: int = 0
@@ -53,6 +58,22 @@ class Position(msgspec.Struct, kw_only=True):
     information: float | None = None
     watched: int = -1
     still: int = 0
+    lines: int = 0
+    figures: dict[str, float] = {}
+    rows: int = 0
+    micro: int | None = None
+    slowed: int = 0
+
+    def next_stage(self) -> Position:
+        """The start of the stage after this one."""
+        return Position(
+            stage=self.stage + 1,
+            seconds=self.seconds,
+            began=self.seconds,
+            lines=self.lines,
+            micro=self.micro,
+            slowed=self.slowed,
+        )
 
 
 @dataclass(frozen=True)
@@ -62,6 +83,11 @@ class Checkpoint:
     tensors: dict[str, Tensor]
     position: Position
     fingerprint: dict[str, Any]
+
+    def model(self) -> dict[str, Tensor]:
+        """The tensors of the model."""
+        parts = (name.partition(".") for name in self.tensors)
+        return {rest: self.tensors[f"{part}.{rest}"] for part, _, rest in parts if part == "model"}
 
 
 def write(
@@ -90,14 +116,28 @@ def read(path: Path) -> Checkpoint:
     Raises:
         TrainingError: If it is missing or damaged.
     """
+    return parse(content(path))
+
+
+def content(path: Path) -> bytes:
+    """The bytes of a checkpoint that is whole.
+
+    Raises:
+        TrainingError: If it is missing or damaged.
+    """
     try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-            metadata = file.metadata() or {}
-        position = msgspec.json.decode(metadata["position"], type=Position)
-        return Checkpoint(tensors, position, msgspec.json.decode(metadata["fingerprint"]))
-    except (OSError, SafetensorError, KeyError, msgspec.DecodeError) as error:
+        found = path.read_bytes()
+        parse(found)
+    except (OSError, SafetensorError, KeyError, ValueError, msgspec.DecodeError) as error:
         raise TrainingError(f"{path}: not a readable checkpoint ({error}); start afresh without resume") from error
+    return found
+
+
+def parse(content: bytes) -> Checkpoint:
+    """A checkpoint from the bytes of its file."""
+    header = msgspec.json.decode(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    position = msgspec.json.decode(header["__metadata__"]["position"], type=Position)
+    return Checkpoint(load(content), position, msgspec.json.decode(header["__metadata__"]["fingerprint"]))
 
 
 def restore(
@@ -107,14 +147,21 @@ def restore(
     optimizers: Mapping[str, torch.optim.Optimizer],
     average: nn.Module,
 ) -> None:
-    """Put a checkpoint's tensors back into model, objective, optimisers and the mean of the weights."""
+    """Put a checkpoint's tensors back into model, objective, optimisers and the mean of the weights.
+
+    Raises:
+        ConfigError: If they are those of another model.
+    """
     parts: dict[str, dict[str, Tensor]] = {name: {} for name in ("model", "objective", "average", *optimizers)}
     for name, value in checkpoint.tensors.items():
         part, _, rest = name.partition(".")
-        parts[part][rest] = value
-    model.load_state_dict(parts["model"])
-    objective.load_state_dict(parts["objective"])
-    average.load_state_dict(parts["average"])
+        if part in parts:
+            parts[part][rest] = value
+    try:
+        for module, part in ((model, "model"), (objective, "objective"), (average, "average")):
+            module.load_state_dict(parts[part])
+    except RuntimeError as error:  # torch's word for names and shapes that differ
+        raise ConfigError(f"the checkpoint is of another model, so it cannot be taken over: {error}") from error
     for label, optimizer in optimizers.items():
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in parts[label].items():

@@ -208,6 +208,7 @@ class _Pilots:
             self.training,
             epochs=max(1, round(self.steps / per_epoch)),
             max_seconds=self.seconds and 0.6 * self.seconds / PILOTS,
+            compile=False,
         )
         vae = build(contract.blocks(), self.model, self.seed).to(self.device)
         few = take(valid, slice(0, STOPPING))

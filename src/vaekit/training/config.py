@@ -17,7 +17,7 @@ from vaekit.training.recipes import recipe as get_recipe
 
 __all__ = ["Config", "TrainConfig", "load_config"]
 
-_TOP = ("preset", "seed", "split_seed", "device")  # options of no part
+_TOP = ("preset", "seed", "split_seed", "device", "price_per_hour")  # options of no part
 
 
 class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -39,11 +39,13 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             once mutual information between rows and codes is above 0.1 nats and has stopped rising.
         encoder_share: Share of the epochs for which the inference network is trained on, alone, in the end.
         prior_share: Share of the epochs for which the prior is trained in the end; it is then not trained before.
-        optimizer: ``adamw`` or ``adam``.
+        optimizer: ``adamw``, ``adam``, ``amsgrad``, ``nadam``, ``radam``, ``adamax`` or ``sgd``.
+        momentum: Momentum of ``sgd``, 0.9 if not given; of nothing else.
         learning_rate: Peak rate; it follows a half cosine to 1 % of it.
         rate_warmup: Share of the planned steps, at most 100 of them, over which the rate rises to its peak; 0 starts at
             the peak. Slow first steps keep deep networks from harm, and put latent dimensions to sleep.
-        weight_decay: Decoupled (adamw) or L2 (adam) weight decay.
+        restarts: Times that the rate goes back to its peak, in cycles of equal length (cosine with warm restarts).
+        weight_decay: Decoupled (adamw) or L2 (all others) weight decay.
         clip: Largest norm of the gradient of all parameters; 0 switches clipping off.
         patience: Validations without a better ELBO before training stops.
         beta: Weight of the KL after warm-up.
@@ -62,9 +64,19 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             contract was inferred by the fit itself.
         ema: Decay of a running mean of the weights, by which the model is judged and which is kept, such as 0.999; 0
             for the weights themselves.
-        precision: ``bfloat16`` computes the networks of encoder and decoder in half the bits, densities in all of them.
-        threads: Processor threads of training; PyTorch's own choice if not given. Small models on a busy machine are
-            often faster with one.
+        micro_batch: Rows that go through the networks at a time; gradients add up to exactly that of the whole batch.
+            For models whose batch does not fit into memory.
+        precision: ``bfloat16`` computes the networks of encoder and decoder in half the bits, densities in all of them;
+            ``auto`` does so where that was measured to be faster, and not to change the loss.
+        threads: Processor threads of training. ``auto`` measures before the first step, if the run is long enough for
+            that to pay, and leaves it to PyTorch otherwise.
+        compile: Whether the step is compiled. ``auto`` measures likewise; compiling takes up to a minute.
+        shuffle_buffer: MiB of encoded rows that are shuffled together, where rows stream because they do not fit into
+            memory; about four times as much is in use.
+        on_nan: What a number that is not finite does: ``stop`` the run, or ``restart`` it from its last checkpoint with
+            half the learning rate, three times at most.
+        keep: Number of latest checkpoints that stay in the run's folder; older ones are deleted. The best one stays.
+        checkpoint_seconds: Seconds between checkpoints at most; each validation writes one as well.
     """
 
     epochs: int | None = None
@@ -76,9 +88,11 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     lagging: int = 0
     encoder_share: float = 0.0
     prior_share: float = 0.0
-    optimizer: Literal["adamw", "adam"] = "adamw"
+    optimizer: Literal["adamw", "adam", "amsgrad", "nadam", "radam", "adamax", "sgd"] = "adamw"
+    momentum: float | None = None
     learning_rate: float = 4e-3
     rate_warmup: float = 0.01
+    restarts: int = 0
     weight_decay: float = 1e-4
     clip: float = 10.0
     patience: int = 12
@@ -92,21 +106,40 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     balance: Literal["entropy", "size", "none"] = "none"
     choose: bool | None = None
     ema: float = 0.0
-    precision: Literal["float32", "bfloat16"] = "float32"
-    threads: int | None = None
+    micro_batch: int | None = None
+    precision: Literal["float32", "bfloat16", "auto"] = "float32"
+    threads: int | Literal["auto"] = "auto"
+    compile: bool | Literal["auto"] = "auto"
+    shuffle_buffer: int = 64
+    on_nan: Literal["stop", "restart"] = "stop"
+    keep: int = 1
+    checkpoint_seconds: float = 60.0
 
     def __post_init__(self) -> None:
-        least = {"epochs": 1, "batch_size": 1, "patience": 1, "samples": 1, "threads": 1}
-        for name, low in least.items():
-            if (value := getattr(self, name)) is not None and value < low:
+        least = {
+            "epochs": 1,
+            "batch_size": 1,
+            "patience": 1,
+            "samples": 1,
+            "threads": 1,
+            "micro_batch": 1,
+            "keep": 1,
+            "shuffle_buffer": 1,
+        }
+        for name, low in (least | {"restarts": 0}).items():
+            if isinstance(value := getattr(self, name), int) and value < low:
                 raise ConfigError(f"{name} must be at least {low}, got {value}")
-        for name in ("learning_rate", "max_seconds"):
+        for name in ("learning_rate", "max_seconds", "checkpoint_seconds"):
             if (value := getattr(self, name)) is not None and not value > 0:
                 raise ConfigError(f"{name} must be above 0, got {value}")
         for name in ("weight_decay", "clip", "beta", "free_bits", "lagging", "encoder_share", "prior_share"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}")
         objective_of(self)
+        if self.momentum is not None and (self.optimizer != "sgd" or not 0.0 <= self.momentum < 1.0):
+            raise ConfigError(
+                f"momentum is for optimizer 'sgd' and in [0, 1); got {self.momentum} with {self.optimizer!r}"
+            )
         if not 0.0 <= self.ema < 1.0:
             raise ConfigError(f"ema is a decay in [0, 1), got {self.ema}")
         for name in ("warmup", "rate_warmup", "mask"):
@@ -135,8 +168,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         split_seed: Seed of the splits, of a sample of the rows and of held-out figures; `seed` if not given. Fits that
             differ in `seed` alone then see the same rows.
         device: ``auto``, ``cpu``, ``cuda``…
+        price_per_hour: What the device costs in an hour, in any currency; the record then says what the run cost.
         model: Changes to the preset.
         training: The training.
+        track: Trackers by name, each with its options; JSON lines are written in any case.
     """
 
     preset: str = "auto"
@@ -144,8 +179,14 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     seed: int = 0
     split_seed: int | None = None
     device: str = "auto"
+    price_per_hour: float | None = None
     model: dict[str, Any] = {}
     training: TrainConfig = TrainConfig()
+    track: dict[str, dict[str, Any]] = {}
+
+    def __post_init__(self) -> None:
+        if self.price_per_hour is not None and not self.price_per_hour >= 0.0:
+            raise ConfigError(f"price_per_hour must not be negative, got {self.price_per_hour}")
 
     @property
     def rows_seed(self) -> int:
@@ -180,7 +221,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             else:
                 known = [*_TOP, *training, *ModelConfig.__struct_fields__]
                 raise ConfigError(f"unknown option {name!r}; known: {', '.join(known)}")
-        rest = {name: getattr(self, name) for name in (*_TOP, "recipe")}
+        rest = {name: getattr(self, name) for name in (*_TOP, "recipe", "track")}
         return _convert(rest | {"model": model, "training": msgspec.to_builtins(training)} | top, Config)
 
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from vaekit.errors import TrainingError
+from vaekit.errors import NotFiniteError, TrainingError
 from vaekit.files import write_file
 
-__all__ = ["failures"]
+__all__ = ["failures", "out_of_memory"]
 
 
 @contextmanager
@@ -29,10 +29,10 @@ def failures(out: Path | None, record: Mapping[str, Any]) -> Iterator[None]:
     try:
         yield
     except TrainingError as error:
-        _write(out, record, "not finite" if "not finite" in str(error) else "stopped", str(error))
+        _write(out, record, "not finite" if isinstance(error, NotFiniteError) else "stopped", str(error))
         raise
     except (MemoryError, RuntimeError) as error:  # torch has its own error for GPUs only
-        if not isinstance(error, MemoryError) and "memory" not in str(error):
+        if not out_of_memory(error):
             raise
         said = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         message = f"out of memory: {said}. A smaller preset or batch_size needs less"
@@ -40,7 +40,13 @@ def failures(out: Path | None, record: Mapping[str, Any]) -> Iterator[None]:
         raise TrainingError(message) from error
 
 
+def out_of_memory(error: Exception) -> bool:
+    """Whether an error of torch, or of Python, says that memory was not enough."""
+    return isinstance(error, MemoryError) or "memory" in str(error)
+
+
 def _write(out: Path | None, record: Mapping[str, Any], kind: str, message: str) -> None:
     if out is not None:
         content = {"kind": kind, "message": message, "run": record}
-        write_file(out / "failure.json", msgspec.json.format(msgspec.json.encode(content), indent=1))
+        with suppress(OSError):  # a full disk may be what went wrong, which the error says
+            write_file(out / "failure.json", msgspec.json.format(msgspec.json.encode(content), indent=1))

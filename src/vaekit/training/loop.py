@@ -13,27 +13,29 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vaekit.errors import ConfigError, TrainingError
+from vaekit.arrays import Block
+from vaekit.errors import ConfigError, NotFiniteError
 from vaekit.metrics.latent import NOTHING
 from vaekit.nn.vae import VAE, Pass
 from vaekit.training import checkpoint
 from vaekit.training.average import Average
-from vaekit.training.batches import Resident, binarised, draw_noise, hide, seeded, step_generator
+from vaekit.training.batches import Resident, seeded, step_generator
 from vaekit.training.checkpoint import Position
 from vaekit.training.config import TrainConfig
-from vaekit.training.forensics import explain_gradient, explain_loss
-from vaekit.training.phases import Phase, optimizers_of, phases_of
+from vaekit.training.phases import Optimizers, Phase, optimizers_of, phases_of
+from vaekit.training.ranks import Ranks
+from vaekit.training.saving import Saver
+from vaekit.training.signals import Stopping
 from vaekit.training.stages import Stage
+from vaekit.training.step import Figures, Step
 from vaekit.training.validate import validate
 
 __all__ = ["Loop"]
 
 _VALIDATIONS = 60  # per stage; patience counts them
 _RATE_STEPS = 100  # most steps of warm-up of the learning rate
-_LOOK = 10  # steps of the inference network after which its loss is compared, while it runs ahead
 _STILL = 3  # epochs without more mutual information before it does so no longer
 
-Optimizers = Mapping[str, torch.optim.Optimizer]
 Report = Callable[[dict[str, Any]], None]
 
 
@@ -47,10 +49,12 @@ class Loop:
         valid: Rows for early stopping; disjoint from the training rows.
         config: The training configuration, sized.
         seed: Seed of data order, noise and hidden cells.
-        fingerprint: What a resumed run must agree on.
-        folder: Where checkpoints go; None keeps the best weights in memory only.
+        saver: Writes checkpoints; None keeps the best weights in memory only.
         on_validation: Called with the metrics of each validation.
         on_step: Called with (fraction done, rows done, loss) after each step.
+        stopping: Tells whether the run was asked to stop.
+        ranks: The processes that share each batch and the rows of a validation; the first one saves.
+        slowed: Times that the learning rate is halved; a checkpoint that is gone on from may say more.
     """
 
     vae: VAE
@@ -58,38 +62,54 @@ class Loop:
     valid: Resident
     config: TrainConfig
     seed: int
-    fingerprint: dict[str, Any] = field(default_factory=dict)
-    folder: Path | None = None
+    saver: Saver | None = None
     on_validation: Report = lambda metrics: None
     on_step: Callable[[float, int, float], None] = lambda fraction, rows, loss: None
+    stopping: Stopping = field(default_factory=lambda: Stopping(enabled=False))
+    ranks: Ranks = field(default_factory=Ranks)
+    slowed: int = 0
 
     def run(self, stages: list[Stage], resume: bool = False) -> None:
         """Train every stage, each ending with its best weights.
 
         Args:
             stages: The stages.
-            resume: Go on from the last checkpoint in `folder`.
+            resume: Go on from the last checkpoint.
 
         Raises:
-            TrainingError: If a loss or gradient is not finite, or the checkpoint does not fit.
+            TrainingError: If a loss or gradient is not finite, or a checkpoint cannot be written.
+            ConfigError: If the checkpoint is of another model.
         """
         self.epochs = sum(stage.epochs for stage in stages)
-        last = checkpoint.read(self.folder / "last.safetensors") if resume and self.folder else None
+        last = checkpoint.parse(self._told(self.saver.last if self.saver else None)) if resume else None
         position = last.position if last else Position()
+        position.slowed = self.slowed = max(position.slowed, self.slowed)
         for index in range(position.stage, len(stages)):
             stage = stages[index]
             self._check_schedules(stage)
-            stage.objective.prepare(self.vae, self._look(stage), len(self.train), self.seed)
-            stage.objective.to(self.train.device)
-            self._check_lagging(stage)
-            optimizers = optimizers_of(stage, self.vae, self.config)
-            self._average = Average(self.vae, self.config.ema)
+            optimizers = self._prepare(stage)
             if last and not position.finished:
                 checkpoint.restore(last, self.vae, stage.objective, optimizers, self._average)
             if not position.finished:
+                if last is None or self.slowed:  # before another stage overwrites the best weights of the one before
+                    self._save("last", stage, optimizers, position)
                 self._stage(stage, optimizers, position)
             self._load_best()
-            last, position = None, Position(stage=index + 1, seconds=position.seconds, began=position.seconds)
+            last, position = None, position.next_stage()
+
+    def ready(self, stage: Stage) -> Step:
+        """The step of a stage, before anything was trained."""
+        step = self._stepper(stage, phases_of(stage, self.vae, self._prepare(stage)))
+        stage.prepare_modes(self.vae)
+        return step
+
+    def _prepare(self, stage: Stage) -> Optimizers:
+        self._average = Average(self.vae, self.config.ema)
+        stage.objective.prepare(self.vae, self._look(stage), len(self.train), self.seed)
+        stage.objective.to(self.train.device)
+        self._check_parts(stage)
+        self._check_lagging(stage)
+        return optimizers_of(stage, self.vae, self.config)
 
     def _stage(self, stage: Stage, optimizers: Optimizers, at: Position) -> None:
         batch = self.config.batch_size or len(self.train)
@@ -97,55 +117,41 @@ class Loop:
         total = stage.epochs * per_epoch
         budget = self.config.max_seconds and self.config.max_seconds * stage.epochs / self.epochs
         self._warn_of_schedules(stage, total)
-        phases, before, began = phases_of(stage, self.vae, optimizers), at.seconds, time.monotonic()
-        done, since, rate = at.stale >= self.config.patience, _Mean(), 0.0
+        before, began = at.seconds, time.monotonic()
+        step = self._stepper(stage, phases_of(stage, self.vae, optimizers))
+        step.figures = Figures.restored(at.figures, at.rows, step.device)
+        step.micro = at.micro or self.config.micro_batch
+        slower = 0.5**at.slowed
+        for group in (group for optimizer in optimizers.values() for group in optimizer.param_groups):
+            group["peak"] *= slower
+        done, rate = at.stale >= self.config.patience, 0.0
         stage.prepare_modes(self.vae)
         while at.epoch < stage.epochs and not done:
-            for indices in self.train.epoch(self.seed, at.stage * 100_003 + at.epoch, batch)[at.batch :]:
+            for indices in self.train.epoch(self.seed, at.stage * 100_003 + at.epoch, batch, at.batch):
                 fraction = max(at.step / total, (at.seconds - at.began) / budget if budget else 0.0)
                 if done := fraction >= 1.0:
                     break
-                rate = self._set_rates(stage, optimizers, at.step, total, fraction)
-                since.add(self._step(stage, phases, indices, at), len(indices))
-                at.step, at.batch, at.seconds = at.step + 1, at.batch + 1, before + time.monotonic() - began
-                self.on_step(fraction, len(indices), since.value("loss"))
+                rate = slower * self.set_rates(stage, optimizers, at.step, total, fraction)
+                step(self.train.take(indices), at)
+                at.step, at.batch, at.micro = at.step + 1, at.batch + 1, step.micro
+                asked, at.seconds = self.ranks.most(self.stopping.asked, before + time.monotonic() - began)
+                self.on_step(fraction, len(indices), step.loss)
                 if fraction >= at.due or at.step == total:
                     at.due = fraction + 1.0 / _VALIDATIONS
-                    done = self._validate(stage, optimizers, at, since, rate)
-                    since = _Mean()
+                    done = self._validate(stage, optimizers, at, step, rate)
                     if done:
                         break
+                elif self.saver and self.saver.due():
+                    self._pause(stage, optimizers, at, step)
+                if asked:
+                    self._pause(stage, optimizers, at, step)
+                    self.stopping.leave(int(asked))
             else:
                 at.epoch, at.batch = at.epoch + 1, 0
-        if since.rows:  # the budget ended between two validations
-            self._validate(stage, optimizers, at, since, rate)
+        if step.figures.rows:  # the budget ended between two validations
+            self._validate(stage, optimizers, at, step, rate)
         at.finished = True
         self._save("last", stage, optimizers, at)
-
-    def _step(self, stage: Stage, phases: Mapping[str, Phase], indices: Tensor, at: Position) -> dict[str, float]:
-        """One step of every phase: lagging steps of the inference network, the model, the critic."""
-        rng = step_generator(self.seed, at.stage * 2**40 + at.step, self.train.device)
-        ahead = self._run_ahead(stage, phases["inference"], indices, rng, at) if stage.lagging and at.ahead else 0
-        passed = self._pass(stage, indices, rng)
-        figures = self._descend(stage, phases["model"], passed, rng, at)
-        self._average.update()
-        if stage.lagging:
-            figures["ahead"] = float(ahead)
-        if "critic" in phases:
-            figures |= self._criticise(stage, phases["critic"], passed, rng, at)
-        return figures
-
-    def _run_ahead(self, stage: Stage, phase: Phase, indices: Tensor, rng: torch.Generator, at: Position) -> int:
-        """Steps of the inference network alone, on other rows, until its loss stops falling; how many there were."""
-        last, total = math.inf, 0.0
-        for step in range(1, stage.lagging + 1):
-            some = torch.randint(len(self.train), indices.shape, generator=rng, device=rng.device)
-            total += self._descend(stage, phase, self._pass(stage, some, rng), rng, at)["loss"]
-            if step % _LOOK == 0:
-                if total >= last:
-                    return step
-                last, total = total, 0.0
-        return stage.lagging
 
     def _watch_information(self, stage: Stage, at: Position, found: Mapping[str, Any]) -> None:
         """Let the inference network run ahead no longer once mutual information is there and has stopped rising."""
@@ -158,64 +164,58 @@ class Loop:
             at.still += 1
         at.ahead = at.still < _STILL or at.information < NOTHING
 
-    def _pass(self, stage: Stage, indices: Tensor, rng: torch.Generator) -> Pass:
-        """A forward pass over some rows, parts of them hidden."""
-        objective, latent = stage.objective, self.vae.latent
-        rows = binarised(self.train.take(indices), self.vae.specs, rng)
-        blocks = hide(rows, self.vae.specs, self.config.mask, rng)
-        noise = draw_noise(latent.noise, rng, objective.samples, len(indices))
-        prior = draw_noise(latent.prior_noise, rng, 1, len(indices)) if objective.prior_draws else None
-        half = torch.autocast(rng.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16")
-        with seeded(rng.initial_seed(), rng.device), half:
-            found: Pass = self.vae(blocks, noise, prior, objective.prior_rows)
-        return found
+    def _stepper(self, stage: Stage, phases: Mapping[str, Phase]) -> Step:
+        device, average = self.train.device, self._average
+        return Step(
+            self.vae,
+            stage,
+            self.config,
+            self.seed,
+            phases,
+            average,
+            self._others,
+            device,
+            self._kept,
+            self.ranks,
+            self._moving,
+        )
 
-    def _descend(
-        self, stage: Stage, phase: Phase, passed: Pass, rng: torch.Generator, at: Position
-    ) -> dict[str, float]:
-        """A step of the model, or of a part of it, down the objective."""
-        with seeded(rng.initial_seed() + 1, rng.device):
-            terms = stage.objective(passed)
-        value = torch.stack(list(terms.values())).sum(0).mean().item()
-        if not math.isfinite(value):
-            raise TrainingError(explain_loss(terms, passed, self.vae, stage, at, self._kept()))
-        norm = phase.gradient(terms, self.config.clip)
-        if not math.isfinite(norm):
-            raise TrainingError(explain_gradient(self.vae, stage, at, self._kept()))
-        phase.optimizer.step()
-        return {"loss": value, "gradient_norm": norm} | {n: float(term.detach().mean()) for n, term in terms.items()}
-
-    def _criticise(
-        self, stage: Stage, phase: Phase, passed: Pass, rng: torch.Generator, at: Position
-    ) -> dict[str, float]:
-        """A step of the objective's own parameters."""
-        with seeded(rng.initial_seed() + 2, rng.device):
-            terms = stage.objective.criticise(passed)
-        norm = phase.gradient(terms, self.config.clip)
-        if not math.isfinite(norm):
-            raise TrainingError(
-                f"the gradient of the critic ({', '.join(terms)}) is not finite at step {at.step} (stage "
-                f"{stage.name!r}). Training stopped before its weights changed; {self._kept()}. Lower its learning_rate"
-            )
-        phase.optimizer.step()
-        return {name: float(term.detach().mean()) for name, term in terms.items()}
+    def _others(self, count: int, rng: torch.Generator) -> dict[str, Block]:
+        """So many training rows, drawn with replacement."""
+        return self.train.take(self.train.draw(count, rng))
 
     def _look(self, stage: Stage) -> Pass:
         """A pass over a few rows, for the objective to see what it will work with; it leaves no trace."""
-        rng = step_generator(self.seed, 0, self.train.device)
+        self._moving: list[Tensor] = []
+        step = self._stepper(stage, {})
         kept = {name: value.clone() for name, value in self.vae.state_dict().items()}
         stage.prepare_modes(self.vae)
         with torch.no_grad():
-            found = self._pass(stage, torch.arange(min(8, len(self.train)), device=rng.device), rng)
+            rows = self.train.take(slice(0, min(8, len(self.train))))
+            drawn = step.draw(rows, step_generator(self.seed, 0, self.train.device))
+            with seeded(drawn.seed, self.train.device):
+                found = step.look(drawn)
+        moved = [name for name, value in self.vae.state_dict().items() if not torch.equal(value, kept[name])]
+        self._moves = ", ".join(name for name in moved)
+        self._moving = [value for name, value in self.vae.named_buffers() if name in moved]
         self.vae.load_state_dict(kept)
         return found
 
-    def _validate(self, stage: Stage, optimizers: Optimizers, at: Position, since: _Mean, rate: float) -> bool:
+    def _pause(self, stage: Stage, optimizers: Optimizers, at: Position, step: Step) -> None:
+        """A checkpoint between two validations."""
+        step.check()
+        at.figures, at.rows = step.figures.sum(), step.figures.rows
+        self._save("last", stage, optimizers, at)
+
+    def _validate(self, stage: Stage, optimizers: Optimizers, at: Position, step: Step, rate: float) -> bool:
+        step.check()
+        figures, step.figures = step.figures.values(), Figures()
+        at.figures, at.rows = {}, 0
         with self._average.instead():
-            found = validate(self.vae, self.valid, self.seed, samples=stage.objective.importance)
+            found = validate(self.vae, self.valid, self.seed, samples=stage.objective.importance, ranks=self.ranks)
         stage.prepare_modes(self.vae)
         if not math.isfinite(found["elbo"]):
-            raise TrainingError(
+            raise NotFiniteError(
                 f"the validation ELBO is not finite at step {at.step} (stage {stage.name!r}); "
                 f"nats per field: {found['nats']}. "
                 f"{self._kept()}. Lower the learning rate"
@@ -225,13 +225,16 @@ class Loop:
         at.best, at.stale = (judged, 0) if better else (at.best, at.stale + 1)
         self._watch_information(stage, at, found["latent"])
         weights = {name: stage.objective.weight(name) for name in stage.objective.weights}
+        at.lines += 1
         self.on_validation(
             {"stage": stage.name, "epoch": at.epoch, "step": at.step, "seconds": round(at.seconds, 3)}
-            | {"learning_rate": rate, "weights": weights, "train": since.values(), "valid": found, "best": at.best}
+            | {"learning_rate": rate, "weights": weights, "train": figures, "valid": found, "best": at.best}
         )
         if better:
             self._save("best", stage, optimizers, at)
         self._save("last", stage, optimizers, at)
+        if asked := self.ranks.most(self.stopping.asked)[0]:
+            self.stopping.leave(int(asked))
         return at.stale >= self.config.patience
 
     def _check_lagging(self, stage: Stage) -> None:
@@ -242,10 +245,22 @@ class Loop:
                 "knows those of its own draws only. Leave lagging at 0, or take another posterior"
             )
 
+    def _check_parts(self, stage: Stage) -> None:
+        """Refuse micro-batches where their gradients would not add up to that of the batch."""
+        if self.config.micro_batch is None or self.config.micro_batch >= (self.config.batch_size or 0):
+            return
+        if not stage.objective.row_separable or any(True for _ in stage.objective.parameters()):
+            names = ", ".join(type(part).__name__ for part in stage.objective.leaves())
+            raise ConfigError(f"micro_batch needs an objective in which rows stand alone; {names} ties rows together")
+        if self._moves:
+            raise ConfigError(
+                f"micro_batch needs a model in which rows stand alone; {self._moves} is computed from whole batches"
+            )
+
     def _check_schedules(self, stage: Stage) -> None:
         """Refuse a schedule of something that is not there."""
         for name, schedule in stage.schedules.items():
-            self._drive(stage, name, schedule(0))
+            stage.drive(self.vae, name, schedule(0))
 
     def _warn_of_schedules(self, stage: Stage, total: int) -> None:
         """Say at the start if a schedule cannot finish."""
@@ -257,9 +272,10 @@ class Loop:
                     stacklevel=2,
                 )
 
-    def _set_rates(self, stage: Stage, optimizers: Optimizers, step: int, total: int, fraction: float) -> float:
-        """Half cosine from the peak to 1 % of it, after a short linear warm-up; and the scheduled weights."""
-        cosine = 0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * fraction))
+    def set_rates(self, stage: Stage, optimizers: Optimizers, step: int, total: int, fraction: float) -> float:
+        """Half cosines from the peak to 1 % of it, after a linear warm-up; and the scheduled weights."""
+        cycle = fraction * (self.config.restarts + 1) % 1.0  # Loshchilov & Hutter, SGDR, 2017, eq. 5
+        cosine = 0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * cycle))
         rising = min(_RATE_STEPS, max(1, int(self.config.rate_warmup * total)))
         share = cosine * min(1.0, (step + 1) / rising)
         for optimizer in optimizers.values():
@@ -267,15 +283,8 @@ class Loop:
                 group["lr"] = group["peak"] * share
         planned = max(step, int(fraction * total))  # a budget of time moves schedules along with the learning rate
         for name, schedule in stage.schedules.items():
-            self._drive(stage, name, schedule(planned))
+            stage.drive(self.vae, name, schedule(planned))
         return self.config.learning_rate * share
-
-    def _drive(self, stage: Stage, name: str, value: float) -> None:
-        """Set a weight of the objective, or an attribute of the latent structure."""
-        if name.startswith("latent."):
-            self.vae.latent.set_knob(name.removeprefix("latent."), value)
-        else:
-            stage.objective.set_weight(name, value)
 
     def _save(self, name: str, stage: Stage, optimizers: Optimizers, at: Position) -> None:
         if name == "last":
@@ -286,41 +295,21 @@ class Loop:
             self._write(name, stage, optimizers, at)
 
     def _write(self, name: str, stage: Stage, optimizers: Optimizers, at: Position) -> None:
-        if self.folder:
-            path = self.folder / f"{name}.safetensors"
-            checkpoint.write(path, at, self.fingerprint, self.vae, stage.objective, optimizers, self._average)
+        if self.saver:
+            path = self.saver.last if name == "last" else self.saver.best
+            self.saver.write(path, at, self.vae, stage.objective, optimizers, self._average)
 
     def _load_best(self) -> None:
-        if self.folder:
-            stored = checkpoint.read(self.folder / "best.safetensors").tensors
-            best = {name.removeprefix("model."): value for name, value in stored.items() if name.startswith("model.")}
+        if self.ranks.agree(self.saver is not None):
+            best = checkpoint.parse(self._told(self.saver.best if self.saver else None)).model()
         else:
             best = self._best
         self.vae.load_state_dict(best)
         self.vae.eval()
 
+    def _told(self, path: Path | None) -> bytes:
+        """A checkpoint that the first process reads, for all."""
+        return self.ranks.tell(checkpoint.content(path) if path else None)
+
     def _kept(self) -> str:
-        return (
-            f"the last good checkpoint is {self.folder / 'last.safetensors'}"
-            if self.folder
-            else "nothing was saved (out=None)"
-        )
-
-
-class _Mean:
-    """Means over rows of named figures."""
-
-    def __init__(self) -> None:
-        self.sums: dict[str, float] = {}
-        self.rows = 0
-
-    def add(self, figures: Mapping[str, float], rows: int) -> None:
-        self.rows += rows
-        for name, value in figures.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value * rows
-
-    def value(self, name: str) -> float:
-        return self.sums[name] / self.rows
-
-    def values(self) -> dict[str, float]:
-        return {name: total / self.rows for name, total in self.sums.items()}
+        return f"the last good checkpoint is {self.saver.last}" if self.saver else "nothing was saved (out=None)"

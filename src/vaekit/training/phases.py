@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,7 +17,9 @@ from vaekit.objectives import Objective
 from vaekit.training.config import TrainConfig
 from vaekit.training.stages import Stage
 
-__all__ = ["Phase", "optimizers_of", "phases_of"]
+__all__ = ["Optimizers", "Phase", "optimizers_of", "phases_of"]
+
+Optimizers = Mapping[str, torch.optim.Optimizer]
 
 
 @dataclass(frozen=True)
@@ -31,16 +34,42 @@ class Phase:
     parameters: list[nn.Parameter]
     optimizer: torch.optim.Optimizer
 
-    def gradient(self, terms: Mapping[str, Tensor], clip: float) -> float:
-        """Backward of the mean over rows of the sum of terms, to these parameters alone.
-
-        Returns:
-            The norm of the gradient before it was clipped.
-        """
+    def clear(self) -> None:
+        """Forget the gradient."""
         self.optimizer.zero_grad(set_to_none=True)
-        loss = torch.stack(list(terms.values())).sum(0).mean()
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradient of a loss to that of these parameters, and of no others."""
         loss.backward(inputs=self.parameters)
-        return float(torch.nn.utils.clip_grad_norm_(self.parameters, clip or math.inf))
+
+    def add(self, gradient: Sequence[Tensor], share: float) -> None:
+        """Add a share of a gradient to that of the parameters."""
+        for parameter, value in zip(self.parameters, gradient, strict=True):
+            if parameter.grad is not None:
+                parameter.grad.add_(value, alpha=share)
+            else:
+                parameter.grad = value if share == 1.0 else value * share
+
+    def norm(self) -> Tensor:
+        """The norm of the gradient of all parameters."""
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        return torch.nn.utils.get_total_norm(gradients)
+
+    def step(self, norm: Tensor, clip: float, frozen: Tensor) -> None:
+        """A step of the optimiser: on the gradient of norm `clip` at most, and none at all where `frozen` is 1.
+
+        Args:
+            norm: The norm of the gradient.
+            clip: The largest that is let through; 0 lets all through.
+            frozen: 0, or 1 to leave every weight as it is. Fused optimisers read both from the device.
+        """
+        scale = torch.clamp(norm / (clip or math.inf), min=1.0)
+        if self.optimizer.defaults.get("fused"):
+            self.optimizer.grad_scale, self.optimizer.found_inf = scale, frozen  # type: ignore[attr-defined]
+            self.optimizer.step()
+        elif not frozen:  # the others have to be told, which waits for the device
+            torch._foreach_div_([p.grad for p in self.parameters if p.grad is not None], scale)
+            self.optimizer.step()
 
 
 def optimizers_of(stage: Stage, vae: VAE, config: TrainConfig) -> dict[str, torch.optim.Optimizer]:
@@ -57,7 +86,6 @@ def optimizers_of(stage: Stage, vae: VAE, config: TrainConfig) -> dict[str, torc
                 f"stage {stage.name!r}: {type(part).__name__} has trainable parameters, but no `criticise` that says "
                 "what they minimise"
             )
-    kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[config.optimizer]
     groups: dict[str, list[dict[str, Any]]] = {
         "optimizer": [
             {"params": stage.trained(vae), "peak": config.learning_rate, "weight_decay": config.weight_decay},
@@ -68,10 +96,24 @@ def optimizers_of(stage: Stage, vae: VAE, config: TrainConfig) -> dict[str, torc
             if any(True for _ in part.parameters())
         ],
     }
-    return {name: kind(some, lr=config.learning_rate, fused=True) for name, some in groups.items() if some}
+    make = _MAKERS[config.optimizer]
+    options: dict[str, Any] = {"momentum": 0.9 if config.momentum is None else config.momentum}
+    options = options if config.optimizer == "sgd" else {}
+    return {name: make(some, lr=config.learning_rate, **options) for name, some in groups.items() if some}
 
 
-def phases_of(stage: Stage, vae: VAE, optimizers: Mapping[str, torch.optim.Optimizer]) -> dict[str, Phase]:
+_MAKERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "adamw": partial(torch.optim.AdamW, fused=True),
+    "adam": partial(torch.optim.Adam, fused=True),
+    "amsgrad": partial(torch.optim.Adam, amsgrad=True, fused=True),
+    "nadam": torch.optim.NAdam,
+    "radam": torch.optim.RAdam,
+    "adamax": torch.optim.Adamax,
+    "sgd": partial(torch.optim.SGD, fused=True),
+}
+
+
+def phases_of(stage: Stage, vae: VAE, optimizers: Optimizers) -> dict[str, Phase]:
     """The phases of a stage: ``model``, ``inference`` (the part of it that lagging steps move) and ``critic``."""
     model = stage.trained(vae)
     mine = {id(p) for name, p in vae.named_parameters() if vae.part_of(name) == "inference"}

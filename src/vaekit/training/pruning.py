@@ -82,7 +82,7 @@ def retrain(vae: VAE, train: Encoded, valid: Encoded, config: TrainConfig, seed:
     sized = config.sized(len(seen))
     steps = -(-len(seen) // (sized.batch_size or 1))
     epochs = max(1, min(sized.epochs or 1, _STEPS // steps))
-    settings = msgspec.structs.replace(sized, epochs=epochs, learning_rate=_RATE, max_seconds=None)
+    settings = msgspec.structs.replace(sized, epochs=epochs, learning_rate=_RATE, max_seconds=None, compile=False)
     objective = ELBO(beta=settings.beta, free_bits=settings.free_bits, samples=settings.samples)
     Loop(vae, seen, Resident(valid, device), settings, seed).run([Stage("pruned", objective, epochs)])
 

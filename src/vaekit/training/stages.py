@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from torch import nn
+from torch import Tensor, nn
 
 from vaekit.errors import ConfigError
 from vaekit.nn.parts import named
@@ -55,6 +55,13 @@ class Stage:
                 f"{self.parameters}"
             )
         return chosen
+
+    def drive(self, model: VAE, name: str, value: float | Tensor) -> None:
+        """Set what a schedule drives: a weight of the objective, or ``latent.<name>`` of the latent structure."""
+        if name.startswith("latent."):
+            model.latent.set_knob(name.removeprefix("latent."), value)
+        else:
+            self.objective.set_weight(name, value)
 
     def prepare_modes(self, model: VAE) -> None:
         """Put what is trained into training mode, and the rest into evaluation mode."""

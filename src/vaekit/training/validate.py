@@ -11,13 +11,16 @@ from vaekit.arrays import draw
 from vaekit.nn.vae import VAE
 from vaekit.training.batches import Resident
 from vaekit.training.information import latent_figures
+from vaekit.training.ranks import Ranks
 
 __all__ = ["validate"]
 
 _LATENT_ROWS = 256  # every draw is compared with every row
 
 
-def validate(vae: VAE, rows: Resident, seed: int, batch: int = 4096, samples: int = 1) -> dict[str, Any]:
+def validate(
+    vae: VAE, rows: Resident, seed: int, batch: int = 4096, samples: int = 1, ranks: Ranks | None = None
+) -> dict[str, Any]:
     """ELBO, reconstruction, KL per dimension and nats per field, in nats per row, with one fixed draw of noise.
 
     Args:
@@ -25,6 +28,7 @@ def validate(vae: VAE, rows: Resident, seed: int, batch: int = 4096, samples: in
         rows: Held-out rows, B of them.
         seed: Seed of the draw.
         batch: Rows at a time; the figures do not depend on it.
+        ranks: The processes that share the rows.
         samples: Samples K of the bound; the other figures are means over them.
 
     Returns:
@@ -44,7 +48,9 @@ def validate(vae: VAE, rows: Resident, seed: int, batch: int = 4096, samples: in
 
     vae.eval()
     with torch.inference_mode():
-        for part in rows.batches(batch):
+        mine = ranks.part(len(rows)) if ranks and len(rows) >= ranks.count else slice(0, len(rows))
+        for start in range(mine.start, mine.stop, batch):
+            part = slice(start, min(start + batch, mine.stop))
             terms = vae(rows.take(part), {name: value[:, part] for name, value in noise.items()}).terms
             log_weight = terms.log_weight()
             add("bound", torch.logsumexp(log_weight, 0) - math.log(samples))
@@ -55,6 +61,8 @@ def validate(vae: VAE, rows: Resident, seed: int, batch: int = 4096, samples: in
             for name, kl in terms.kl.items():
                 if kl is not None:
                     add(f"kl:{name}", kl)
+        if ranks and len(rows) >= ranks.count:
+            ranks.add(list(sums.values()))
     count = len(rows)
     mean: dict[str, Any] = {name: (total / count).tolist() for name, total in sums.items()}
     nats = {
@@ -63,7 +71,7 @@ def validate(vae: VAE, rows: Resident, seed: int, batch: int = 4096, samples: in
         if f"nats:{name}" in mean
         for field, value in zip(spec.fields, mean[f"nats:{name}"], strict=True)
     }
-    return {
+    found = {
         "bound": mean["bound"],
         "elbo": mean["elbo"],
         "reconstruction": mean["reconstruction"],
@@ -72,3 +80,4 @@ def validate(vae: VAE, rows: Resident, seed: int, batch: int = 4096, samples: in
         "nats": nats,
         "latent": latent_figures(vae, rows.take(slice(0, _LATENT_ROWS)), seed),
     }
+    return found if ranks is None else ranks.agree(found)

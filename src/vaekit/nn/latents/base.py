@@ -109,7 +109,7 @@ class Latent(nn.Module):
         """What validation reports of the structure itself, for example how many codes are in use."""
         return {}
 
-    def set_knob(self, name: str, value: float) -> None:
+    def set_knob(self, name: str, value: float | Tensor) -> None:
         """Set an attribute that a schedule drives.
 
         Raises:

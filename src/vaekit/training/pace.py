@@ -1,0 +1,252 @@
+"""The pace of a run: precision, threads and compilation, chosen before the first step by measuring them on its rows."""
+
+from __future__ import annotations
+
+import copy
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+import torch
+
+from vaekit.errors import ConfigError
+from vaekit.files import sha256, write_file
+from vaekit.training.checkpoint import Position
+from vaekit.training.config import TrainConfig
+from vaekit.training.ranks import Ranks
+from vaekit.training.step import Drawn, Step
+
+if TYPE_CHECKING:
+    from vaekit.training.loop import Loop
+    from vaekit.training.stages import Stage
+
+__all__ = ["Choice", "Pace", "choose_pace", "threads"]
+
+_FEWEST = 1000  # steps below which nothing is measured
+_LONG = 60.0  # seconds of training from which measuring pays
+_VERY_LONG = 400.0  # seconds from which compiling pays, which takes up to a minute
+_ROUND, _ROUNDS, _MOST = 0.1, 5, 15.0  # seconds of a candidate's turn, turns, seconds of all of them
+_BATCHES = 8  # that are taken in turn
+_HOPELESS = 3.0  # what is so many times slower than the fastest at first sight takes no turns
+_GAIN = 1.03  # a candidate has to be this much faster than the plain step
+_SHORT = "the run is too short for measuring to pay"
+_SAME = 1e-3  # largest relative change of the loss that half precision may make
+
+
+class Choice(msgspec.Struct, frozen=True, kw_only=True):
+    """How steps are computed; for the same choice, results are the same to the bit.
+
+    Args:
+        precision: ``float32`` or ``bfloat16``.
+        threads: Processor threads; None leaves them to PyTorch.
+        compile: Whether the step is compiled.
+
+    Example:
+        >>> str(Choice(precision="bfloat16", threads=1))
+        'bfloat16, 1 thread'
+    """
+
+    precision: str = "float32"
+    threads: int | None = None
+    compile: bool = False
+
+    def __str__(self) -> str:
+        number = "" if self.threads is None else f", {self.threads} thread{'s' if self.threads > 1 else ''}"
+        return f"{self.precision}{number}{', compiled' if self.compile else ''}"
+
+    def applied(self, config: TrainConfig) -> TrainConfig:
+        """The configuration with everything decided."""
+        return msgspec.structs.replace(
+            config, precision=self.precision, threads=self.threads or "auto", compile=self.compile
+        )
+
+
+class Pace(msgspec.Struct, frozen=True, kw_only=True):
+    """A choice, and how it was made.
+
+    Args:
+        choice: The choice.
+        why: How it was made.
+        measured: Rows per second of what was compared.
+        seconds: Seconds that it took.
+    """
+
+    choice: Choice
+    why: str = "as asked"
+    measured: dict[str, float] = {}
+    seconds: float = 0.0
+
+
+def choose_pace(
+    loop: Loop, stage: Stage, steps: int, shapes: Mapping[str, Any], say: Callable[[str], None] = lambda text: None
+) -> Pace:
+    """Choose what the configuration leaves to ``auto``.
+
+    What was chosen once is remembered for the same machine, model and batch, so that the same run finds it again.
+
+    Args:
+        loop: The run; nothing of it is changed.
+        stage: Its first stage.
+        steps: Steps of the whole run.
+        shapes: What the speed depends on: blocks, model, ...
+        say: Told when measuring begins.
+
+    Returns:
+        The pace.
+    """
+    config = loop.config
+    asked = {name: getattr(config, name) for name in ("precision", "threads", "compile")}
+    plain = Choice(
+        precision="float32" if config.precision == "auto" else config.precision,
+        threads=None if config.threads == "auto" else config.threads,
+        compile=config.compile is True,
+    )
+    if "auto" not in asked.values():
+        return Pace(choice=plain)
+    if steps < _FEWEST or (config.max_seconds or _LONG) < _LONG:
+        return Pace(choice=plain, why=_SHORT)
+    began = time.perf_counter()
+    place = _remembered(loop, {**shapes, **asked, "length": steps.bit_length(), "most": config.max_seconds})
+    if (found := _read(place)) is not None:
+        return found
+    trial = _Trial(loop, stage)
+    planned = min(steps * trial.seconds(plain, 3), config.max_seconds or float("inf"))
+    if planned < _LONG:
+        return Pace(choice=plain, why=_SHORT)
+    say(f"choosing threads, precision and compilation for a run of about {planned:.0f} s")
+    best, measured = trial.race(_open(plain, config, loop.train.device))
+    why = "measured"
+    if config.compile == "auto" and planned >= _VERY_LONG:
+        try:
+            best, more = trial.race([best, msgspec.structs.replace(best, compile=True)])
+            measured |= more
+        except ConfigError as error:
+            why = f"measured; {error}"
+    rounded = {name: float(round(rate)) for name, rate in measured.items()}
+    pace = Pace(choice=best, why=why, measured=rounded, seconds=round(time.perf_counter() - began, 3))
+    write_file(place, msgspec.json.format(msgspec.json.encode(pace), indent=1))
+    return pace
+
+
+@contextmanager
+def threads(count: int | Literal["auto"] | None) -> Iterator[None]:
+    """Use so many processor threads for a while; without a number PyTorch's choice."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count if isinstance(count, int) else before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+class _Trial:
+    """A copy of a run, whose steps are timed."""
+
+    def __init__(self, loop: Loop, stage: Stage) -> None:
+        self.stage = replace(stage, objective=copy.deepcopy(stage.objective))
+        self.loop = replace(loop, vae=copy.deepcopy(loop.vae), saver=None, ranks=Ranks())
+        self.batch = min(loop.config.batch_size or len(loop.train), len(loop.train))
+        self.steps: dict[Choice, Step] = {}
+        self.done = 0
+
+    def step(self, choice: Choice) -> Step:
+        """The step of a choice; all of them move the same weights."""
+        if choice not in self.steps:
+            self.loop.config = choice.applied(self.loop.config)
+            self.steps[choice] = self.loop.ready(self.stage)
+        return self.steps[choice]
+
+    def seconds(self, choice: Choice, count: int) -> float:
+        """Seconds of a step, mean over so many, after one to warm up."""
+        train, began = self.loop.train, 0.0
+        rng = torch.Generator(device=train.device).manual_seed(0)
+        whole = [train.draw(self.batch, rng) for _ in range(_BATCHES)]
+        with threads(choice.threads):
+            step = self.step(choice)
+            for index in range(count + 1):
+                if index == 1:
+                    step.check()
+                    began = time.perf_counter()
+                step(train.take(whole[self.done % len(whole)]), Position(step=self.done))
+                self.done += 1
+            step.check()
+        return (time.perf_counter() - began) / count
+
+    def race(self, choices: list[Choice]) -> tuple[Choice, dict[str, float]]:
+        """The fastest choice, the first unless another is clearly faster; and rows per second of all of them."""
+        first = {choice: self.seconds(choice, 2) for choice in choices}
+        hopeless = _HOPELESS * min(first.values())  # such as more threads than there are free cores
+        choices = [choice for choice in choices if choice is choices[0] or first[choice] < hopeless]
+        counts = {choice: max(1, round(_ROUND / first[choice])) for choice in choices}
+        taken: dict[Choice, list[float]] = {choice: [] for choice in choices}
+        began = time.perf_counter()
+        for index in range(_ROUNDS):
+            if index and time.perf_counter() - began > _MOST:
+                break
+            turn = index % len(choices)
+            for choice in choices[turn:] + choices[:turn]:
+                taken[choice].append(self.seconds(choice, counts[choice]))
+        median = {choice: statistics.median(values) for choice, values in taken.items()}
+        fastest = min((choice for choice in choices if self._same(choices[0], choice)), key=median.__getitem__)
+        chosen = fastest if median[choices[0]] > _GAIN * median[fastest] else choices[0]
+        return chosen, {str(choice): self.batch / seconds for choice, seconds in median.items()}
+
+    def _same(self, plain: Choice, choice: Choice) -> bool:
+        """Whether the loss of some rows is the same in half precision, to one in a thousand."""
+        if choice.precision == plain.precision:
+            return True
+        rows = self.loop.train.take(slice(0, 4096))
+        losses = [_loss(self.step(one), rows) for one in (plain, choice)]
+        return abs(losses[0] - losses[1]) <= _SAME * abs(losses[0])
+
+
+@torch.no_grad()
+def _loss(step: Step, rows: dict[str, Any]) -> float:
+    drawn: Drawn = step.draw(rows, torch.Generator(device=step.device).manual_seed(0))
+    return float(torch.stack(list(step.terms(drawn)[1].values())).sum(0).mean())
+
+
+def _open(plain: Choice, config: TrainConfig, device: torch.device) -> list[Choice]:
+    """The plain choice first, and all others that are left open, not compiled."""
+    numbers = [plain.threads]
+    if config.threads == "auto" and device.type == "cpu":
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        powers = {1 << power for power in range(cores.bit_length())} | {cores}
+        numbers += sorted(powers - {torch.get_num_threads()})
+    kinds = ["float32", "bfloat16"] if config.precision == "auto" else [plain.precision]
+    return [msgspec.structs.replace(plain, precision=kind, threads=count) for kind in kinds for count in numbers]
+
+
+def _remembered(loop: Loop, shapes: Mapping[str, Any]) -> Path:
+    """Where the choice for this machine and these shapes is kept."""
+    device = loop.train.device
+    machine = [_processor(), os.cpu_count(), device.type, str(torch.__version__)]
+    machine += [torch.cuda.get_device_name(device)] if device.type == "cuda" else []
+    key = sha256(msgspec.json.encode([machine, shapes], order="sorted"))[:32]
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "vaekit" / "pace" / f"{key}.json"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = {line.partition(":")[2].strip() for line in lines if line.startswith(("model name", "flags", "Features"))}
+    return " ".join(sorted(names))
+
+
+def _read(place: Path) -> Pace | None:
+    """A choice that was kept; None if there is none that can be read."""
+    try:
+        found = msgspec.json.decode(place.read_bytes(), type=Pace)
+    except (OSError, msgspec.DecodeError):
+        return None
+    return msgspec.structs.replace(found, why=f"{found.why} by an earlier run", seconds=0.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import msgspec
@@ -58,7 +59,7 @@ def loop_of(table, contract, *, objective=None, schedules=None, model=None, **op
 def after(loop, stage, step, count=5):
     """The weights after some steps, and the mean figures."""
     optimizers = {"optimizer": step.phases["model"].optimizer}
-    for index, rows in enumerate(loop.train.epoch(0, 0, 64)[: min(count, 3)]):
+    for index, rows in enumerate(itertools.islice(loop.train.epoch(0, 0, 64), min(count, 3))):
         loop.set_rates(stage, optimizers, index, 10, index / 10)
         step(loop.train.take(rows), Position(step=index))
     step.check()

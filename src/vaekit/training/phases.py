@@ -42,9 +42,11 @@ class Phase:
         """Add the gradient of a loss to that of these parameters, and of no others."""
         loss.backward(inputs=self.parameters)
 
-    def add(self, gradient: Sequence[Tensor], share: float) -> None:
+    def add(self, gradient: Sequence[Tensor | None], share: float) -> None:
         """Add a share of a gradient to that of the parameters."""
         for parameter, value in zip(self.parameters, gradient, strict=True):
+            if value is None:
+                continue
             if parameter.grad is not None:
                 parameter.grad.add_(value, alpha=share)
             else:

@@ -6,7 +6,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 import torch
@@ -91,7 +91,9 @@ class Drawn:
     def filled(self, tensors: Iterable[Tensor]) -> Drawn:
         """The same with other tensors."""
         left = iter(tensors)
-        blocks = {name: Block(**{key: next(left) for key in block.arrays()}) for name, block in self.blocks.items()}
+        blocks = {
+            name: replace(block, **{key: next(left) for key in block.arrays()}) for name, block in self.blocks.items()
+        }
         noise = {name: next(left) for name in self.noise}
         return Drawn(
             blocks, noise, None if self.prior is None else {name: next(left) for name in self.prior}, self.seed
@@ -255,7 +257,7 @@ class Step:
             and self.compiled is None
             and len(own := drawn.own(self.ranks).parts(self._size)[0]) == self._size
         ):
-            self.compiled = Compiled(self, own)
+            self.compiled = Compiled(self, own, len(own) == len(drawn))
         passed, figures = self.descend(self.phases["model"], drawn)
         self.average.update()
         if self.stage.lagging:
@@ -282,6 +284,8 @@ class Step:
 
         There is no pass where the step was compiled; micro-batches leave that of the last one.
         """
+        if self.compiled and self.compiled.adam and phase is self.phases["model"] and len(drawn) == self.compiled.rows:
+            return None, self.compiled.descend(drawn)
         passed, means = self.gradient(phase, drawn)
         loss, norm = torch.stack(list(means.values())).sum(), phase.norm()
         self._move(phase, loss, norm)
@@ -313,7 +317,7 @@ class Step:
         for part in parts:
             share = mine and len(part) / len(drawn)
             if self.compiled is not None and phase is self.phases["model"] and len(part) == self.compiled.rows:
-                means, gradient = self.compiled(part)
+                means, gradient = self.compiled.gradient(part)
                 phase.add(gradient, share)
             else:
                 passed, terms = self.terms(part)

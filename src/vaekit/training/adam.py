@@ -1,0 +1,93 @@
+"""A step of Adam as tensor operations, for compiled steps: what PyTorch's fused optimiser does, in the same state."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["Adam", "adam_of"]
+
+
+@dataclass(frozen=True)
+class Adam:
+    """Weights, and the state that Adam or AdamW keeps of them.
+
+    Args:
+        group: Their group of the optimiser.
+        steps: Steps of each so far.
+        means: Running mean of each gradient.
+        squares: Running mean of its square.
+        decoupled: Whether weights decay by themselves, and not by the gradient.
+
+    References:
+        Kingma & Ba, Adam, 2015, algorithm 1. Loshchilov & Hutter, Decoupled weight decay regularization, 2019.
+    """
+
+    group: dict[str, Any]
+    steps: list[Tensor]
+    means: list[Tensor]
+    squares: list[Tensor]
+    decoupled: bool
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """All of the state."""
+        return [*self.steps, *self.means, *self.squares]
+
+    def move(
+        self,
+        weights: Sequence[Tensor],
+        state: Sequence[Tensor],
+        gradient: Sequence[Tensor | None],
+        rate: Tensor,
+        live: Tensor,
+    ) -> None:
+        """Take a step, in place.
+
+        Args:
+            weights: The weights.
+            state: Their state, in the order of `tensors`.
+            gradient: The gradient of each weight; one without a gradient stays as it is.
+            rate: The learning rate, in double precision.
+            live: Whether there is a step at all; if not, everything stays as it is.
+        """
+        count = len(weights)
+        steps, means, squares = (state[count * part :][:count] for part in range(3))
+        (first, second), decay = self.group["betas"], self.group["weight_decay"]
+        for weight, step, mean, square, slope in zip(weights, steps, means, squares, gradient, strict=True):
+            if slope is None:
+                continue
+            now = step.double() + 1.0
+            size = (rate / (1.0 - first**now)).to(weight.dtype)
+            spread = torch.sqrt(1.0 - second**now).to(weight.dtype)
+            if decay and not self.decoupled:
+                slope = slope + decay * weight
+            kept = weight * (1.0 - rate * decay).to(weight.dtype) if decay and self.decoupled else weight
+            new_mean = mean + (1.0 - first) * (slope - mean)
+            new_square = second * square + (1.0 - second) * slope * slope
+            moved = kept - size * new_mean / (torch.sqrt(new_square) / spread + self.group["eps"])
+            for old, new in ((weight, moved), (mean, new_mean), (square, new_square)):
+                old.copy_(torch.where(live, new, old))
+            step.add_(live.to(step.dtype))
+
+
+def adam_of(optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor]) -> Adam | None:
+    """Some weights of an optimiser, all of one group, with their state; None if it is another optimiser.
+
+    Where there is no state yet, it is what the optimiser itself would begin with.
+    """
+    defaults, (group, *more) = optimizer.defaults, optimizer.param_groups
+    if type(optimizer) not in (torch.optim.Adam, torch.optim.AdamW) or more or not defaults["fused"]:
+        return None
+    if defaults["amsgrad"] or defaults["maximize"]:
+        return None
+    for parameter in parameters:
+        if not (state := optimizer.state[parameter]):
+            state["step"] = torch.zeros((), device=parameter.device)
+            state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
+    found = [[optimizer.state[p][name] for p in parameters] for name in ("step", "exp_avg", "exp_avg_sq")]
+    return Adam(group, *found, decoupled=isinstance(optimizer, torch.optim.AdamW))

@@ -32,7 +32,9 @@ def masked(block: Block, values: Tensor) -> Tensor:
     """Values (B, F, ...) of a block with zero in the place of missing cells."""
     if block.whole:
         return values
-    return torch.where(block.observed.reshape(*block.observed.shape, *[1] * (values.dim() - block.observed.dim())), values, 0.0)
+    return torch.where(
+        block.observed.reshape(*block.observed.shape, *[1] * (values.dim() - block.observed.dim())), values, 0.0
+    )
 
 
 class NumberStem(nn.Module):
@@ -105,15 +107,18 @@ class VectorStem(nn.Module):
         super().__init__()
         self.partial = spec.partial
         size = spec.width
-        self.linear = nn.Linear(2 * size if self.partial else size + 1, width)
+        self.linear = nn.Linear(2 * size if self.partial else size, width)
+        self.seen = None if self.partial else nn.Linear(1, width, bias=False)  # apart: rows of the weight stay aligned
 
     def forward(self, block: Block) -> Tensor:
         """Map a block to (B, H)."""
         values = masked(block, block.values).flatten(1)
-        if block.whole and not self.partial:
-            return self.linear(torch.cat([values, torch.ones_like(values[:, :1])], dim=-1))
+        if self.seen is not None and block.whole:
+            return self.linear(values) + self.seen.weight[:, 0]
         mask = block.observed.expand_as(block.values).flatten(1).to(values.dtype)
-        return self.linear(torch.cat([values, mask if self.partial else mask.mean(-1, keepdim=True)], dim=-1))
+        if self.seen is None:
+            return self.linear(torch.cat([values, mask], dim=-1))
+        return self.linear(values) + self.seen(mask.mean(-1, keepdim=True))
 
 
 class DatetimeStem(nn.Module):

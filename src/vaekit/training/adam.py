@@ -38,13 +38,22 @@ class Adam:
         """All of the state."""
         return [*self.steps, *self.means, *self.squares]
 
+    def numbers(self) -> list[float]:
+        """What the next step is for each weight: its size, and the bias of the root of the mean square."""
+        (first, second), rate = self.group["betas"], self.group["lr"]
+        done = torch.stack(self.steps).tolist()
+        size = {n: rate / (1.0 - first ** (n + 1.0)) for n in set(done)}
+        spread = {n: (1.0 - second ** (n + 1.0)) ** 0.5 for n in size}
+        return [*map(size.__getitem__, done), *map(spread.__getitem__, done)]
+
     def move(
         self,
         weights: Sequence[Tensor],
         state: Sequence[Tensor],
         gradient: Sequence[Tensor | None],
+        numbers: Tensor,
         rate: Tensor,
-        live: Tensor,
+        scale: Tensor,
     ) -> None:
         """Take a step, in place.
 
@@ -52,24 +61,25 @@ class Adam:
             weights: The weights.
             state: Their state, in the order of `tensors`.
             gradient: The gradient of each weight; one without a gradient stays as it is.
-            rate: The learning rate, in double precision.
-            live: Whether there is a step at all; if not, everything stays as it is.
+            numbers: What `numbers` said.
+            rate: The learning rate.
+            scale: What the gradient is multiplied with; not above 0 for no step at all: all stays as it is.
         """
         count = len(weights)
         steps, means, squares = (state[count * part :][:count] for part in range(3))
-        (first, second), decay = self.group["betas"], self.group["weight_decay"]
-        for weight, step, mean, square, slope in zip(weights, steps, means, squares, gradient, strict=True):
-            if slope is None:
+        (first, second), decay, eps = self.group["betas"], self.group["weight_decay"], self.group["eps"]
+        live = scale > 0.0
+        for index, (weight, step, mean, square) in enumerate(zip(weights, steps, means, squares, strict=True)):
+            if (slope := gradient[index]) is None:
                 continue
-            now = step.double() + 1.0
-            size = (rate / (1.0 - first**now)).to(weight.dtype)
-            spread = torch.sqrt(1.0 - second**now).to(weight.dtype)
-            if decay and not self.decoupled:
+            slope, kept = slope * scale, weight
+            if decay and self.decoupled:
+                kept = weight * (1.0 - rate * decay)
+            elif decay:
                 slope = slope + decay * weight
-            kept = weight * (1.0 - rate * decay).to(weight.dtype) if decay and self.decoupled else weight
             new_mean = mean + (1.0 - first) * (slope - mean)
             new_square = second * square + (1.0 - second) * slope * slope
-            moved = kept - size * new_mean / (torch.sqrt(new_square) / spread + self.group["eps"])
+            moved = kept - numbers[index] * new_mean / (torch.sqrt(new_square) / numbers[count + index] + eps)
             for old, new in ((weight, moved), (mean, new_mean), (square, new_square)):
                 old.copy_(torch.where(live, new, old))
             step.add_(live.to(step.dtype))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -51,8 +52,8 @@ class Resident:
 
 def step_generator(seed: int, step: int, device: torch.device) -> torch.Generator:
     """The random stream of one optimiser step; a resumed run needs only the step's number to go on."""
-    key = int(generator(seed, "step", step).integers(2**62))
-    return torch.Generator(device=device).manual_seed(key)
+    digest = hashlib.sha256(repr((int(seed), "step", step)).encode()).digest()
+    return torch.Generator(device=device).manual_seed(int.from_bytes(digest[:8], "little") >> 2)
 
 
 @contextmanager

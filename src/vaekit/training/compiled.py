@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -65,20 +66,15 @@ class Compiled:
             said = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise ConfigError(f"the training step cannot be compiled here ({said}); leave compile at 'auto'") from error
 
-    def gradient(self, drawn: Drawn) -> tuple[dict[str, Tensor], list[Tensor | None]]:
-        """Means of the terms, tensors of one value each, and the gradient of their sum by `Phase.parameters`."""
+    def gradient(self, drawn: Drawn) -> tuple[tuple[str, ...], Tensor, list[Tensor | None]]:
+        """Names and means of the terms, and the gradient of their sum by `Phase.parameters`."""
         means, *found = self._run(drawn)
         gradient = iter(found)
-        return self._named(self.terms, means), [next(gradient) if reached else None for reached in self.reached]
+        return self.terms, means, [next(gradient) if reached else None for reached in self.reached]
 
-    def descend(self, drawn: Drawn) -> dict[str, Tensor]:
-        """A step with all that belongs to it; its figures, as of `Step.descend`."""
-        (figures,) = self._run(drawn)
-        return self._named(("loss", "gradient_norm", *self.terms), figures)
-
-    @staticmethod
-    def _named(names: tuple[str, ...], values: Tensor) -> dict[str, Tensor]:
-        return dict(zip(names, values.unbind(), strict=True))
+    def descend(self, drawn: Drawn) -> tuple[tuple[str, ...], Tensor]:
+        """A step with all that belongs to it; names and values of its figures, as of `Step.descend`."""
+        return ("loss", "gradient_norm", *self.terms), self._run(drawn)[0]
 
     @torch.no_grad()
     def _run(self, drawn: Drawn) -> list[Tensor]:
@@ -90,26 +86,25 @@ class Compiled:
             return list(self.run(*self._inputs(drawn)))
 
     def _inputs(self, drawn: Drawn) -> list[Tensor]:
-        numbers = [self.adam.group["lr"] if self.adam else 0.0, *map(self.step.weight, self.scheduled)]
-        told = torch.tensor(numbers, dtype=torch.float64, device=self.step.device)
+        numbers = [self.adam.group["lr"], *self.adam.numbers()] if self.adam else []
+        told = torch.tensor([*map(self.step.weight, self.scheduled), *numbers], device=self.step.device)
         return [told, *self.state, *drawn.tensors()]
 
     def _traced(self, told: Tensor, *inputs: Tensor) -> list[Tensor]:
         """The step as a function of tensors alone."""
         state, drawn = inputs[: len(self.state)], self.like.filled(inputs[len(self.state) :])
         moved, held = state[: -len(self.tensors)], dict(zip(self.tensors, state[-len(self.tensors) :], strict=True))
-        rate, *weights = told.unbind()
-        weights = [weight.float() for weight in weights]
-        means, gradient = self._sloped(held, weights, drawn)
+        told, numbers = told[: len(self.scheduled)], told[len(self.scheduled) :]
+        means, gradient = self._sloped(held, list(told.unbind()), drawn)
         if not self.adam:
             return [means, *(slope for slope in gradient if slope is not None)]
-        loss, norm = means.sum(), torch.sqrt(sum(slope.square().sum() for slope in gradient if slope is not None))
+        loss = means.sum()
+        norm = torch.sqrt(torch.stack([slope.square().sum() for slope in gradient if slope is not None]).sum())
         frozen = torch.maximum(moved[0], 1.0 - torch.isfinite(loss + norm).to(moved[0].dtype))
         moved[0].copy_(frozen)
-        if clip := self.step.config.clip:
-            scale = torch.clamp(norm / clip, min=1.0)
-            gradient = [None if slope is None else slope / scale for slope in gradient]
-        self.adam.move([held[name] for name in self.trained], moved[1:], gradient, rate, frozen == 0.0)
+        scale = (1.0 - frozen) / torch.clamp(norm / (self.step.config.clip or math.inf), min=1.0)
+        scale = torch.stack([scale, torch.ones_like(scale)]).amin()
+        self.adam.move([held[name] for name in self.trained], moved[1:], gradient, numbers[1:], numbers[0], scale)
         return [torch.cat([torch.stack([loss, norm]), means])]
 
     def _sloped(
@@ -143,7 +138,9 @@ def machine_code(graph: GraphModule, inputs: Sequence[Tensor]) -> Callable[..., 
         return torch.compile(graph, dynamic=False, fullgraph=True, options={"triton.cudagraphs": True})
     for node in graph.graph.nodes:
         node.meta.clear()  # what the tracer noted, which the compiler finds itself
-    found: Callable[..., Any] = torch._inductor.compile(graph, list(inputs), options={"size_asserts": False})
+    found: Callable[..., Any] = torch._inductor.compile(
+        graph, list(inputs), options={"size_asserts": False, "unroll_reductions_threshold": 1}
+    )
     return found
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from vaekit.nn.likelihoods.base import Likelihood, Params
-from vaekit.nn.special import soft_bound, softplus
+from vaekit.nn.special import soft_bound
 
 __all__ = ["LOGIT_BOUND", "Bernoulli"]
 
@@ -39,4 +40,4 @@ class Bernoulli(Likelihood):
     def log_density(self, params: Params, values: Tensor) -> Tensor:
         """``y logits - log(1 + exp(logits))`` for values y of 0 and 1."""
         logits = params["logits"]
-        return values.to(logits.dtype) * logits - softplus(logits)
+        return values.to(logits.dtype) * logits - torch.log(1.0 + torch.exp(logits))  # which cannot overflow

@@ -126,7 +126,7 @@ class Block:
     calendar: Any = None
     lengths: Any = None
     unknown: Any = None
-    whole: bool = False
+    whole: Any = False
 
     def __len__(self) -> int:
         return int(self.values.shape[0])
@@ -138,7 +138,11 @@ class Block:
 
     def take(self, indices: Any) -> Block:
         """The rows at `indices` (an index array, a boolean mask or a slice)."""
-        return replace(self, **{name: value[indices] for name, value in self.arrays().items()})
+        return self.filled({name: value[indices] for name, value in self.arrays().items()})
+
+    def filled(self, arrays: Mapping[str, Any]) -> Block:
+        """The same with other arrays, by name."""
+        return replace(self, **arrays)
 
     def seen(self, observed: Any) -> Block:
         """The same values, of which other cells were observed."""

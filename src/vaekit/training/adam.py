@@ -1,4 +1,4 @@
-"""A step of Adam as tensor operations, for compiled steps: what PyTorch's fused optimiser does, in the same state."""
+"""A step of Adam in the state of PyTorch's optimiser: by its kernel, and as tensor operations for compiled steps."""
 
 from __future__ import annotations
 
@@ -37,6 +37,40 @@ class Adam:
     def tensors(self) -> list[Tensor]:
         """All of the state."""
         return [*self.steps, *self.means, *self.squares]
+
+    @torch.no_grad()
+    def step(self, weights: Sequence[Tensor], scale: Tensor, frozen: Tensor) -> None:
+        """Let PyTorch's kernel take a step, without the detour through its optimiser.
+
+        Args:
+            weights: The weights, with their gradients; one without a gradient stays as it is.
+            scale: What the gradients are divided by.
+            frozen: 1 for no step at all.
+        """
+        places = [index for index, weight in enumerate(weights) if weight.grad is not None]
+        moved, steps, means, squares = (
+            [tensors[index] for index in places] for tensors in (weights, self.steps, self.means, self.squares)
+        )
+        kernel = torch._fused_adamw_ if self.decoupled else torch._fused_adam_
+        torch._foreach_add_(steps, 1)
+        kernel(
+            moved,
+            [weight.grad for weight in moved if weight.grad is not None],
+            means,
+            squares,
+            [],
+            steps,
+            lr=self.group["lr"],
+            beta1=self.group["betas"][0],
+            beta2=self.group["betas"][1],
+            weight_decay=self.group["weight_decay"],
+            eps=self.group["eps"],
+            amsgrad=False,
+            maximize=False,
+            grad_scale=scale,
+            found_inf=frozen,
+        )
+        torch._foreach_sub_(steps, [frozen] * len(steps))
 
     def numbers(self) -> list[float]:
         """What the next step is for each weight: its size, and the bias of the root of the mean square."""
@@ -99,5 +133,5 @@ def adam_of(optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor]) -> A
         if not (state := optimizer.state[parameter]):
             state["step"] = torch.zeros((), device=parameter.device)
             state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
-    found = [[optimizer.state[p][name] for p in parameters] for name in ("step", "exp_avg", "exp_avg_sq")]
-    return Adam(group, *found, decoupled=isinstance(optimizer, torch.optim.AdamW))
+    steps, means, squares = ([optimizer.state[p][key] for p in parameters] for key in ("step", "exp_avg", "exp_avg_sq"))
+    return Adam(group, steps, means, squares, isinstance(optimizer, torch.optim.AdamW))

@@ -157,7 +157,7 @@ def _tensor(value: Array) -> Tensor:
 def _select(block: Block, indices: Tensor | slice) -> Block:
     if isinstance(indices, slice):
         return block.take(indices)
-    return replace(block, **{name: _rows(value, indices) for name, value in block.arrays().items()})
+    return block.filled({name: _rows(value, indices) for name, value in block.arrays().items()})
 
 
 def _rows(value: Tensor, indices: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import msgspec
 import torch
@@ -93,7 +93,7 @@ class Drawn:
         """The same with other tensors."""
         left = iter(tensors)
         blocks = {
-            name: replace(block, **{key: next(left) for key in block.arrays()}) for name, block in self.blocks.items()
+            name: block.filled({key: next(left) for key in block.arrays()}) for name, block in self.blocks.items()
         }
         noise = {name: next(left) for name in self.noise}
         return Drawn(

@@ -84,14 +84,18 @@ def _figures(found: dict[str, Any], batch: int) -> tuple[dict[str, float], dict[
     """Rows per second of ours and of the rivals, and ours against each (above 1: ours is faster)."""
     seconds = found["seconds"]
     rate = {name: round(found["steps"] * batch / taken) for name, taken in medians(seconds).items()}
-    pairs = zip(seconds["ours float32"], found["validation"], strict=True)
-    pause = statistics.median(pause / taken for taken, pause in pairs) * found["steps"] / found["every"]
-    share = 1.0 / (1.0 + pause)  # of the time of a fit that goes into steps
     mine = [name for name in rate if name.startswith("ours")]
     kinds = {"float32": [name for name in mine if "float32" in name], "automatic": mine}
     best = {kind: max(names, key=rate.__getitem__) for kind, names in kinds.items()}
+
+    def share(name: str) -> float:  # of the time of a fit that goes into steps
+        pause = statistics.median(
+            pause / taken for taken, pause in zip(seconds[name], found["validation"], strict=True)
+        )
+        return 1.0 / (1.0 + pause * found["steps"] / found["every"])
+
     ratios = {
-        kind: {rival: round(share * ratio(seconds, rival, name), 3) for rival in rate if rival not in mine}
+        kind: {rival: round(share(name) * ratio(seconds, rival, name), 3) for rival in rate if rival not in mine}
         for kind, name in best.items()
     }
     return {name: rate.pop(name) for name in mine}, rate, ratios

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pyarrow as pa
@@ -65,8 +66,7 @@ class OurLoop:
         began, left = self.clock(), count
         while left:
             epoch, place = divmod(self.done, len(self.train) // self.batch)
-            order = self.train.epoch(self.seed, epoch, self.batch)
-            for indices in order[place : place + left]:
+            for indices in itertools.islice(self.train.epoch(self.seed, epoch, self.batch, place), left):
                 if len(indices) < self.batch:
                     continue
                 fraction = min(1.0, self.done / self.total)
@@ -79,7 +79,7 @@ class OurLoop:
     def compile(self) -> None:
         """Compile the step, if that is its pace, and leave everything else as it is."""
         drawn = self.step.draw(self.train.take(slice(0, self.batch)), torch.Generator().manual_seed(0))
-        self.step.compiled = Compiled(self.step, drawn)
+        self.step.compiled = Compiled(self.step, drawn, whole=True)
 
     def bound(self) -> float:
         """The ELBO on the rows for early stopping, in nats."""

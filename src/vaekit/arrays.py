@@ -111,6 +111,7 @@ class Block:
         lengths: Number of valid steps per row for ragged blocks, shape (B,).
         unknown: Categories only, where the contract reads values that are no level as missing: True where one came,
             shape (B, F).
+        whole: Known beforehand to miss no cell, so that nothing has to be masked, and graphs are smaller.
 
     Example:
         >>> block = Block(np.arange(6.0).reshape(3, 2), np.ones((3, 2), bool))
@@ -125,6 +126,7 @@ class Block:
     calendar: Any = None
     lengths: Any = None
     unknown: Any = None
+    whole: Any = False
 
     def __len__(self) -> int:
         return int(self.values.shape[0])
@@ -136,7 +138,15 @@ class Block:
 
     def take(self, indices: Any) -> Block:
         """The rows at `indices` (an index array, a boolean mask or a slice)."""
-        return replace(self, **{name: value[indices] for name, value in self.arrays().items()})
+        return self.filled({name: value[indices] for name, value in self.arrays().items()})
+
+    def filled(self, arrays: Mapping[str, Any]) -> Block:
+        """The same with other arrays, by name."""
+        return replace(self, **arrays)
+
+    def seen(self, observed: Any) -> Block:
+        """The same values, of which other cells were observed."""
+        return replace(self, observed=observed, whole=False)
 
 
 Blocks = Mapping[str, Block]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import cast
 
 import msgspec
@@ -175,7 +174,7 @@ class ExpertEncoder(nn.Module):
                 observed = blocks[spec.name].observed
                 mine = getattr(self, f"mine_{index}_{place}")
                 observed = observed & mine.reshape(-1, *[1] * (observed.dim() - 2))
-                own[spec.name] = replace(blocks[spec.name], observed=observed)
+                own[spec.name] = blocks[spec.name].seen(observed)
                 seen.append(observed.flatten(1).any(-1))
             h = encoder(own)
             found.append(torch.cat([h, torch.stack(seen).any(0)[:, None].to(h.dtype)], -1))

@@ -28,6 +28,15 @@ def bend(values: Tensor) -> Tensor:
     return _REACH * torch.tanh(values / _REACH)
 
 
+def masked(block: Block, values: Tensor) -> Tensor:
+    """Values (B, F, ...) of a block with zero in the place of missing cells."""
+    if block.whole:
+        return values
+    return torch.where(
+        block.observed.reshape(*block.observed.shape, *[1] * (values.dim() - block.observed.dim())), values, 0.0
+    )
+
+
 class NumberStem(nn.Module):
     """Linear map of ``[values, observed]``, with far outliers bent smoothly so that they cannot saturate the network.
 
@@ -47,8 +56,7 @@ class NumberStem(nn.Module):
     def forward(self, block: Block) -> Tensor:
         """Map a block to (B, H)."""
         observed = block.observed.to(self.linear.weight.dtype)
-        values = torch.where(block.observed, self.bend(block.values), 0.0)
-        return self.linear(torch.cat([values, observed], dim=-1))
+        return self.linear(torch.cat([masked(block, self.bend(block.values)), observed], dim=-1))
 
 
 class CountStem(NumberStem):
@@ -84,7 +92,7 @@ class CategoryStem(nn.Module):
             blank = torch.zeros(codes.shape[0], len(weight), dtype=weight.dtype, device=weight.device)
             return blank.scatter(1, codes, block.observed.to(weight.dtype)) @ weight
         rows = self.table(codes)  # shape: (B, F, H)
-        return torch.where(block.observed[..., None], rows, 0.0).sum(-2)
+        return masked(block, rows).sum(-2)
 
 
 class VectorStem(nn.Module):
@@ -99,14 +107,18 @@ class VectorStem(nn.Module):
         super().__init__()
         self.partial = spec.partial
         size = spec.width
-        self.linear = nn.Linear(2 * size if self.partial else size + 1, width)
+        self.linear = nn.Linear(2 * size if self.partial else size, width)
+        self.seen = None if self.partial else nn.Linear(1, width, bias=False)  # apart: rows of the weight stay aligned
 
     def forward(self, block: Block) -> Tensor:
         """Map a block to (B, H)."""
-        observed = block.observed.expand_as(block.values).flatten(1)
-        values = torch.where(observed, block.values.flatten(1), 0.0)
-        mask = observed.to(values.dtype)
-        return self.linear(torch.cat([values, mask if self.partial else mask.mean(-1, keepdim=True)], dim=-1))
+        values = masked(block, block.values).flatten(1)
+        if self.seen is not None and block.whole:
+            return self.linear(values) + self.seen.weight[:, 0]
+        mask = block.observed.expand_as(block.values).flatten(1).to(values.dtype)
+        if self.seen is None:
+            return self.linear(torch.cat([values, mask], dim=-1))
+        return self.linear(values) + self.seen(mask.mean(-1, keepdim=True))
 
 
 class DatetimeStem(nn.Module):
@@ -127,8 +139,9 @@ class DatetimeStem(nn.Module):
             array.flatten(2)[..., :1] if array.dim() > 2 else array[..., None]
             for array in (block.values, block.observed)
         )
-        line = torch.where(seen, bend(line), 0.0)
-        waves = torch.where(seen, block.calendar, 0.0)
+        line, waves = bend(line), block.calendar
+        if not block.whole:
+            line, waves = torch.where(seen, line, 0.0), torch.where(seen, waves, 0.0)
         return self.linear(torch.cat([line, waves, seen.to(line.dtype)], dim=-1).flatten(1))
 
 

@@ -140,7 +140,8 @@ class VAE(nn.Module):
         log_p = self.head(name).log_prob(params, block.values, block.half)
         if block.constant is not None:
             log_p = log_p + block.constant
-        log_p = torch.where(block.observed, log_p, 0.0)
+        if not block.whole:
+            log_p = torch.where(block.observed, log_p, 0.0)
         return log_p.flatten(3).sum(-1) if log_p.dim() > 3 else log_p  # shape: (K, B, F)
 
     def part_of(self, parameter: str) -> str:

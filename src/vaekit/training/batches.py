@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -51,8 +52,8 @@ class Resident:
 
 def step_generator(seed: int, step: int, device: torch.device) -> torch.Generator:
     """The random stream of one optimiser step; a resumed run needs only the step's number to go on."""
-    key = int(generator(seed, "step", step).integers(2**62))
-    return torch.Generator(device=device).manual_seed(key)
+    digest = hashlib.sha256(repr((int(seed), "step", step)).encode()).digest()
+    return torch.Generator(device=device).manual_seed(int.from_bytes(digest[:8], "little") >> 2)
 
 
 @contextmanager
@@ -132,13 +133,21 @@ def hide(blocks: Blocks, specs: Mapping[str, BlockSpec], share: float, rng: torc
         shape = block.observed.shape if specs[name].partial else (rows, len(specs[name].fields))
         keep = torch.rand(shape, generator=rng, device=device) >= rate.reshape(rows, *[1] * (len(shape) - 1))
         keep = keep.reshape(*keep.shape, *[1] * (block.observed.dim() - keep.dim()))
-        found[name] = replace(block, observed=block.observed & keep)
+        found[name] = block.seen(block.observed & keep)
     return found
 
 
 def _tensors(block: Block, device: torch.device) -> Block:
     seen = replace(block, unknown=None).arrays()  # the networks do not look at it
-    return Block(**{name: _tensor(value).to(device) for name, value in seen.items()})
+    found = {name: _short(_tensor(value).to(device)) for name, value in seen.items()}
+    if "constant" in found and not found["constant"].any():
+        del found["constant"]  # such as that of bits
+    return Block(**found, whole=bool(found["observed"].all()))
+
+
+def _short(value: Tensor) -> Tensor:
+    """An array whose rows are all the same, such as the mask of a column without missing cells, as that one row."""
+    return value[:1].expand(value.shape) if len(value) and bool((value == value[:1]).all()) else value
 
 
 def _tensor(value: Array) -> Tensor:
@@ -148,4 +157,10 @@ def _tensor(value: Array) -> Tensor:
 def _select(block: Block, indices: Tensor | slice) -> Block:
     if isinstance(indices, slice):
         return block.take(indices)
-    return Block(**{name: value.index_select(0, indices) for name, value in block.arrays().items()})
+    return block.filled({name: _rows(value, indices) for name, value in block.arrays().items()})
+
+
+def _rows(value: Tensor, indices: Tensor) -> Tensor:
+    if value.stride(0) == 0 and len(indices) <= len(value):  # one row, see `_short`
+        return value[: len(indices)]
+    return value.index_select(0, indices)

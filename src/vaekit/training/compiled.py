@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from vaekit.errors import ConfigError
+from vaekit.training.adam import adam_of
 from vaekit.training.batches import seeded
 
 if TYPE_CHECKING:
@@ -23,74 +26,101 @@ _REFUSALS = (RuntimeError, TypeError, ValueError, AttributeError, KeyError, OSEr
 
 
 class Compiled:
-    """What `Step.gradient` does for its model, in one graph: means of terms, and the gradient of their sum.
+    """A step of the model in one graph: the gradient of `Step.gradient`, and what `Step` does with it where it can.
 
     The step is traced once, backward included, with everything that changes between steps as an input: parameters,
     buffers, rows, noise, and the weights that schedules drive. So the graph holds for all steps of a stage on as many
-    rows.
+    rows. For a whole batch on a processor, and Adam, it also holds what follows: the look at whether all is finite,
+    clipping, and the optimiser.
 
     Args:
         step: The step.
         like: Rows and noise of the size that the graph is for.
+        whole: Whether these are a whole batch.
 
     Raises:
         ConfigError: If what the step computes depends on the values that it meets, so that no one graph holds for all
             of them, or if there is no working compiler here.
     """
 
-    def __init__(self, step: Step, like: Drawn) -> None:
-        self.step, self.rows = step, len(like)
-        self.whole = nn.ModuleDict({"vae": step.vae, "objective": step.stage.objective})
-        self.tensors = dict(self.whole.named_parameters()) | dict(self.whole.named_buffers())
-        mine = {id(p) for p in step.phases["model"].parameters}
-        self.trained = [name for name, value in self.tensors.items() if id(value) in mine]
-        self.state = [value.detach() for value in self.tensors.values()]  # the same memory, whatever optimisers do
-        self.scheduled, self.like, self.terms = tuple(step.stage.schedules), like, tuple[str, ...]()
+    def __init__(self, step: Step, like: Drawn, whole: bool) -> None:
+        self.step, self.rows, self.like = step, len(like), like
+        self.both = nn.ModuleDict({"vae": step.vae, "objective": step.stage.objective})
+        self.tensors = dict(self.both.named_parameters()) | dict(self.both.named_buffers())
+        names = {id(value): name for name, value in self.tensors.items()}
+        phase = step.phases["model"]
+        self.trained = [names[id(p)] for p in phase.parameters]
+        self.adam = adam_of(phase.optimizer, phase.parameters) if whole and step.device.type == "cpu" else None
+        self.scheduled, self.terms, self.reached = tuple(step.stage.schedules), tuple[str, ...](), list[bool]()
+        moved = [step.frozen, *self.adam.tensors] if self.adam else []
+        self.state = [*moved, *(value.detach() for value in self.tensors.values())]  # the memory of all, for good
         try:
-            graph = make_fx(self._whole)(*(value.clone() for value in self._inputs(like)))
+            graph = make_fx(self._traced)(*(value.clone() for value in self._inputs(like)))
             self.random = any(_draws(node.target) for node in graph.graph.nodes)
-            self.run = machine_code(graph, step.device)
+            self.run = machine_code(graph, self._inputs(like))
             kept = [value.clone() for value in self.state]
-            self(like)  # this is when it is compiled
-            for value, before in zip(self.state, kept, strict=True):  # and running values have seen these rows
+            self._run(like)  # what can fail does so now
+            for value, before in zip(self.state, kept, strict=True):
                 value.copy_(before)
         except _REFUSALS as error:
             said = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise ConfigError(f"the training step cannot be compiled here ({said}); leave compile at 'auto'") from error
 
+    def gradient(self, drawn: Drawn) -> tuple[tuple[str, ...], Tensor, list[Tensor | None]]:
+        """Names and means of the terms, and the gradient of their sum by `Phase.parameters`."""
+        means, *found = self._run(drawn)
+        gradient = iter(found)
+        return self.terms, means, [next(gradient) if reached else None for reached in self.reached]
+
+    def descend(self, drawn: Drawn) -> tuple[tuple[str, ...], Tensor]:
+        """A step with all that belongs to it; names and values of its figures, as of `Step.descend`."""
+        return ("loss", "gradient_norm", *self.terms), self._run(drawn)[0]
+
     @torch.no_grad()
-    def __call__(self, drawn: Drawn) -> tuple[dict[str, Tensor], list[Tensor]]:
-        """Means of the terms, tensors of one value each, and the gradient of their sum by `Phase.parameters`."""
+    def _run(self, drawn: Drawn) -> list[Tensor]:
         if self.step.device.type == "cuda":
             torch.compiler.cudagraph_mark_step_begin()
-        if self.random:
-            with seeded(drawn.seed, self.step.device):
-                means, *gradient = self.run(*self._inputs(drawn))
-        else:
-            means, *gradient = self.run(*self._inputs(drawn))
-        return dict(zip(self.terms, means.unbind(), strict=True)), gradient
+        if not self.random:
+            return list(self.run(*self._inputs(drawn)))
+        with seeded(drawn.seed, self.step.device):
+            return list(self.run(*self._inputs(drawn)))
 
     def _inputs(self, drawn: Drawn) -> list[Tensor]:
-        weights = [torch.tensor(self.step.weight(name), device=self.step.device) for name in self.scheduled]
-        return [*self.state, *weights, *drawn.tensors()]
+        numbers = [self.adam.group["lr"], *self.adam.numbers()] if self.adam else []
+        told = torch.tensor([*map(self.step.weight, self.scheduled), *numbers], device=self.step.device)
+        return [told, *self.state, *drawn.tensors()]
 
-    def _whole(self, *inputs: Tensor) -> list[Tensor]:
+    def _traced(self, told: Tensor, *inputs: Tensor) -> list[Tensor]:
         """The step as a function of tensors alone."""
-        state, weights = inputs[: len(self.state)], inputs[len(self.state) :][: len(self.scheduled)]
-        drawn = self.like.filled(inputs[len(self.state) + len(self.scheduled) :])
-        held = dict(zip(self.tensors, state, strict=True))
-        held |= {name: held[name].detach().requires_grad_() for name in self.trained}
-        order = {id(self.tensors[name]): name for name in self.trained}
+        state, drawn = inputs[: len(self.state)], self.like.filled(inputs[len(self.state) :])
+        moved, held = state[: -len(self.tensors)], dict(zip(self.tensors, state[-len(self.tensors) :], strict=True))
+        told, numbers = told[: len(self.scheduled)], told[len(self.scheduled) :]
+        means, gradient = self._sloped(held, list(told.unbind()), drawn)
+        if not self.adam:
+            return [means, *(slope for slope in gradient if slope is not None)]
+        loss = means.sum()
+        norm = torch.sqrt(torch.stack([slope.square().sum() for slope in gradient if slope is not None]).sum())
+        frozen = torch.maximum(moved[0], 1.0 - torch.isfinite(loss + norm).to(moved[0].dtype))
+        moved[0].copy_(frozen)
+        scale = (1.0 - frozen) / torch.clamp(norm / (self.step.config.clip or math.inf), min=1.0)
+        scale = torch.stack([scale, torch.ones_like(scale)]).amin()
+        self.adam.move([held[name] for name in self.trained], moved[1:], gradient, numbers[1:], numbers[0], scale)
+        return [torch.cat([torch.stack([loss, norm]), means])]
+
+    def _sloped(
+        self, held: dict[str, Tensor], weights: list[Tensor], drawn: Drawn
+    ) -> tuple[Tensor, list[Tensor | None]]:
+        """Means of the terms, and the gradient of their sum by each trained parameter; None where there is none."""
+        asked = {name: held[name].detach().requires_grad_() for name in self.trained}
         with torch.enable_grad(), self._driven(weights):
-            terms = torch.func.functional_call(_Terms(self.whole, self.step), _under("whole", held), (drawn,))
+            terms = torch.func.functional_call(_Terms(self.both, self.step), _under("both", held | asked), (drawn,))
             means = torch.stack(list(terms.values())).mean(1)
-            asked = [held[order[id(p)]] for p in self.step.phases["model"].parameters]
-            gradient = torch.autograd.grad(means.sum(), asked, materialize_grads=True)
-        self.terms = tuple(terms)
-        return [means.detach(), *gradient]
+            gradient = torch.autograd.grad(means.sum(), list(asked.values()), allow_unused=True)
+        self.terms, self.reached = tuple(terms), [slope is not None for slope in gradient]
+        return means.detach(), list(gradient)
 
     @contextmanager
-    def _driven(self, weights: tuple[Tensor, ...]) -> Iterator[None]:
+    def _driven(self, weights: list[Tensor]) -> Iterator[None]:
         """Put tensors in the place of scheduled weights for a while."""
         before = {name: self.step.weight(name) for name in self.scheduled}
         try:
@@ -102,18 +132,24 @@ class Compiled:
                 self.step.stage.drive(self.step.vae, name, number)
 
 
-def machine_code(graph: Callable[..., Any], device: torch.device) -> Callable[..., Any]:
-    """A graph of tensor operations as compiled code, replayed as one on a GPU."""
-    options: dict[str, Any] | None = {"triton.cudagraphs": True} if device.type == "cuda" else None
-    return torch.compile(graph, dynamic=False, fullgraph=True, options=options)
+def machine_code(graph: GraphModule, inputs: Sequence[Tensor]) -> Callable[..., Any]:
+    """A graph of tensor operations as compiled code for inputs like these, replayed as one on a GPU."""
+    if inputs[0].device.type == "cuda":
+        return torch.compile(graph, dynamic=False, fullgraph=True, options={"triton.cudagraphs": True})
+    for node in graph.graph.nodes:
+        node.meta.clear()  # what the tracer noted, which the compiler finds itself
+    found: Callable[..., Any] = torch._inductor.compile(
+        graph, list(inputs), options={"size_asserts": False, "unroll_reductions_threshold": 1}
+    )
+    return found
 
 
 class _Terms(nn.Module):
     """The terms of an objective, as a module, so that its tensors can be exchanged for a while."""
 
-    def __init__(self, whole: nn.ModuleDict, step: Step) -> None:
+    def __init__(self, both: nn.ModuleDict, step: Step) -> None:
         super().__init__()
-        self.whole, self._step = whole, step
+        self.both, self._step = both, step
 
     def forward(self, drawn: Drawn) -> dict[str, Tensor]:
         return self._step.stage.objective(self._step.look(drawn))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from vaekit.errors import ConfigError
 from vaekit.nn.vae import VAE
 from vaekit.objectives import Objective
+from vaekit.training.adam import Adam, adam_of
 from vaekit.training.config import TrainConfig
 from vaekit.training.stages import Stage
 
@@ -34,17 +35,26 @@ class Phase:
     parameters: list[nn.Parameter]
     optimizer: torch.optim.Optimizer
 
+    @cached_property
+    def adam(self) -> Adam | None:
+        """The weights and their state, if the optimiser is Adam; made with the first step, when the state is there."""
+        return adam_of(self.optimizer, self.parameters)
+
     def clear(self) -> None:
-        """Forget the gradient."""
-        self.optimizer.zero_grad(set_to_none=True)
+        """Forget the gradient of all that the optimiser moves."""
+        for group in self.optimizer.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None
 
     def backward(self, loss: Tensor) -> None:
         """Add the gradient of a loss to that of these parameters, and of no others."""
         loss.backward(inputs=self.parameters)
 
-    def add(self, gradient: Sequence[Tensor], share: float) -> None:
+    def add(self, gradient: Sequence[Tensor | None], share: float) -> None:
         """Add a share of a gradient to that of the parameters."""
         for parameter, value in zip(self.parameters, gradient, strict=True):
+            if value is None:
+                continue
             if parameter.grad is not None:
                 parameter.grad.add_(value, alpha=share)
             else:
@@ -53,7 +63,7 @@ class Phase:
     def norm(self) -> Tensor:
         """The norm of the gradient of all parameters."""
         gradients = [p.grad for p in self.parameters if p.grad is not None]
-        return torch.nn.utils.get_total_norm(gradients)
+        return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
 
     def step(self, norm: Tensor, clip: float, frozen: Tensor) -> None:
         """A step of the optimiser: on the gradient of norm `clip` at most, and none at all where `frozen` is 1.
@@ -64,7 +74,9 @@ class Phase:
             frozen: 0, or 1 to leave every weight as it is. Fused optimisers read both from the device.
         """
         scale = torch.clamp(norm / (clip or math.inf), min=1.0)
-        if self.optimizer.defaults.get("fused"):
+        if self.adam:
+            self.adam.step(self.parameters, scale, frozen)
+        elif self.optimizer.defaults.get("fused"):
             self.optimizer.grad_scale, self.optimizer.found_inf = scale, frozen  # type: ignore[attr-defined]
             self.optimizer.step()
         elif not frozen:  # the others have to be told, which waits for the device

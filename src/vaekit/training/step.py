@@ -35,6 +35,7 @@ _APART = 1_000_003  # between the seeds of two processes
 _TOLD = 0.2  # seconds between two readings of the loss, for whoever watches
 
 Others = Callable[[int, torch.Generator], dict[str, Block]]
+Names = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,9 @@ class Drawn:
     def filled(self, tensors: Iterable[Tensor]) -> Drawn:
         """The same with other tensors."""
         left = iter(tensors)
-        blocks = {name: Block(**{key: next(left) for key in block.arrays()}) for name, block in self.blocks.items()}
+        blocks = {
+            name: block.filled({key: next(left) for key in block.arrays()}) for name, block in self.blocks.items()
+        }
         noise = {name: next(left) for name in self.noise}
         return Drawn(
             blocks, noise, None if self.prior is None else {name: next(left) for name in self.prior}, self.seed
@@ -106,11 +109,14 @@ class Figures:
         self.sums: Tensor | None = None
         self.rows = 0
 
-    def add(self, figures: Mapping[str, Tensor], rows: int) -> None:
-        """Take the figures of a step, tensors of one value each."""
-        self.names, self.rows = self.names or tuple(figures), self.rows + rows  # a checkpoint has an order of its own
-        values = torch.stack([figures[name] for name in self.names]) * rows
-        self.sums = values if self.sums is None else self.sums.add_(values)
+    def add(self, names: Names, values: Tensor, rows: int) -> None:
+        """Take the figures of a step: their names, and one value of each."""
+        self.rows += rows
+        if self.sums is None:
+            self.names, self.sums = names, torch.zeros_like(values)
+        elif names != self.names:  # a checkpoint has an order of its own
+            self.names, self.sums = names, self.sums[[self.names.index(name) for name in names]]
+        self.sums.add_(values, alpha=rows)
 
     @classmethod
     def restored(cls, sums: Mapping[str, float], rows: int, device: torch.device) -> Figures:
@@ -199,7 +205,7 @@ class Step:
             NotFiniteError: If this step, or one since the last look, was not finite.
         """
         self.taken.append(_Taken(rows, msgspec.structs.replace(at)))
-        self.figures.add(self._phases(rows, at), len(next(iter(rows.values()))))
+        self.figures.add(*self._phases(rows, at), len(next(iter(rows.values()))))
         if self.window > 1:
             self.sound += 1.0 - self.frozen
         if len(self.taken) >= self.window:
@@ -211,11 +217,11 @@ class Step:
         Raises:
             NotFiniteError: If not, naming term, field and step of the first that was not.
         """
-        taken, sound = self.taken, int(self.sound)
-        self.taken = []
-        self.sound.zero_()
+        taken, self.taken = self.taken, []
         if taken and float(self.frozen):
-            self._explain(taken[sound])
+            self._explain(taken[int(self.sound)])
+        if self.window > 1:
+            self.sound.zero_()
         if time.monotonic() >= self._told + _TOLD:
             self.loss, self._told = self.figures.mean("loss"), time.monotonic()
 
@@ -246,7 +252,7 @@ class Step:
             return float(getattr(self.vae.latent, name.removeprefix("latent.")))
         return self.stage.objective.weight(name)
 
-    def _phases(self, rows: dict[str, Block], at: Position) -> dict[str, Tensor]:
+    def _phases(self, rows: dict[str, Block], at: Position) -> tuple[Names, Tensor]:
         rng = self._generator(at)
         ahead = self._run_ahead(rows, rng) if self.stage.lagging and at.ahead else 0
         drawn = self.draw(rows, rng)
@@ -255,21 +261,22 @@ class Step:
             and self.compiled is None
             and len(own := drawn.own(self.ranks).parts(self._size)[0]) == self._size
         ):
-            self.compiled = Compiled(self, own)
-        passed, figures = self.descend(self.phases["model"], drawn)
+            self.compiled = Compiled(self, own, len(own) == len(drawn))
+        passed, names, values = self.descend(self.phases["model"], drawn)
         self.average.update()
         if self.stage.lagging:
-            figures["ahead"] = torch.tensor(float(ahead), device=self.device)
+            names, values = (*names, "ahead"), torch.cat([values, values.new_tensor([float(ahead)])])
         if "critic" in self.phases and passed is not None:
-            figures |= self._criticise(self.phases["critic"], passed, drawn)
-        return figures
+            more, found = self._criticise(self.phases["critic"], passed, drawn)
+            names, values = names + more, torch.cat([values, found])
+        return names, values
 
     def _run_ahead(self, rows: Blocks, rng: torch.Generator) -> int:
         """Steps of the inference network alone, on other rows, until its loss stops falling; how many there were."""
         last, count, losses = math.inf, len(next(iter(rows.values()))), list[Tensor]()
         for step in range(1, self.stage.lagging + 1):
             drawn = self.draw(self.others(count, rng), rng)
-            losses.append(self.descend(self.phases["inference"], drawn)[1]["loss"])
+            losses.append(self.descend(self.phases["inference"], drawn)[2][0])
             if step % _LOOK == 0:
                 total = float(torch.stack(losses).sum())
                 if not total < last:
@@ -277,18 +284,20 @@ class Step:
                 last, losses = total, []
         return self.stage.lagging
 
-    def descend(self, phase: Phase, drawn: Drawn) -> tuple[Pass | None, dict[str, Tensor]]:
-        """A step of the model, or of a part of it, down the objective: the pass, and figures of one value each.
+    def descend(self, phase: Phase, drawn: Drawn) -> tuple[Pass | None, Names, Tensor]:
+        """A step of the model, or of a part of it, down the objective: the pass, and figures, the loss first.
 
         There is no pass where the step was compiled; micro-batches leave that of the last one.
         """
-        passed, means = self.gradient(phase, drawn)
-        loss, norm = torch.stack(list(means.values())).sum(), phase.norm()
+        if self.compiled and self.compiled.adam and phase is self.phases["model"] and len(drawn) == self.compiled.rows:
+            return None, *self.compiled.descend(drawn)
+        passed, names, means = self.gradient(phase, drawn)
+        loss, norm = means.sum(), phase.norm()
         self._move(phase, loss, norm)
-        return passed, {"loss": loss, "gradient_norm": norm} | means
+        return passed, ("loss", "gradient_norm", *names), torch.cat([torch.stack([loss, norm]), means])
 
-    def gradient(self, phase: Phase, drawn: Drawn) -> tuple[Pass | None, dict[str, Tensor]]:
-        """The gradient of the mean over rows of all terms, left with the parameters; and the mean of each term.
+    def gradient(self, phase: Phase, drawn: Drawn) -> tuple[Pass | None, Names, Tensor]:
+        """The gradient of the mean over rows of all terms, left with the parameters; and these means by name.
 
         Where memory is not enough for so many rows at a time, half as many are taken from then on, if rows stand alone.
         """
@@ -304,36 +313,34 @@ class Step:
                 torch.cuda.empty_cache()
             warnings.warn(f"memory is short: micro-batches of {self.micro} rows from now on", stacklevel=2)
 
-    def _gradient(self, phase: Phase, drawn: Drawn) -> tuple[Pass | None, dict[str, Tensor]]:
+    def _gradient(self, phase: Phase, drawn: Drawn) -> tuple[Pass | None, Names, Tensor]:
         """One try at `gradient`."""
         phase.clear()
-        passed, sums, own = None, dict[str, Tensor](), drawn.own(self.ranks)
+        own = drawn.own(self.ranks)
         mine = len(own) / len(drawn)  # of fewer rows than processes, one process takes a row without weight
         parts = own.parts(self.micro or len(drawn)) if mine else [drawn.parts(1)[0]]
+        passed, names, found = None, Names(), list[Tensor]()
         for part in parts:
             share = mine and len(part) / len(drawn)
             if self.compiled is not None and phase is self.phases["model"] and len(part) == self.compiled.rows:
-                means, gradient = self.compiled(part)
+                names, means, gradient = self.compiled.gradient(part)
                 phase.add(gradient, share)
             else:
                 passed, terms = self.terms(part)
-                stacked = torch.stack(list(terms.values())).mean(1)
-                phase.backward(stacked.sum() * share)
-                means = dict(zip(terms, stacked.detach().unbind(), strict=True))
-            sums = {name: sums.get(name, 0.0) + value * share for name, value in means.items()}
+                names, means = tuple(terms), torch.stack(list(terms.values())).mean(1)
+                phase.backward(means.sum() if share == 1.0 else means.sum() * share)
+            found.append(means.detach() if share == 1.0 else means.detach() * share)
         for buffer in self.moving if self.ranks.count > 1 else ():
             buffer.mul_(mine)
-        return passed, self._shared(phase, sums, self.moving)
+        return passed, names, self._shared(phase, sum(found[1:], found[0]), self.moving)
 
-    def _shared(self, phase: Phase, means: dict[str, Tensor], buffers: list[Tensor]) -> dict[str, Tensor]:
+    def _shared(self, phase: Phase, means: Tensor, buffers: list[Tensor]) -> Tensor:
         """Add up what the processes found of their shares of the rows: gradients, means, and buffers that moved."""
-        if self.ranks.count == 1:
-            return means
-        values = torch.stack(list(means.values()))
-        self.ranks.add([*(p.grad for p in phase.parameters if p.grad is not None), values, *buffers])
-        return dict(zip(means, values.unbind(), strict=True))
+        if self.ranks.count > 1:
+            self.ranks.add([*(p.grad for p in phase.parameters if p.grad is not None), means, *buffers])
+        return means
 
-    def _criticise(self, phase: Phase, passed: Pass, drawn: Drawn) -> dict[str, Tensor]:
+    def _criticise(self, phase: Phase, passed: Pass, drawn: Drawn) -> tuple[Names, Tensor]:
         """A step of the objective's own parameters."""
         with seeded(drawn.seed + 2, self.device):
             terms = self.stage.objective.criticise(passed)
@@ -341,10 +348,9 @@ class Step:
         means = torch.stack(list(terms.values())).mean(1)
         share = len(drawn.own(self.ranks)) / len(drawn)
         phase.backward(means.sum() * share)
-        found = dict(zip(terms, (means.detach() * share).unbind(), strict=True))
-        found = self._shared(phase, found, [])
-        self._move(phase, torch.stack(list(found.values())).sum(), phase.norm())
-        return found
+        found = self._shared(phase, means.detach() * share, [])
+        self._move(phase, found.sum(), phase.norm())
+        return tuple(terms), found
 
     def _move(self, phase: Phase, loss: Tensor, norm: Tensor) -> None:
         """Let the optimiser step, unless this or an earlier step was not finite."""

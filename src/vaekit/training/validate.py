@@ -19,7 +19,7 @@ _LATENT_ROWS = 256  # every draw is compared with every row
 
 
 def validate(
-    vae: VAE, rows: Resident, seed: int, batch: int = 4096, samples: int = 1, ranks: Ranks | None = None
+    vae: VAE, rows: Resident, seed: int, batch: int = 1024, samples: int = 1, ranks: Ranks | None = None
 ) -> dict[str, Any]:
     """ELBO, reconstruction, KL per dimension and nats per field, in nats per row, with one fixed draw of noise.
 

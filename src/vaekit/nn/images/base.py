@@ -33,5 +33,5 @@ def image_of(block: Block, spec: BlockSpec, dtype: torch.dtype) -> tuple[Tensor,
     """
     scale = 0.5 if spec.likelihood == "bernoulli" else SCALE
     seen = block.observed.reshape(-1, 1, 1, 1)
-    values = torch.where(seen, block.values[:, 0].to(dtype) / scale - 1.0, 0.0)
-    return values, seen.reshape(-1, 1).to(dtype)
+    values = block.values[:, 0].to(dtype) / scale - 1.0
+    return values if block.whole else torch.where(seen, values, 0.0), seen.reshape(-1, 1).to(dtype)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from vaekit.nn.likelihoods.base import Likelihood, Params
-from vaekit.nn.special import log_sigmoid, soft_bound
+from vaekit.nn.special import soft_bound
 
 __all__ = ["LOGIT_BOUND", "Bernoulli"]
 
@@ -37,6 +38,6 @@ class Bernoulli(Likelihood):
         return {"logits": soft_bound(logits, -LOGIT_BOUND, LOGIT_BOUND)}
 
     def log_density(self, params: Params, values: Tensor) -> Tensor:
-        """``y logits + log sigmoid(-logits)`` for values y of 0 and 1."""
+        """``y logits - log(1 + exp(logits))`` for values y of 0 and 1."""
         logits = params["logits"]
-        return values.to(logits.dtype) * logits + log_sigmoid(-logits)
+        return values.to(logits.dtype) * logits - torch.log(1.0 + torch.exp(logits))  # which cannot overflow

@@ -164,8 +164,7 @@ def test_exports_agree_with_torch(case):
         if name in vae.specs
     }
     arrays = {f"{n}.{a}": v for n, b in rows.items() for a, v in b.arrays().items() if a in vae.specs[n].inputs}
-    for name in graphs:
-        content, signature = export(vae, (name,))[name]
+    for name, (content, signature) in export(vae, tuple(graphs)).items():
         drawn = noise(vae, 2, prior=name == "prior", seed=4)
         inputs = arrays | {f"noise.{n}": v.float() for n, v in drawn.items()}
         with torch.no_grad():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import islice
 
 import msgspec
@@ -81,6 +82,8 @@ COMPILED = {
     "free bits, three samples": {"objective": ELBO(free_bits=0.5, samples=3)},
     "half precision": {"precision": "bfloat16"},
     "micro-batches": {"micro_batch": 16},
+    "decay by the gradient, small clip": {"optimizer": "adam", "weight_decay": 0.1, "clip": 0.5},
+    "another optimiser": {"optimizer": "radam"},
 }
 
 
@@ -93,6 +96,36 @@ def test_a_compiled_step_is_the_step(table, contract, few, monkeypatch, options)
     )
     assert (plain - weights).abs().max() < 1e-5
     assert figures == pytest.approx(others, rel=1e-4)
+
+
+def test_a_compiled_step_stands_still_from_a_number_that_is_not_finite(table, contract, monkeypatch):
+    monkeypatch.setattr(compiled, "machine_code", lambda graph, _: graph)
+    loop, _stage, step = loop_of(table, contract, compile=True, mask=0.0)
+    rows = loop.train.take(slice(0, 64))
+    step(rows, Position(step=0))
+    optimizer = step.phases["model"].optimizer
+    kept = [value.clone() for value in step.compiled.state]
+    name = next(iter(rows))
+    values = rows[name].values.clone()
+    values[3, 1] = float("nan")
+    with pytest.raises(TrainingError, match=r"step 1 .*field 'n1' in batch row 3"):
+        step(rows | {name: rows[name].filled({"values": values})}, Position(step=1))
+    assert step.compiled.adam
+    assert {float(state["step"]) for state in optimizer.state.values()} == {1.0}
+    assert all(torch.equal(*pair) for pair in zip(kept[1:], step.compiled.state[1:], strict=True))  # first is `frozen`
+
+
+def test_rows_that_miss_nothing_need_no_masks(table, contract):
+    loop, _, step = loop_of(table, contract, mask=0.0)
+    rows = loop.train.take(torch.arange(64))
+    assert all(block.whole for block in rows.values())
+    drawn = step.draw(rows, torch.Generator().manual_seed(0))
+    assert not any(
+        block.whole for block in loop_of(table, contract, mask=0.5)[2].draw(rows, torch.Generator()).blocks.values()
+    )
+    masked = replace(drawn, blocks={name: block.seen(block.observed) for name, block in rows.items()})
+    for name, value in step.terms(drawn)[1].items():
+        assert torch.equal(value, step.terms(masked)[1][name]), name
 
 
 @pytest.mark.slow

@@ -88,7 +88,11 @@ class Compiled:
     def _inputs(self, drawn: Drawn) -> list[Tensor]:
         numbers = [self.adam.group["lr"], *self.adam.numbers()] if self.adam else []
         told = torch.tensor([*map(self.step.weight, self.scheduled), *numbers], device=self.step.device)
-        return [told, *self.state, *drawn.tensors()]
+        # the graph reads memory as it lay when it was traced: in one piece, or one row for all
+        rows = [
+            value if value.is_contiguous() or not value.stride(0) else value.contiguous() for value in drawn.tensors()
+        ]
+        return [told, *self.state, *rows]
 
     def _traced(self, told: Tensor, *inputs: Tensor) -> list[Tensor]:
         """The step as a function of tensors alone."""

@@ -22,8 +22,6 @@ from vaekit.training.validate import validate
 
 __all__ = ["OurLoop"]
 
-_VALIDATIONS = 60  # of a whole fit
-
 
 class OurLoop:
     """A fit that stands before its first step.
@@ -90,7 +88,7 @@ class OurLoop:
     @property
     def every(self) -> int:
         """Steps from one validation of a whole fit to the next."""
-        return max(1, self.total // _VALIDATIONS)
+        return max(1, self.total // self.loop.validations(self.stage))
 
     def validation(self) -> float:
         """Seconds of one validation."""

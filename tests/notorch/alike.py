@@ -6,7 +6,9 @@
 import numpy as np
 import pyarrow as pa
 
-TIES = 1e-3  # share of cells whose noise may lie so close to the edge between two values that rounding decides
+# Share of cells whose noise may lie so close to the edge between two values that rounding decides, or whose row lies so
+# far out that rounding moves the weights of its draws.
+TIES = 2e-3
 
 
 def arguments(query, number, rows):

@@ -7,6 +7,7 @@ contributions of all blocks add up, which equals one linear layer over their con
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -109,6 +110,14 @@ class VectorStem(nn.Module):
         size = spec.width
         self.linear = nn.Linear(2 * size if self.partial else size, width)
         self.seen = None if self.partial else nn.Linear(1, width, bias=False)  # apart: rows of the weight stay aligned
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        """Weights from before the mask had its own are cut: it was their last column."""
+        weight = state_dict.get(f"{prefix}linear.weight")
+        if self.seen is not None and weight is not None and weight.shape[1] == self.linear.in_features + 1:
+            state_dict[f"{prefix}linear.weight"] = weight[:, :-1]
+            state_dict[f"{prefix}seen.weight"] = weight[:, -1:]
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def forward(self, block: Block) -> Tensor:
         """Map a block to (B, H)."""

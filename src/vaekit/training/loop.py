@@ -32,7 +32,8 @@ from vaekit.training.validate import validate
 
 __all__ = ["Loop"]
 
-_VALIDATIONS = 60  # per stage; patience counts them
+_VALIDATIONS = 60  # per stage, at most; patience counts them
+_LEAST_VALIDATIONS, _VALIDATED = 12, 0.25  # ... at least, and rows of all of them as a share of those trained on
 _RATE_STEPS = 100  # most steps of warm-up of the learning rate
 _STILL = 3  # epochs without more mutual information before it does so no longer
 
@@ -103,6 +104,11 @@ class Loop:
         stage.prepare_modes(self.vae)
         return step
 
+    def validations(self, stage: Stage) -> int:
+        """Validations of a stage: fewer where they would take long beside a short training."""
+        most = int(_VALIDATED * stage.epochs * len(self.train) / max(1, len(self.valid)))
+        return min(_VALIDATIONS, max(_LEAST_VALIDATIONS, most))
+
     def _prepare(self, stage: Stage) -> Optimizers:
         self._average = Average(self.vae, self.config.ema)
         stage.objective.prepare(self.vae, self._look(stage), len(self.train), self.seed)
@@ -117,6 +123,7 @@ class Loop:
         total = stage.epochs * per_epoch
         budget = self.config.max_seconds and self.config.max_seconds * stage.epochs / self.epochs
         self._warn_of_schedules(stage, total)
+        interval = 1.0 / self.validations(stage)
         before, began = at.seconds, time.monotonic()
         step = self._stepper(stage, phases_of(stage, self.vae, optimizers))
         step.figures = Figures.restored(at.figures, at.rows, step.device)
@@ -137,7 +144,7 @@ class Loop:
                 asked, at.seconds = self.ranks.most(self.stopping.asked, before + time.monotonic() - began)
                 self.on_step(fraction, len(indices), step.loss)
                 if fraction >= at.due or at.step == total:
-                    at.due = fraction + 1.0 / _VALIDATIONS
+                    at.due = fraction + interval
                     done = self._validate(stage, optimizers, at, step, rate)
                     if done:
                         break

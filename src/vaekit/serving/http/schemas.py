@@ -14,8 +14,9 @@ _ATTRIBUTE: Schema = {"type": ["string", "number", "boolean", "null"]}  # a valu
 
 
 def row_schema(facts: Facts, query: QueryFacts) -> Schema:
-    """One row as a query takes it. Columns that the model does not know are passed over."""
-    return _table({field.name: _field(field) for field in facts.fields}, facts, query)
+    """One row as a query takes it. Columns that the model does not know are attributes, or passed over."""
+    schema = _table({field.name: _field(field) for field in facts.fields}, facts, query)
+    return schema | {"additionalProperties": _ATTRIBUTE} if _beyond(query) else schema
 
 
 def question_schema(facts: Facts, query: QueryFacts, row: Schema, most: int) -> Schema:
@@ -36,7 +37,8 @@ def question_schema(facts: Facts, query: QueryFacts, row: Schema, most: int) -> 
         return _closed({**arguments, "options": options}, [*_required(query.arguments), *needed])
     rows = {"type": "array", "items": row, "maxItems": most}
     columns = {field.name: {"type": "array", "items": _field(field), "maxItems": most} for field in facts.fields}
-    table = _table(columns, facts, query) | {"additionalProperties": {"type": "array", "maxItems": most}}
+    more = {"type": "array", "maxItems": most} | ({"items": _ATTRIBUTE} if _beyond(query) else {})
+    table = _table(columns, facts, query) | {"additionalProperties": more}
     shapes = {"rows": rows, "columns": table}
     return {"oneOf": [_closed({name: shape, "options": options}, [name, *needed]) for name, shape in shapes.items()]}
 
@@ -65,6 +67,11 @@ def answer_schema(query: QueryFacts) -> Schema:
     columns = {column.name: _value(column, {}) for column in query.columns}
     rows = {"type": "array", "items": {"type": "object", "properties": columns}}
     return {"type": "object", "properties": {"rows": rows}, "required": ["rows"]}
+
+
+def _beyond(query: QueryFacts) -> bool:
+    """Whether columns of rows beyond the fields are read."""
+    return any(one.beyond for one in (*query.arguments, *query.options))
 
 
 def _required(options: tuple[OptionFacts, ...]) -> list[str]:

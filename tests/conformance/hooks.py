@@ -67,4 +67,21 @@ def map_case(context: Any, case: Any) -> Any:
     if isinstance(body.get("a"), list):
         shortest = min(len(body["a"]), len(body["b"]))
         body["a"], body["b"] = body["a"][:shortest], body["b"][:shortest]
+    if case.path.endswith("/edit"):
+        body |= {name: _of_one_kind(body[name]) for name in ("rows", "examples") if isinstance(body.get(name), list)}
+        if isinstance(columns := body.get("columns"), dict):
+            body["columns"] = {name: values for name, values in columns.items() if _one_kind(values)}
     return case
+
+
+def _of_one_kind(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows without the columns that hold values of several kinds."""
+    names = {name for row in rows for name in row}
+    mixed = {name for name in names if not _one_kind([row.get(name) for row in rows])}
+    return [{name: value for name, value in row.items() if name not in mixed} for row in rows]
+
+
+def _one_kind(values: list[Any]) -> bool:
+    """Whether all values are text, all numbers, or all booleans; lists are columns of fields."""
+    kinds = {float if isinstance(one, int) and not isinstance(one, bool) else type(one) for one in values}
+    return len(kinds - {type(None)}) < 2

@@ -40,10 +40,14 @@ class Compiled:
 
     Raises:
         ConfigError: If what the step computes depends on the values that it meets, so that no one graph holds for all
-            of them, or if there is no working compiler here.
+            of them, if the objective has a critic, or if there is no working compiler here.
     """
 
     def __init__(self, step: Step, like: Drawn, whole: bool) -> None:
+        if "critic" in step.phases:
+            raise ConfigError(
+                "objectives with a critic are not compiled: it learns from the pass of the model; use compile=False"
+            )
         self.step, self.rows, self.like = step, len(like), like
         self.both = nn.ModuleDict({"vae": step.vae, "objective": step.stage.objective})
         self.tensors = dict(self.both.named_parameters()) | dict(self.both.named_buffers())

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 from torch import Tensor
 
@@ -141,14 +142,16 @@ class Loop:
                 rate = slower * self.set_rates(stage, optimizers, at.step, total, fraction)
                 step(self.train.take(indices), at)
                 at.step, at.batch, at.micro = at.step + 1, at.batch + 1, step.micro
-                asked, at.seconds = self.ranks.most(self.stopping.asked, before + time.monotonic() - began)
+                due = float(self.saver is not None and self.saver.due())
+                spent = before + time.monotonic() - began
+                asked, at.seconds, due = self.ranks.most(self.stopping.asked, spent, due)
                 self.on_step(fraction, len(indices), step.loss)
                 if fraction >= at.due or at.step == total:
                     at.due = fraction + interval
                     done = self._validate(stage, optimizers, at, step, rate)
                     if done:
                         break
-                elif self.saver and self.saver.due():
+                elif due:  # of the process that writes; all look at the same steps
                     self._pause(stage, optimizers, at, step)
                 if asked:
                     self._pause(stage, optimizers, at, step)
@@ -173,10 +176,11 @@ class Loop:
 
     def _stepper(self, stage: Stage, phases: Mapping[str, Phase]) -> Step:
         device, average = self.train.device, self._average
+        batch = min(self.config.batch_size or len(self.train), len(self.train))
         return Step(
             self.vae,
             stage,
-            self.config,
+            msgspec.structs.replace(self.config, batch_size=batch),
             self.seed,
             phases,
             average,

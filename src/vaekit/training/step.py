@@ -191,7 +191,8 @@ class Step:
         self.taken: list[_Taken] = []
         self.window = _WINDOW.get(device.type, _ELSEWHERE)
         self.compiled: Compiled | None = None
-        self._size = config.micro_batch or -(-(config.batch_size or 0) // self.ranks.count)
+        batch = -(-(config.batch_size or 0) // self.ranks.count)
+        self._size = min(config.micro_batch or batch, batch)
         self.micro = config.micro_batch
         objective = stage.objective
         self.divisible = objective.row_separable and not moving and not any(True for _ in objective.parameters())
@@ -322,8 +323,9 @@ class Step:
         passed, names, found = None, Names(), list[Tensor]()
         for part in parts:
             share = mine and len(part) / len(drawn)
-            if self.compiled is not None and phase is self.phases["model"] and len(part) == self.compiled.rows:
-                names, means, gradient = self.compiled.gradient(part)
+            compiled = self.compiled if self.compiled and not self.compiled.adam else None
+            if compiled and phase is self.phases["model"] and len(part) == compiled.rows:
+                names, means, gradient = compiled.gradient(part)
                 phase.add(gradient, share)
             else:
                 passed, terms = self.terms(part)

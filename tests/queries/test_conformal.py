@@ -198,7 +198,8 @@ def test_nothing_is_promised_for_a_draw_that_calibration_rows_were_not_scored_wi
 def test_calibration_rows_are_no_others_rows(monkeypatch):
     """A number that no two rows share tells which rows training, early stopping and calibration saw."""
     import vaekit.api.fitting as fitting
-    import vaekit.training.fit as training
+    from vaekit.training import fit as training
+    from vaekit.training import gathering
 
     seen, resident, calibrate = [], training.Resident, fitting.calibrate
 
@@ -210,7 +211,8 @@ def test_calibration_rows_are_no_others_rows(monkeypatch):
         seen.append(engine.encode(table)["number.gaussian"].values[:, 0])
         return calibrate(engine, table)
 
-    monkeypatch.setattr(training, "Resident", spy)
+    for module in (training, gathering):
+        monkeypatch.setattr(module, "Resident", spy)
     monkeypatch.setattr(fitting, "calibrate", scored)
     x = np.random.default_rng(0).normal(size=400)
     model = fit({"x": x, "y": x**2}, epochs=1, calibration=0.25, valid=0.15)

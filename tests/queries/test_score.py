@@ -148,8 +148,13 @@ def test_more_samples_tighten_the_bound(zoo):
     from tests.support import NOISE, bivariate
 
     rows = bivariate(600, seed=11)
-    means = [column(kept.torch.score(rows, samples=k, seed=7), "score").mean() for k in (1, 4, 16, 256)]
-    assert means[0] > means[1] > means[2] > means[3] - 0.005
+    tries = {1: 32, 4: 16, 16: 4, 256: 1}  # all rows share a draw, so that few samples need several
+    means = [
+        np.mean([column(kept.torch.score(rows, samples=k, seed=seed), "score").mean() for seed in range(count)])
+        for k, count in tries.items()
+    ]
+    assert all(fewer > more - 0.02 for fewer, more in itertools.pairwise(means))  # but for the noise of the draws
+    assert means[0] > means[3] + 0.03
     a, b = column(rows, "a"), column(rows, "b")
     exact = (0.5 * a**2 + 0.5 * ((b - 0.9 * a) / NOISE) ** 2 + np.log(2 * np.pi) + np.log(NOISE)).mean()
     assert exact < means[3] < exact + 0.1

@@ -15,7 +15,7 @@ import vaekit as vk
 from tests.tracking.test_lane import Kept
 from vaekit.bundle.manifest import read_manifest
 from vaekit.fields.tables import to_arrow
-from vaekit.tracking import trackers
+from vaekit.tracking import known_trackers
 from vaekit.training.checkpoint import read
 from vaekit.training.observers import Observer, Stopped
 
@@ -160,7 +160,7 @@ def test_a_tracker_that_raises_or_hangs_leaves_the_run_alone(wine, tmp_path, mon
                 raise OSError("refused")
             never.wait(60)
 
-    monkeypatch.setattr("vaekit.tracking.find.trackers", lambda: {"bad": Bad})
+    monkeypatch.setattr("vaekit.tracking.find.known_trackers", lambda: {"bad": Bad})
     config = {"track": {"bad": {"timeout": 0.2, "finish": 0.5}}}
     with pytest.warns(UserWarning, match="tracker 'bad' (gave up|hanging)"):
         model = vk.fit(wine, config=config, out=tmp_path / "run", **SMALL)
@@ -180,7 +180,7 @@ def test_pictures_of_images_are_shown_and_chosen_by_the_seed(digits, tmp_path, m
         return kept[-1]
 
     made.needs = "sys"
-    monkeypatch.setattr("vaekit.tracking.find.trackers", lambda: {"kept": made})
+    monkeypatch.setattr("vaekit.tracking.find.known_trackers", lambda: {"kept": made})
     looks = []
     for seed in (0, 0, 1):
         vk.fit(digits, track=["kept"], seed=seed, max_seconds=60, **{**SMALL, "epochs": 1})
@@ -196,7 +196,7 @@ def test_trackers_are_told_how_a_run_ended(wine, tmp_path, monkeypatch, error):
     kept = Kept()
     made = lambda: kept  # noqa: E731
     made.needs = "sys"
-    monkeypatch.setattr("vaekit.tracking.find.trackers", lambda: {"kept": made})
+    monkeypatch.setattr("vaekit.tracking.find.known_trackers", lambda: {"kept": made})
 
     class Ends(Observer):
         def __init__(self):
@@ -266,7 +266,7 @@ def test_lineage_leads_from_a_bundle_to_commit_packages_and_parent(wine, tmp_pat
 
 
 def test_every_tracker_says_what_it_needs():
-    for name, kind in trackers().items():
+    for name, kind in known_trackers().items():
         assert kind.name == name
         assert kind.needs
 

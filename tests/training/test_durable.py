@@ -93,9 +93,9 @@ def test_old_checkpoints_are_dropped_and_any_that_is_kept_can_be_gone_back_to(tm
 
 
 def test_figures_go_on_by_name_whatever_order_a_checkpoint_gives_them():
-    first, second = ({name: torch.tensor(value) for name, value in (("loss", 3.0), ("kl", 1.0))} for _ in range(2))
+    step = ("loss", "kl"), torch.tensor([3.0, 1.0]), 2
     found = Figures()
-    found.add(first, 2)
+    found.add(*step)
     again = Figures.restored(dict(sorted(found.sum().items())), found.rows, torch.device("cpu"))
-    again.add(second, 2)
+    again.add(*step)
     assert again.values() == {"kl": 1.0, "loss": 3.0}

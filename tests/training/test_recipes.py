@@ -246,6 +246,7 @@ def test_inference_runs_ahead_until_its_loss_and_mutual_information_stand_still(
         return told[max(0, len(calls) - 2) // 5]
 
     monkeypatch.setattr("vaekit.training.information._information", stub)
+    monkeypatch.setattr("vaekit.training.loop._LEAST_VALIDATIONS", 60)
     history = run(table, contract, epochs=6, lagging=200, warmup=0.0, learning_rate=0.02).history
     ahead = [one["train"]["ahead"] for one in history]
     assert len(ahead) == 30

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vaekit.tracking.base import End, Look, Run, Tracker
-from vaekit.tracking.find import make_trackers, trackers
+from vaekit.tracking.find import known_trackers, make_trackers
 from vaekit.tracking.lane import Lane
 
-__all__ = ["End", "Lane", "Look", "Run", "Tracker", "make_trackers", "trackers"]
+__all__ = ["End", "Lane", "Look", "Run", "Tracker", "known_trackers", "make_trackers"]

@@ -13,16 +13,16 @@ from vaekit.errors import ConfigError
 from vaekit.tracking.base import Tracker
 from vaekit.tracking.lane import Lane
 
-__all__ = ["make_trackers", "trackers"]
+__all__ = ["known_trackers", "make_trackers"]
 
 _LANE: dict[str, Any] = {"allow_rows": bool, "queue": int, "timeout": (int, float), "finish": (int, float)}
 
 
-def trackers() -> dict[str, type[Tracker]]:
+def known_trackers() -> dict[str, type[Tracker]]:
     """All trackers: one module each in `vaekit.tracking.trackers`, which imports what it needs when it starts.
 
     Example:
-        >>> sorted(trackers())
+        >>> sorted(known_trackers())
         ['mlflow', 'tensorboard', 'wandb']
     """
     package = import_module("vaekit.tracking.trackers")
@@ -47,7 +47,7 @@ def make_trackers(asked: Mapping[str, Mapping[str, Any]]) -> list[Lane]:
             ...
         vaekit.errors.ConfigError: unknown tracker 'mlfow'; known: mlflow, tensorboard, wandb
     """
-    known = trackers() if asked else {}
+    known = known_trackers() if asked else {}
     found = []
     for name, options in asked.items():
         if name not in known:

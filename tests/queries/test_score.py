@@ -1,5 +1,7 @@
 """`score`: the estimator it says it is, for each row alone, and shares that explain it."""
 
+import itertools
+
 import numpy as np
 import pyarrow as pa
 import pytest

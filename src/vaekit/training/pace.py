@@ -150,17 +150,18 @@ class _Trial:
     """A copy of a run, whose steps are timed."""
 
     def __init__(self, loop: Loop, stage: Stage) -> None:
-        self.stage = replace(stage, objective=copy.deepcopy(stage.objective))
+        self.stage = stage
         self.loop = replace(loop, vae=copy.deepcopy(loop.vae), saver=None, ranks=Ranks())
         self.batch = min(loop.config.batch_size or len(loop.train), len(loop.train))
         self.steps: dict[Choice, Step] = {}
         self.done = 0
 
     def step(self, choice: Choice) -> Step:
-        """The step of a choice; all of them move the same weights."""
+        """The step of a choice; all of them move the same weights, and critics of their own."""
         if choice not in self.steps:
             self.loop.config = choice.applied(self.loop.config)
-            self.steps[choice] = self.loop.ready(self.stage)
+            own = replace(self.stage, objective=copy.deepcopy(self.stage.objective))
+            self.steps[choice] = self.loop.ready(own)
         return self.steps[choice]
 
     def seconds(self, choice: Choice, count: int) -> float:

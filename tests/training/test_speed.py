@@ -299,10 +299,11 @@ def test_half_precision_that_changes_the_loss_is_not_chosen(table, contract, qui
 
 
 @pytest.mark.parametrize("term", ["density_ratio", "adversarial"])
-def test_a_critic_is_measured(few, quick, term):
+def test_a_critic_is_measured_and_never_compiled(few, quick, term):
     record = fitted(*few, terms={term: {}}, epochs=1).record["pace"]
     assert record["why"] == "measured"
     assert {name.partition(",")[0] for name in record["measured"]} == {"float32", "bfloat16"}
+    assert not any("compiled" in name for name in record["measured"])
 
 
 # ----------------------------------------------------------------------------------------------------------- the cost

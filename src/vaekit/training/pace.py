@@ -123,7 +123,7 @@ def choose_pace(
     say(f"choosing threads, precision and compilation for a run of about {planned:.0f} s")
     best, measured = trial.race(_open(plain, config, loop.train.device))
     why = "measured"
-    if config.compile == "auto" and planned >= _VERY_LONG:
+    if config.compile == "auto" and planned >= _VERY_LONG and "critic" not in trial.step(plain).phases:
         try:
             best, more = trial.race([best, msgspec.structs.replace(best, compile=True)])
             measured |= more

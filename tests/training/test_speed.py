@@ -51,8 +51,8 @@ def few(table) -> tuple[pa.Table, Contract]:
 @pytest.fixture(autouse=True)
 def place(tmp_path, monkeypatch):
     """A cache of choices of one's own."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "vaekit" / "pace"
+    monkeypatch.setenv("VAEKIT_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "pace"
 
 
 def loop_of(table, contract, *, objective=None, schedules=None, model=None, **options):
@@ -304,6 +304,19 @@ def test_a_critic_is_measured_and_never_compiled(few, quick, term):
     assert record["why"] == "measured"
     assert {name.partition(",")[0] for name in record["measured"]} == {"float32", "bfloat16"}
     assert not any("compiled" in name for name in record["measured"])
+
+
+def test_a_cache_that_cannot_be_written_or_found_stops_no_run(few, tmp_path, place, quick, monkeypatch):
+    place.parent.write_text("not a folder")
+    assert fitted(*few, threads=1, compile=False).record["pace"]["why"] == "measured"
+
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("VAEKIT_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pace.Path, "home", homeless)
+    assert fitted(*few, threads=1, compile=False).record["pace"]["why"] == "measured"
 
 
 # ----------------------------------------------------------------------------------------------------------- the cost

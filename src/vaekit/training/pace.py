@@ -8,7 +8,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,6 +22,7 @@ from vaekit.training.checkpoint import Position
 from vaekit.training.config import TrainConfig
 from vaekit.training.ranks import Ranks
 from vaekit.training.step import Drawn, Step
+from vaekit.training.store import cache_folder
 
 if TYPE_CHECKING:
     from vaekit.training.loop import Loop
@@ -113,8 +114,8 @@ def choose_pace(
     if steps < _FEWEST or (config.max_seconds or _LONG) < _LONG:
         return Pace(choice=plain, why=_SHORT)
     began = time.perf_counter()
-    place = _remembered(loop, {**shapes, **asked, "length": steps.bit_length(), "most": config.max_seconds})
-    if (found := _read(place)) is not None:
+    key = _key(loop, {**shapes, **asked, "length": steps.bit_length(), "most": config.max_seconds})
+    if (found := _read(key)) is not None:
         return found
     trial = _Trial(loop, stage)
     planned = min(steps * trial.seconds(plain, 3), config.max_seconds or float("inf"))
@@ -131,7 +132,8 @@ def choose_pace(
             why = f"measured; {error}"
     rounded = {name: float(round(rate)) for name, rate in measured.items()}
     pace = Pace(choice=best, why=why, measured=rounded, seconds=round(time.perf_counter() - began, 3))
-    write_file(place, msgspec.json.format(msgspec.json.encode(pace), indent=1))
+    with suppress(OSError, RuntimeError):  # what cannot be kept is measured again
+        write_file(_place(key), msgspec.json.format(msgspec.json.encode(pace), indent=1))
     return pace
 
 
@@ -225,14 +227,17 @@ def _open(plain: Choice, config: TrainConfig, device: torch.device) -> list[Choi
     return [msgspec.structs.replace(plain, precision=kind, threads=count) for kind in kinds for count in numbers]
 
 
-def _remembered(loop: Loop, shapes: Mapping[str, Any]) -> Path:
-    """Where the choice for this machine and these shapes is kept."""
+def _key(loop: Loop, shapes: Mapping[str, Any]) -> str:
+    """What stands for this machine and these shapes."""
     device = loop.train.device
     machine = [_processor(), os.cpu_count(), device.type, str(torch.__version__)]
     machine += [torch.cuda.get_device_name(device)] if device.type == "cuda" else []
-    key = sha256(msgspec.json.encode([machine, shapes], order="sorted"))[:32]
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "vaekit" / "pace" / f"{key}.json"
+    return sha256(msgspec.json.encode([machine, shapes], order="sorted"))[:32]
+
+
+def _place(key: str) -> Path:
+    """Where the choice of a key is kept."""
+    return cache_folder().with_name("pace") / f"{key}.json"
 
 
 def _processor() -> str:
@@ -244,10 +249,10 @@ def _processor() -> str:
     return " ".join(sorted(names))
 
 
-def _read(place: Path) -> Pace | None:
+def _read(key: str) -> Pace | None:
     """A choice that was kept; None if there is none that can be read."""
     try:
-        found = msgspec.json.decode(place.read_bytes(), type=Pace)
-    except (OSError, msgspec.DecodeError):
+        found = msgspec.json.decode(_place(key).read_bytes(), type=Pace)
+    except (OSError, RuntimeError, msgspec.DecodeError):
         return None
     return msgspec.structs.replace(found, why=f"{found.why} by an earlier run", seconds=0.0)

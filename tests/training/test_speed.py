@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from vaekit.arrays import Block
-from vaekit.errors import ConfigError, TrainingError
+from vaekit.errors import ConfigError, NotFiniteError, TrainingError
 from vaekit.fields import Contract
 from vaekit.nn.build import ModelConfig, build
 from vaekit.objectives import ELBO, Linear
@@ -317,6 +317,23 @@ def test_a_cache_that_cannot_be_written_or_found_stops_no_run(few, tmp_path, pla
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(pace.Path, "home", homeless)
     assert fitted(*few, threads=1, compile=False).record["pace"]["why"] == "measured"
+
+
+def test_what_is_not_finite_while_measuring_leaves_the_plain_step(few, quick, monkeypatch):
+    rates, original = [], pace._Trial.seconds
+
+    def bad(self, choice, count):
+        original(self, choice, count)
+        rates.extend(group["lr"] for group in self.step(choice).phases["model"].optimizer.param_groups)
+        if choice.precision == "bfloat16":
+            raise NotFiniteError("the loss is not finite")
+        return 0.001
+
+    monkeypatch.setattr(pace._Trial, "seconds", bad)
+    record = fitted(*few, rate_warmup=1.0, epochs=20).record["pace"]
+    assert record["why"] == "not measured: the loss is not finite"
+    assert record["choice"] == {"precision": "float32", "threads": None, "compile": False}
+    assert max(rates) == pytest.approx(4e-3 / 80)  # of so many steps, over which it rises, the first
 
 
 # ----------------------------------------------------------------------------------------------------------- the cost

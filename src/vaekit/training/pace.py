@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 import torch
 
-from vaekit.errors import ConfigError
+from vaekit.errors import ConfigError, NotFiniteError
 from vaekit.files import sha256, write_file
 from vaekit.training.checkpoint import Position
 from vaekit.training.config import TrainConfig
@@ -118,23 +118,30 @@ def choose_pace(
     if (found := _read(key)) is not None:
         return found
     trial = _Trial(loop, stage)
-    planned = min(steps * trial.seconds(plain, 3), config.max_seconds or float("inf"))
-    if planned < _LONG:
-        return Pace(choice=plain, why=_SHORT)
-    say(f"choosing threads, precision and compilation for a run of about {planned:.0f} s")
-    best, measured = trial.race(_open(plain, config, loop.train.device))
-    why = "measured"
-    if config.compile == "auto" and planned >= _VERY_LONG and "critic" not in trial.step(plain).phases:
-        try:
-            best, more = trial.race([best, msgspec.structs.replace(best, compile=True)])
-            measured |= more
-        except ConfigError as error:
-            why = f"measured; {error}"
+    try:
+        planned = min(steps * trial.seconds(plain, 3), config.max_seconds or float("inf"))
+        if planned < _LONG:
+            return Pace(choice=plain, why=_SHORT)
+        say(f"choosing threads, precision and compilation for a run of about {planned:.0f} s")
+        best, measured = trial.race(_open(plain, config, loop.train.device))
+        why = "measured"
+        if config.compile == "auto" and planned >= _VERY_LONG and "critic" not in trial.step(plain).phases:
+            try:
+                best, more = trial.race([best, msgspec.structs.replace(best, compile=True)])
+                measured |= more
+            except ConfigError as error:
+                why = f"measured; {error}"
+    except NotFiniteError as error:
+        return Pace(choice=plain, why=f"not measured: {error}", seconds=_since(began))
     rounded = {name: float(round(rate)) for name, rate in measured.items()}
-    pace = Pace(choice=best, why=why, measured=rounded, seconds=round(time.perf_counter() - began, 3))
+    pace = Pace(choice=best, why=why, measured=rounded, seconds=_since(began))
     with suppress(OSError, RuntimeError):  # what cannot be kept is measured again
         write_file(_place(key), msgspec.json.format(msgspec.json.encode(pace), indent=1))
     return pace
+
+
+def _since(began: float) -> float:
+    return round(time.perf_counter() - began, 3)
 
 
 @contextmanager
@@ -155,6 +162,7 @@ class _Trial:
         self.stage = stage
         self.loop = replace(loop, vae=copy.deepcopy(loop.vae), saver=None, ranks=Ranks())
         self.batch = min(loop.config.batch_size or len(loop.train), len(loop.train))
+        self.total = stage.epochs * -(-len(loop.train) // self.batch)
         self.steps: dict[Choice, Step] = {}
         self.done = 0
 
@@ -167,7 +175,7 @@ class _Trial:
         return self.steps[choice]
 
     def seconds(self, choice: Choice, count: int) -> float:
-        """Seconds of a step, mean over so many, after one to warm up."""
+        """Seconds of a step at the rate of a first one, mean over so many, after one to warm up."""
         train, began = self.loop.train, 0.0
         rng = torch.Generator(device=train.device).manual_seed(0)
         whole = [train.draw(self.batch, rng) for _ in range(_BATCHES)]
@@ -177,6 +185,8 @@ class _Trial:
                 if index == 1:
                     step.check()
                     began = time.perf_counter()
+                optimizers = {name: phase.optimizer for name, phase in step.phases.items()}
+                self.loop.set_rates(step.stage, optimizers, 0, self.total, 0.0)
                 step(train.take(whole[self.done % len(whole)]), Position(step=self.done))
                 self.done += 1
             step.check()
@@ -206,14 +216,15 @@ class _Trial:
         if choice.precision == plain.precision:
             return True
         rows = self.loop.train.take(slice(0, 4096))
-        losses = [_loss(self.step(one), rows) for one in (plain, choice)]
+        losses = [self._loss(self.step(one), rows) for one in (plain, choice)]
         return abs(losses[0] - losses[1]) <= _SAME * abs(losses[0])
 
-
-@torch.no_grad()
-def _loss(step: Step, rows: dict[str, Any]) -> float:
-    drawn: Drawn = step.draw(rows, torch.Generator(device=step.device).manual_seed(0))
-    return float(torch.stack(list(step.terms(drawn)[1].values())).sum(0).mean())
+    @torch.no_grad()
+    def _loss(self, step: Step, rows: dict[str, Any]) -> float:
+        """The loss of some rows, all terms at the weight that schedules end with."""
+        self.loop.set_rates(step.stage, {}, self.total, self.total, 1.0)
+        drawn: Drawn = step.draw(rows, torch.Generator(device=step.device).manual_seed(0))
+        return float(torch.stack(list(step.terms(drawn)[1].values())).sum(0).mean())
 
 
 def _open(plain: Choice, config: TrainConfig, device: torch.device) -> list[Choice]:

@@ -7,6 +7,7 @@ import os
 import platform
 import statistics
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -86,15 +87,15 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def choose_pace(
-    loop: Loop, stage: Stage, steps: int, shapes: Mapping[str, Any], say: Callable[[str], None] = lambda text: None
+    loop: Loop, stages: list[Stage], steps: int, shapes: Mapping[str, Any], say: Callable[[str], None] = lambda _: None
 ) -> Pace:
     """Choose what the configuration leaves to ``auto``.
 
-    What was chosen once is remembered for the same machine, model and batch, so that the same run finds it again.
+    What was chosen once is remembered for the same machine, model and training, so that the same run finds it again.
 
     Args:
         loop: The run; nothing of it is changed.
-        stage: Its first stage.
+        stages: Its stages; the first is measured.
         steps: Steps of the whole run.
         shapes: What the speed depends on: blocks, model, ...
         say: Told when measuring begins.
@@ -114,11 +115,13 @@ def choose_pace(
     if steps < _FEWEST or (config.max_seconds or _LONG) < _LONG:
         return Pace(choice=plain, why=_SHORT)
     began = time.perf_counter()
-    key = _key(loop, {**shapes, **asked, "length": steps.bit_length(), "most": config.max_seconds})
-    if (found := _read(key)) is not None:
-        return found
-    trial = _Trial(loop, stage)
+    long = (config.max_seconds or _VERY_LONG) >= _VERY_LONG
+    key = _key(loop, {**shapes, **asked, "length": steps.bit_length(), "long": long})
+    trial = _Trial(loop, stages[0])
     try:
+        if (found := _read(key)) is not None and trial.same(plain, found.choice):
+            found = _compiled_throughout(found, plain, loop, stages)
+            return msgspec.structs.replace(found, seconds=_since(began))
         planned = min(steps * trial.seconds(plain, 3), config.max_seconds or float("inf"))
         if planned < _LONG:
             return Pace(choice=plain, why=_SHORT)
@@ -131,12 +134,27 @@ def choose_pace(
                 measured |= more
             except ConfigError as error:
                 why = f"measured; {error}"
+        best = _compiled_throughout(Pace(choice=best), plain, loop, stages[1:]).choice
     except NotFiniteError as error:
         return Pace(choice=plain, why=f"not measured: {error}", seconds=_since(began))
     rounded = {name: float(round(rate)) for name, rate in measured.items()}
     pace = Pace(choice=best, why=why, measured=rounded, seconds=_since(began))
     with suppress(OSError, RuntimeError):  # what cannot be kept is measured again
         write_file(_place(key), msgspec.json.format(msgspec.json.encode(pace), indent=1))
+    return pace
+
+
+def _compiled_throughout(pace: Pace, plain: Choice, loop: Loop, stages: list[Stage]) -> Pace:
+    """The same, but not compiled where nobody asked for that and some of these stages cannot be."""
+    if not pace.choice.compile or plain.compile:
+        return pace
+    try:
+        for stage in stages:
+            _Trial(loop, stage).seconds(pace.choice, 1)
+    except ConfigError as error:
+        warnings.warn(f"the steps are not compiled: {error}", stacklevel=2)
+        choice = msgspec.structs.replace(pace.choice, compile=False)
+        return msgspec.structs.replace(pace, choice=choice, why=f"{pace.why}; {error}")
     return pace
 
 
@@ -207,11 +225,11 @@ class _Trial:
             for choice in choices[turn:] + choices[:turn]:
                 taken[choice].append(self.seconds(choice, counts[choice]))
         median = {choice: statistics.median(values) for choice, values in taken.items()}
-        fastest = min((choice for choice in choices if self._same(choices[0], choice)), key=median.__getitem__)
+        fastest = min((choice for choice in choices if self.same(choices[0], choice)), key=median.__getitem__)
         chosen = fastest if median[choices[0]] > _GAIN * median[fastest] else choices[0]
         return chosen, {str(choice): self.batch / seconds for choice, seconds in median.items()}
 
-    def _same(self, plain: Choice, choice: Choice) -> bool:
+    def same(self, plain: Choice, choice: Choice) -> bool:
         """Whether the loss of some rows is the same in half precision, to one in a thousand."""
         if choice.precision == plain.precision:
             return True
@@ -231,8 +249,7 @@ def _open(plain: Choice, config: TrainConfig, device: torch.device) -> list[Choi
     """The plain choice first, and all others that are left open, not compiled."""
     numbers = [plain.threads]
     if config.threads == "auto" and device.type == "cpu":
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        powers = {1 << power for power in range(cores.bit_length())} | {cores}
+        powers = {1 << power for power in range(_cores().bit_length())} | {_cores()}
         numbers += sorted(powers - {torch.get_num_threads()})
     kinds = ["float32", "bfloat16"] if config.precision == "auto" else [plain.precision]
     return [msgspec.structs.replace(plain, precision=kind, threads=count) for kind in kinds for count in numbers]
@@ -241,7 +258,7 @@ def _open(plain: Choice, config: TrainConfig, device: torch.device) -> list[Choi
 def _key(loop: Loop, shapes: Mapping[str, Any]) -> str:
     """What stands for this machine and these shapes."""
     device = loop.train.device
-    machine = [_processor(), os.cpu_count(), device.type, str(torch.__version__)]
+    machine = [_processor(), _cores(), torch.get_num_threads(), device.type, str(torch.__version__)]
     machine += [torch.cuda.get_device_name(device)] if device.type == "cuda" else []
     return sha256(msgspec.json.encode([machine, shapes], order="sorted"))[:32]
 
@@ -249,6 +266,11 @@ def _key(loop: Loop, shapes: Mapping[str, Any]) -> str:
 def _place(key: str) -> Path:
     """Where the choice of a key is kept."""
     return cache_folder().with_name("pace") / f"{key}.json"
+
+
+def _cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _processor() -> str:
@@ -266,4 +288,4 @@ def _read(key: str) -> Pace | None:
         found = msgspec.json.decode(_place(key).read_bytes(), type=Pace)
     except (OSError, RuntimeError, msgspec.DecodeError):
         return None
-    return msgspec.structs.replace(found, why=f"{found.why} by an earlier run", seconds=0.0)
+    return msgspec.structs.replace(found, why=f"{found.why} by an earlier run")

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from vaekit.arrays import Block
-from vaekit.errors import ConfigError, TrainingError
+from vaekit.errors import ConfigError, NotFiniteError, TrainingError
 from vaekit.fields import Contract
 from vaekit.nn.build import ModelConfig, build
 from vaekit.objectives import ELBO, Linear
@@ -51,8 +51,8 @@ def few(table) -> tuple[pa.Table, Contract]:
 @pytest.fixture(autouse=True)
 def place(tmp_path, monkeypatch):
     """A cache of choices of one's own."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "vaekit" / "pace"
+    monkeypatch.setenv("VAEKIT_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "pace"
 
 
 def loop_of(table, contract, *, objective=None, schedules=None, model=None, **options):
@@ -291,11 +291,98 @@ def test_a_resumed_run_goes_on_at_its_pace(table, contract, tmp_path, quick, mon
 def test_half_precision_that_changes_the_loss_is_not_chosen(table, contract, quick, monkeypatch):
     rates = {"float32": 1.0, "bfloat16": 0.01}
     monkeypatch.setattr(pace._Trial, "seconds", lambda self, choice, count: rates[choice.precision])
-    monkeypatch.setattr(pace._Trial, "_same", lambda self, plain, choice: choice.precision == "float32")
+    monkeypatch.setattr(pace._Trial, "same", lambda self, plain, choice: choice.precision == "float32")
     assert fitted(table, contract, threads=1, compile=False).record["pace"]["choice"]["precision"] == "float32"
-    monkeypatch.setattr(pace._Trial, "_same", lambda self, plain, choice: True)
+    monkeypatch.setattr(pace._Trial, "same", lambda self, plain, choice: True)
     found = fitted(table, contract, threads=1, compile=False, mask=0.1).record["pace"]["choice"]
     assert found["precision"] == "bfloat16"
+
+
+@pytest.mark.parametrize("term", ["density_ratio", "adversarial"])
+def test_a_critic_is_measured_and_never_compiled(few, quick, term):
+    record = fitted(*few, terms={term: {}}, epochs=1).record["pace"]
+    assert record["why"] == "measured"
+    assert {name.partition(",")[0] for name in record["measured"]} == {"float32", "bfloat16"}
+    assert not any("compiled" in name for name in record["measured"])
+
+
+def test_a_cache_that_cannot_be_written_or_found_stops_no_run(few, tmp_path, place, quick, monkeypatch):
+    place.parent.write_text("not a folder")
+    assert fitted(*few, threads=1, compile=False).record["pace"]["why"] == "measured"
+
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("VAEKIT_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pace.Path, "home", homeless)
+    assert fitted(*few, threads=1, compile=False).record["pace"]["why"] == "measured"
+
+
+def test_what_is_not_finite_while_measuring_leaves_the_plain_step(few, quick, monkeypatch):
+    rates, original = [], pace._Trial.seconds
+
+    def bad(self, choice, count):
+        original(self, choice, count)
+        rates.extend(group["lr"] for group in self.step(choice).phases["model"].optimizer.param_groups)
+        if choice.precision == "bfloat16":
+            raise NotFiniteError("the loss is not finite")
+        return 0.001
+
+    monkeypatch.setattr(pace._Trial, "seconds", bad)
+    record = fitted(*few, rate_warmup=1.0, epochs=20).record["pace"]
+    assert record["why"] == "not measured: the loss is not finite"
+    assert record["choice"] == {"precision": "float32", "threads": None, "compile": False}
+    assert max(rates) == pytest.approx(4e-3 / 80)  # of so many steps, over which it rises, the first
+
+
+@pytest.fixture
+def preferred(quick, monkeypatch):
+    """What compiles, and half precision, is faster."""
+    rate, original = {"float32": 1.0, "bfloat16": 0.1}, pace._Trial.seconds
+
+    def seconds(self, choice, count):
+        if choice.compile:
+            original(self, choice, 1)
+        return rate[choice.precision] * (0.1 if choice.compile else 1.0)
+
+    monkeypatch.setattr(pace._Trial, "seconds", seconds)
+
+
+def test_what_was_chosen_for_another_run_is_not_found(few, preferred, monkeypatch):
+    options = {"precision": "float32", "threads": 1}
+
+    def why(**more):
+        return fitted(*few, **options | more).record["pace"]["why"]
+
+    assert why() == "measured"
+    assert why(free_bits=0.5) == "measured"
+    assert "earlier" in why(max_seconds=1000.0, keep=2)
+    monkeypatch.setattr(pace.os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
+    assert why() == "measured"
+
+
+def test_a_found_half_precision_has_to_agree_on_these_rows(few, preferred, monkeypatch):
+    options = {"threads": 1, "compile": False}
+    monkeypatch.setattr(pace._Trial, "same", lambda self, plain, choice: True)
+    assert fitted(*few, **options).record["pace"]["choice"]["precision"] == "bfloat16"
+    monkeypatch.setattr(pace._Trial, "same", lambda self, plain, choice: choice == plain)
+    found = fitted(*few, **options).record["pace"]
+    assert (found["choice"]["precision"], found["why"]) == ("float32", "measured")
+
+
+def test_a_later_stage_that_cannot_be_compiled_stops_no_run(few, preferred, monkeypatch):
+    original = compiled.Compiled.__init__
+
+    def refusing(self, step, *args):
+        if step.stage.name == "encoder":
+            raise ConfigError("cannot be compiled here")
+        original(self, step, *args)
+
+    monkeypatch.setattr(compiled.Compiled, "__init__", refusing)
+    with pytest.warns(UserWarning, match="not compiled: cannot be compiled here"):
+        found = fitted(*few, precision="float32", threads=1, encoder_share=0.5).record["pace"]
+    assert not found["choice"]["compile"]
 
 
 # ----------------------------------------------------------------------------------------------------------- the cost

@@ -50,6 +50,7 @@ __all__ = ["LEAST_ROWS", "Trained", "train"]
 
 _RESTARTS = 3
 _HOUSEKEEPING = ("threads", "on_nan", "keep", "checkpoint_seconds")  # a resumed run may have others
+_BUDGET = ("epochs", "max_seconds")  # changes no step
 
 
 @dataclass(frozen=True)
@@ -308,17 +309,13 @@ def _pace(
     """How steps are computed; a resumed run goes on as it began."""
     if resumed is not None and (stored := _stored(resumed, "pace")) is not None:
         return msgspec.convert(stored, Pace)
-    training = {
-        name: value
-        for name, value in msgspec.to_builtins(loop.config).items()
-        if name in ("batch_size", "micro_batch", "objective", "terms", "samples", "mask", "optimizer", "ema")
-    }
+    training = msgspec.to_builtins(loop.config)
     shapes = {
         "model": msgspec.to_builtins(model),
         "blocks": msgspec.to_builtins(contract.blocks()),
-        "training": training,
+        "training": {name: training[name] for name in sorted(training.keys() - {*_HOUSEKEEPING, *_BUDGET})},
     }
-    return choose_pace(loop, made[0], sum(stage.epochs for stage in made) * steps, shapes, say)
+    return choose_pace(loop, made, sum(stage.epochs for stage in made) * steps, shapes, say)
 
 
 def _spent(

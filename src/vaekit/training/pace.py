@@ -7,8 +7,9 @@ import os
 import platform
 import statistics
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,12 +17,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 import torch
 
-from vaekit.errors import ConfigError
+from vaekit.errors import ConfigError, NotFiniteError
 from vaekit.files import sha256, write_file
 from vaekit.training.checkpoint import Position
 from vaekit.training.config import TrainConfig
 from vaekit.training.ranks import Ranks
 from vaekit.training.step import Drawn, Step
+from vaekit.training.store import cache_folder
 
 if TYPE_CHECKING:
     from vaekit.training.loop import Loop
@@ -85,15 +87,15 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def choose_pace(
-    loop: Loop, stage: Stage, steps: int, shapes: Mapping[str, Any], say: Callable[[str], None] = lambda text: None
+    loop: Loop, stages: list[Stage], steps: int, shapes: Mapping[str, Any], say: Callable[[str], None] = lambda _: None
 ) -> Pace:
     """Choose what the configuration leaves to ``auto``.
 
-    What was chosen once is remembered for the same machine, model and batch, so that the same run finds it again.
+    What was chosen once is remembered for the same machine, model and training, so that the same run finds it again.
 
     Args:
         loop: The run; nothing of it is changed.
-        stage: Its first stage.
+        stages: Its stages; the first is measured.
         steps: Steps of the whole run.
         shapes: What the speed depends on: blocks, model, ...
         say: Told when measuring begins.
@@ -113,26 +115,51 @@ def choose_pace(
     if steps < _FEWEST or (config.max_seconds or _LONG) < _LONG:
         return Pace(choice=plain, why=_SHORT)
     began = time.perf_counter()
-    place = _remembered(loop, {**shapes, **asked, "length": steps.bit_length(), "most": config.max_seconds})
-    if (found := _read(place)) is not None:
-        return found
-    trial = _Trial(loop, stage)
-    planned = min(steps * trial.seconds(plain, 3), config.max_seconds or float("inf"))
-    if planned < _LONG:
-        return Pace(choice=plain, why=_SHORT)
-    say(f"choosing threads, precision and compilation for a run of about {planned:.0f} s")
-    best, measured = trial.race(_open(plain, config, loop.train.device))
-    why = "measured"
-    if config.compile == "auto" and planned >= _VERY_LONG:
-        try:
-            best, more = trial.race([best, msgspec.structs.replace(best, compile=True)])
-            measured |= more
-        except ConfigError as error:
-            why = f"measured; {error}"
+    long = (config.max_seconds or _VERY_LONG) >= _VERY_LONG
+    key = _key(loop, {**shapes, **asked, "length": steps.bit_length(), "long": long})
+    trial = _Trial(loop, stages[0])
+    try:
+        if (found := _read(key)) is not None and trial.same(plain, found.choice):
+            found = _compiled_throughout(found, plain, loop, stages)
+            return msgspec.structs.replace(found, seconds=_since(began))
+        planned = min(steps * trial.seconds(plain, 3), config.max_seconds or float("inf"))
+        if planned < _LONG:
+            return Pace(choice=plain, why=_SHORT)
+        say(f"choosing threads, precision and compilation for a run of about {planned:.0f} s")
+        best, measured = trial.race(_open(plain, config, loop.train.device))
+        why = "measured"
+        if config.compile == "auto" and planned >= _VERY_LONG and "critic" not in trial.step(plain).phases:
+            try:
+                best, more = trial.race([best, msgspec.structs.replace(best, compile=True)])
+                measured |= more
+            except ConfigError as error:
+                why = f"measured; {error}"
+        best = _compiled_throughout(Pace(choice=best), plain, loop, stages[1:]).choice
+    except NotFiniteError as error:
+        return Pace(choice=plain, why=f"not measured: {error}", seconds=_since(began))
     rounded = {name: float(round(rate)) for name, rate in measured.items()}
-    pace = Pace(choice=best, why=why, measured=rounded, seconds=round(time.perf_counter() - began, 3))
-    write_file(place, msgspec.json.format(msgspec.json.encode(pace), indent=1))
+    pace = Pace(choice=best, why=why, measured=rounded, seconds=_since(began))
+    with suppress(OSError, RuntimeError):  # what cannot be kept is measured again
+        write_file(_place(key), msgspec.json.format(msgspec.json.encode(pace), indent=1))
     return pace
+
+
+def _compiled_throughout(pace: Pace, plain: Choice, loop: Loop, stages: list[Stage]) -> Pace:
+    """The same, but not compiled where nobody asked for that and some of these stages cannot be."""
+    if not pace.choice.compile or plain.compile:
+        return pace
+    try:
+        for stage in stages:
+            _Trial(loop, stage).seconds(pace.choice, 1)
+    except ConfigError as error:
+        warnings.warn(f"the steps are not compiled: {error}", stacklevel=2)
+        choice = msgspec.structs.replace(pace.choice, compile=False)
+        return msgspec.structs.replace(pace, choice=choice, why=f"{pace.why}; {error}")
+    return pace
+
+
+def _since(began: float) -> float:
+    return round(time.perf_counter() - began, 3)
 
 
 @contextmanager
@@ -150,21 +177,23 @@ class _Trial:
     """A copy of a run, whose steps are timed."""
 
     def __init__(self, loop: Loop, stage: Stage) -> None:
-        self.stage = replace(stage, objective=copy.deepcopy(stage.objective))
+        self.stage = stage
         self.loop = replace(loop, vae=copy.deepcopy(loop.vae), saver=None, ranks=Ranks())
         self.batch = min(loop.config.batch_size or len(loop.train), len(loop.train))
+        self.total = stage.epochs * -(-len(loop.train) // self.batch)
         self.steps: dict[Choice, Step] = {}
         self.done = 0
 
     def step(self, choice: Choice) -> Step:
-        """The step of a choice; all of them move the same weights."""
+        """The step of a choice; all of them move the same weights, and critics of their own."""
         if choice not in self.steps:
             self.loop.config = choice.applied(self.loop.config)
-            self.steps[choice] = self.loop.ready(self.stage)
+            own = replace(self.stage, objective=copy.deepcopy(self.stage.objective))
+            self.steps[choice] = self.loop.ready(own)
         return self.steps[choice]
 
     def seconds(self, choice: Choice, count: int) -> float:
-        """Seconds of a step, mean over so many, after one to warm up."""
+        """Seconds of a step at the rate of a first one, mean over so many, after one to warm up."""
         train, began = self.loop.train, 0.0
         rng = torch.Generator(device=train.device).manual_seed(0)
         whole = [train.draw(self.batch, rng) for _ in range(_BATCHES)]
@@ -174,6 +203,8 @@ class _Trial:
                 if index == 1:
                     step.check()
                     began = time.perf_counter()
+                optimizers = {name: phase.optimizer for name, phase in step.phases.items()}
+                self.loop.set_rates(step.stage, optimizers, 0, self.total, 0.0)
                 step(train.take(whole[self.done % len(whole)]), Position(step=self.done))
                 self.done += 1
             step.check()
@@ -194,44 +225,52 @@ class _Trial:
             for choice in choices[turn:] + choices[:turn]:
                 taken[choice].append(self.seconds(choice, counts[choice]))
         median = {choice: statistics.median(values) for choice, values in taken.items()}
-        fastest = min((choice for choice in choices if self._same(choices[0], choice)), key=median.__getitem__)
+        fastest = min((choice for choice in choices if self.same(choices[0], choice)), key=median.__getitem__)
         chosen = fastest if median[choices[0]] > _GAIN * median[fastest] else choices[0]
         return chosen, {str(choice): self.batch / seconds for choice, seconds in median.items()}
 
-    def _same(self, plain: Choice, choice: Choice) -> bool:
+    def same(self, plain: Choice, choice: Choice) -> bool:
         """Whether the loss of some rows is the same in half precision, to one in a thousand."""
         if choice.precision == plain.precision:
             return True
         rows = self.loop.train.take(slice(0, 4096))
-        losses = [_loss(self.step(one), rows) for one in (plain, choice)]
+        losses = [self._loss(self.step(one), rows) for one in (plain, choice)]
         return abs(losses[0] - losses[1]) <= _SAME * abs(losses[0])
 
-
-@torch.no_grad()
-def _loss(step: Step, rows: dict[str, Any]) -> float:
-    drawn: Drawn = step.draw(rows, torch.Generator(device=step.device).manual_seed(0))
-    return float(torch.stack(list(step.terms(drawn)[1].values())).sum(0).mean())
+    @torch.no_grad()
+    def _loss(self, step: Step, rows: dict[str, Any]) -> float:
+        """The loss of some rows, all terms at the weight that schedules end with."""
+        self.loop.set_rates(step.stage, {}, self.total, self.total, 1.0)
+        drawn: Drawn = step.draw(rows, torch.Generator(device=step.device).manual_seed(0))
+        return float(torch.stack(list(step.terms(drawn)[1].values())).sum(0).mean())
 
 
 def _open(plain: Choice, config: TrainConfig, device: torch.device) -> list[Choice]:
     """The plain choice first, and all others that are left open, not compiled."""
     numbers = [plain.threads]
     if config.threads == "auto" and device.type == "cpu":
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        powers = {1 << power for power in range(cores.bit_length())} | {cores}
+        powers = {1 << power for power in range(_cores().bit_length())} | {_cores()}
         numbers += sorted(powers - {torch.get_num_threads()})
     kinds = ["float32", "bfloat16"] if config.precision == "auto" else [plain.precision]
     return [msgspec.structs.replace(plain, precision=kind, threads=count) for kind in kinds for count in numbers]
 
 
-def _remembered(loop: Loop, shapes: Mapping[str, Any]) -> Path:
-    """Where the choice for this machine and these shapes is kept."""
+def _key(loop: Loop, shapes: Mapping[str, Any]) -> str:
+    """What stands for this machine and these shapes."""
     device = loop.train.device
-    machine = [_processor(), os.cpu_count(), device.type, str(torch.__version__)]
+    machine = [_processor(), _cores(), torch.get_num_threads(), device.type, str(torch.__version__)]
     machine += [torch.cuda.get_device_name(device)] if device.type == "cuda" else []
-    key = sha256(msgspec.json.encode([machine, shapes], order="sorted"))[:32]
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "vaekit" / "pace" / f"{key}.json"
+    return sha256(msgspec.json.encode([machine, shapes], order="sorted"))[:32]
+
+
+def _place(key: str) -> Path:
+    """Where the choice of a key is kept."""
+    return cache_folder().with_name("pace") / f"{key}.json"
+
+
+def _cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _processor() -> str:
@@ -243,10 +282,10 @@ def _processor() -> str:
     return " ".join(sorted(names))
 
 
-def _read(place: Path) -> Pace | None:
+def _read(key: str) -> Pace | None:
     """A choice that was kept; None if there is none that can be read."""
     try:
-        found = msgspec.json.decode(place.read_bytes(), type=Pace)
-    except (OSError, msgspec.DecodeError):
+        found = msgspec.json.decode(_place(key).read_bytes(), type=Pace)
+    except (OSError, RuntimeError, msgspec.DecodeError):
         return None
-    return msgspec.structs.replace(found, why=f"{found.why} by an earlier run", seconds=0.0)
+    return msgspec.structs.replace(found, why=f"{found.why} by an earlier run")

@@ -195,6 +195,16 @@ def test_a_living_worker_keeps_its_trial(tmp_path):
     assert [trial.state.name for trial in one.study.get_trials()] == ["RUNNING"] * 3
 
 
+def test_a_worker_that_ends_takes_its_own_lock_along_only(swept, tmp_path):
+    assert not list((swept.out / "workers").glob("*.lock"))
+    plan = load_plan({"space": {"training": {"beta": {"low": 0.5, "high": 2.0}}}})
+    one, other = Ledger(tmp_path, plan, "one"), Ledger(tmp_path, plan, "other")
+    one.ask()
+    other.close()
+    assert [path.name for path in (tmp_path / "workers").iterdir()] == ["one.lock"]
+    assert alive(tmp_path / "workers" / "one.lock")
+
+
 def test_half_a_line_of_the_journal_is_cut_off(tmp_path):
     plan = load_plan({"space": {"training": {"beta": {"low": 0.5, "high": 2.0}}}, "trials": 3})
     ledger = Ledger(tmp_path, plan, "one")

@@ -58,6 +58,11 @@ def test_a_run_goes_on_from_its_checkpoint_with_half_the_rate_if_asked_to(table,
     assert steps == sorted(set(steps))
 
 
+def test_processes_that_start_again_without_a_folder_begin_anew(table, monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    assert run(table, epochs=1).history
+
+
 def test_a_run_that_stays_broken_ends(table, tmp_path, monkeypatch):
     poisoned(monkeypatch, until=0.0)
     with pytest.raises(NotFiniteError, match="step 8"):

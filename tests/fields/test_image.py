@@ -1,12 +1,14 @@
 """Images: what columns are taken for, what comes back, and what is refused."""
 
 import io
+import struct
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from PIL import Image as Pillow
+from PIL import ImageOps
 from sklearn.datasets import load_digits, load_sample_image
 
 import vaekit as vk
@@ -189,6 +191,30 @@ def test_a_broken_exif_note_does_not_spoil_an_image(note, recwarn):
     assert pixels.size_of(file.getvalue(), 0) == (8, 8, 1)
     assert pixels.open_image(file.getvalue(), 1, 0).shape == (8, 8, 1)
     assert not recwarn.list
+
+
+def noted(levels, *tags):
+    """A JPEG with EXIF tags of (number, type, count, content)."""
+    rows = b"".join(struct.pack("<HHI4s", *tag) for tag in tags)
+    note = b"Exif\x00\x00II*\x00" + struct.pack("<IH", 8, len(tags)) + rows + bytes(4)
+    file = io.BytesIO()
+    Pillow.fromarray(levels).save(file, "JPEG", exif=note)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("tag", [(0x011A, 1, 1, b"\x01"), (0x0102, 4, 1, b"\x01\x02\x03"), (0x0131, 11, 1, b"\x01")])
+def test_a_photo_is_turned_although_another_exif_tag_is_broken(tag):
+    content = noted(np.zeros((24, 40), np.uint8), (0x0112, 3, 1, b"\x06"), tag)
+    assert pixels.size_of(content, 0) == (40, 24, 1)
+    assert pixels.open_image(content, 1, 0).shape == (40, 24, 1)
+
+
+@pytest.mark.parametrize("turn", range(10))
+def test_images_are_turned_as_pillow_turns_them(turn):
+    content = noted(np.arange(8 * 16, dtype=np.uint8).reshape(8, 16), (0x0112, 3, 1, bytes([turn])))
+    turned = np.asarray(ImageOps.exif_transpose(Pillow.open(io.BytesIO(content))))
+    np.testing.assert_array_equal(pixels.open_image(content, 1, 0)[:, :, 0], turned)
+    assert pixels.size_of(content, 0) == (*turned.shape, 1)
 
 
 def test_a_bomb_is_refused_by_its_head():

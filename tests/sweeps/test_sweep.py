@@ -173,6 +173,28 @@ def test_trials_that_fail_are_told_with_their_reason(tmp_path):
         vk.sweep(rows, {"space": {"training": {"beta": [0.5, 1.0]}}, "trials": 2}, tmp_path / "out", progress=False)
 
 
+@pytest.mark.parametrize("nats", [RuntimeError("no convergence"), float("nan")])
+def test_a_trial_that_breaks_leaves_the_others_alone(wine, tmp_path, monkeypatch, unexported, nats):
+    made = []
+
+    def broken(model, rows):
+        made.append(1)
+        if len(made) > 1:
+            return 1.0
+        if isinstance(nats, Exception):
+            raise nats
+        return nats
+
+    monkeypatch.setattr("vaekit.sweeps.trial._nats", broken)
+    plan = {"space": {"training": {"beta": [0.5, 1.0]}}, "base": BASE, "trials": 2, "graphs": False}
+    found = vk.sweep(wine, plan, tmp_path / "out", progress=False)
+    assert [one["state"] for one in found.trials] == ["failed", "complete"]
+    assert found.trials[0]["reason"].startswith(
+        "RuntimeError: no convergence" if isinstance(nats, Exception) else "ValueError"
+    )
+    assert found.winner["number"] == 1
+
+
 def test_a_trial_of_a_dead_worker_is_begun_again_twice_at_most(tmp_path):
     plan = load_plan({"space": {"training": {"beta": {"low": 0.5, "high": 2.0}}}, "trials": 1})
     numbers = []
@@ -193,6 +215,16 @@ def test_a_living_worker_keeps_its_trial(tmp_path):
     assert numbers == [0, 1, 2]
     assert other.ask() is None  # as many as were asked for are running
     assert [trial.state.name for trial in one.study.get_trials()] == ["RUNNING"] * 3
+
+
+def test_a_worker_that_ends_takes_its_own_lock_along_only(swept, tmp_path):
+    assert not list((swept.out / "workers").glob("*.lock"))
+    plan = load_plan({"space": {"training": {"beta": {"low": 0.5, "high": 2.0}}}})
+    one, other = Ledger(tmp_path, plan, "one"), Ledger(tmp_path, plan, "other")
+    one.ask()
+    other.close()
+    assert [path.name for path in (tmp_path / "workers").iterdir()] == ["one.lock"]
+    assert alive(tmp_path / "workers" / "one.lock")
 
 
 def test_half_a_line_of_the_journal_is_cut_off(tmp_path):

@@ -94,6 +94,14 @@ def test_a_tracker_that_fails_is_given_up_after_three_times_in_a_row():
     assert len(lane.tracker.calls) == 4
 
 
+def test_an_error_is_told_without_the_password_in_an_address():
+    class Refused(Kept):
+        def start(self, run):
+            raise ConnectionError("cannot reach https://me:s3cret@host:5000/api")
+
+    assert whole_run(Lane(Refused()))["error"] == "start: ConnectionError: cannot reach https://host:5000/api"
+
+
 def test_a_tracker_that_fails_now_and_then_is_not_given_up():
     class Flaky(Kept):
         def scalars(self, step, values):

@@ -121,6 +121,13 @@ def test_a_store_that_was_being_written_when_its_process_died_is_made_again(tmp_
     assert not half.exists()
 
 
+def test_a_store_that_was_being_deleted_when_its_process_died_is_made_again(tmp_path):
+    first = stored("a", blocks, ROWS, 26)
+    first.close()
+    (first.folder / "store.json").unlink()
+    assert stored("a", blocks, ROWS, 26).rows == ROWS
+
+
 @pytest.mark.parametrize("role", ["model", "entity", "time"])
 def test_parts_do_not_depend_on_how_rows_are_cut_and_keep_together_what_belongs_together(role, monkeypatch):
     monkeypatch.setattr(parting, "_TOGETHER", 256)

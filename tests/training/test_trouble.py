@@ -56,6 +56,14 @@ def test_a_run_goes_on_from_its_checkpoint_with_half_the_rate_if_asked_to(table,
     assert all(torch.isfinite(value).all() for value in trained.vae.state_dict().values())
     steps = [json.loads(line)["step"] for line in (tmp_path / "run" / "metrics.jsonl").open()]
     assert steps == sorted(set(steps))
+    config = Config().override(**(OPTIONS | {"on_nan": "restart"}))
+    again = train(table, Contract.infer(table), config, out=tmp_path / "run", resume=True, progress=False)
+    assert again.record["restarts"] == trained.record["restarts"]
+
+
+def test_processes_that_start_again_without_a_folder_begin_anew(table, monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    assert run(table, epochs=1).history
 
 
 def test_a_run_that_stays_broken_ends(table, tmp_path, monkeypatch):

@@ -33,6 +33,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg")
 _MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
 _FORMATS = ("PNG", "JPEG")
 _ORIENTATION, _LYING = 0x0112, 5  # the EXIF tag, and the first value that exchanges height and width
+_TURNS = (0, 3, 1, 5, 4, 6, 2)  # undo orientations 2 to 8, as numbers of Pillow's `Transpose`
 
 
 def is_tensor(kind: pa.DataType) -> bool:
@@ -137,9 +138,8 @@ def size_of(content: bytes, row: int) -> tuple[int, int, int]:
 
 def upright(image: Any) -> Any:
     """An image of Pillow as it is to be looked at: turned as its EXIF orientation says."""
-    from PIL import ImageOps
-
-    return ImageOps.exif_transpose(image) if _turned(image) > 1 else image
+    turn = _turned(image)
+    return image.transpose(_TURNS[turn - 2]) if turn > 1 else image
 
 
 def _turned(image: Any) -> int:
@@ -149,9 +149,10 @@ def _turned(image: Any) -> int:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return int(image.getexif().get(_ORIENTATION, 1))
+            turn = int(image.getexif().get(_ORIENTATION, 1))
     except Exception:  # Pillow raises whatever a broken note makes it meet; the image is whole
         return 1
+    return turn if 1 <= turn <= len(_TURNS) + 1 else 1
 
 
 def open_image(content: bytes, channels: int, row: int) -> Levels:

@@ -29,6 +29,11 @@ class Lock:
         self._file = handle
         return True
 
+    def remove(self) -> None:
+        """Let the lock go for good, with its file."""
+        self._path.unlink(missing_ok=True)
+        self.release()
+
     def release(self) -> None:
         """Let the next one in."""
         if self._file is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,7 +89,6 @@ def conclude(out: Path, plan: Plan, study: optuna.Study, task: Task) -> Sweep:
     }
     write_file(out / "result.json", msgspec.json.format(msgspec.json.encode(plain), indent=1))
     write_report(found, plan, task.run)
-    shutil.rmtree(out / "workers", ignore_errors=True) if plan.workers == 1 else None
     return found
 
 

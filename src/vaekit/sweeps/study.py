@@ -79,7 +79,7 @@ class Ledger:
 
     def close(self) -> None:
         """This worker runs no trial any more."""
-        self._life.release()
+        self._life.remove()
 
     def _turn(self) -> Any:
         return held(self.out / ".turn.lock")

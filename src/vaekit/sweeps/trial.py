@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vaekit.errors import VaekitError
 from vaekit.sweeps.plan import Plan
 from vaekit.sweeps.study import Ledger
 from vaekit.training.observers import Begun, Observer, Stopped
@@ -90,14 +89,13 @@ def run_trial(ledger: Ledger, trial: optuna.Trial, config: Mapping[str, Any], ta
             observers=[] if task.plan.prunes == "none" else [_Pruning(trial)],
         )
         figures = _figures(model, task, folder)
-    except Stopped as stopped:
-        ledger.tell(trial, None, "PRUNED", str(stopped))
-    except VaekitError as error:
-        ledger.tell(trial, None, "FAIL", f"{type(error).__name__}: {error}"[:1_000])
-    else:
         for name, value in figures.items():
             trial.set_user_attr(name, value)
         ledger.tell(trial, [figures[name] for name in task.plan.objectives], "COMPLETE")
+    except Stopped as stopped:
+        ledger.tell(trial, None, "PRUNED", str(stopped))
+    except Exception as error:  # whatever some settings lead to, Optuna's refusal of nan included; others may do
+        ledger.tell(trial, None, "FAIL", f"{type(error).__name__}: {error}"[:1_000])
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
 
 

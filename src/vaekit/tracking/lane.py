@@ -7,6 +7,7 @@ is given up. The thread is a daemon: a process ends without it.
 from __future__ import annotations
 
 import queue as queues
+import re
 import threading
 import time
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ __all__ = ["Lane"]
 
 _TRIES = 3  # failures in a row after which a tracker is given up
 _TICK = 0.02
+_CREDENTIALS = re.compile(r"//[^/@\s]+@")  # user and password in an address
 
 
 class Lane:
@@ -134,7 +136,8 @@ class Lane:
         try:
             getattr(self.tracker, name)(*args)
         except (Exception, SystemExit) as error:  # whatever it is, the run goes on
-            self._error = " ".join(f"{name}: {type(error).__name__}: {error}".split())[:500]
+            said = " ".join(f"{name}: {type(error).__name__}: {error}".split())
+            self._error = _CREDENTIALS.sub("//", said)[:500]
             self._dropped, self._in_a_row = self._dropped + 1, self._in_a_row + 1
             self._gave_up = name == "start" or self._in_a_row >= _TRIES
         else:

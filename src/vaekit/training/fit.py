@@ -115,7 +115,8 @@ def train(
         raise ConfigError("resume needs out=, the folder of the run to go on with")
     device = choose_device(local_device(config.device))
     ranks = joined(device)
-    resume = resume or int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+    if out is not None:  # without it nothing was kept
+        resume = resume or int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
     if not ranks.leads:
         progress = False
     gathered = gather(open_source(data), contract, config.training, config.rows_seed)

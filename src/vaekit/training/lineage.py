@@ -18,7 +18,8 @@ def identified(record: Mapping[str, Any], parent: Mapping[str, Any] | None, resu
     Args:
         record: The record, with its ``environment``.
         parent: The run that this one comes from, with ``kind`` (``sweep``, ``treatment``, ...) and ``run``.
-        resumed: Folder of the run that is gone on with; it keeps its name, its parent and its sessions.
+        resumed: Folder of the run that is gone on with; it keeps its name, its parent, its sessions, and what was
+            noted of restarts and of drift.
 
     Returns:
         The record with ``run`` (a name that no other run has), ``parent``, and ``sessions``: when the run was started
@@ -38,6 +39,7 @@ def identified(record: Mapping[str, Any], parent: Mapping[str, Any] | None, resu
     before = _before(resumed)
     return {
         **record,
+        **{name: before[name] for name in ("restarts", "drift") if name in before},
         "run": before.get("run") or f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(4)}",
         "parent": before.get("parent") or (dict(parent) if parent else None),
         "sessions": [*before.get("sessions", ()), session],

@@ -160,6 +160,7 @@ def _make(root: Path, name: str, batches: Callable[[], Iterator[Blocks]], size: 
     fresh = Path(tempfile.mkdtemp(dir=root, prefix=f".{name}."))
     try:
         write(fresh, batches(), size)
+        shutil.rmtree(root / name, ignore_errors=True)  # of a process that was killed while it deleted
         fresh.replace(root / name)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)

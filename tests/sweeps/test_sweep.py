@@ -208,6 +208,17 @@ def test_a_trial_of_a_dead_worker_is_begun_again_twice_at_most(tmp_path):
     assert sum(map(spent, ledger.study.get_trials())) == 1
 
 
+@pytest.mark.parametrize(("reason", "counts"), [("complete", 0), ("pruned after 3 validations", 0), ("OSError: x", 1)])
+def test_a_trial_whose_worker_died_while_its_end_was_told_counts_once(tmp_path, reason, counts):
+    plan = load_plan({"space": {"training": {"beta": {"low": 0.5, "high": 2.0}}}, "trials": 2})
+    one = Ledger(tmp_path, plan, "one")
+    one.ask()[0].set_user_attr("reason", reason)
+    one.close()
+    other = Ledger(tmp_path, plan, "other")
+    other.ask()
+    assert sum(map(spent, other.study.get_trials())) == counts
+
+
 def test_a_living_worker_keeps_its_trial(tmp_path):
     plan = load_plan({"space": {"training": {"beta": {"low": 0.5, "high": 2.0}}}, "trials": 3})
     one, other = Ledger(tmp_path, plan, "one"), Ledger(tmp_path, plan, "other")

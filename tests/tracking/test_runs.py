@@ -14,6 +14,7 @@ from sklearn.datasets import load_digits, load_wine
 import vaekit as vk
 from tests.tracking.test_lane import Kept
 from vaekit.bundle.manifest import read_manifest
+from vaekit.errors import TrainingError
 from vaekit.fields.tables import to_arrow
 from vaekit.tracking import known_trackers
 from vaekit.training.checkpoint import read
@@ -189,6 +190,24 @@ def test_pictures_of_images_are_shown_and_chosen_by_the_seed(digits, tmp_path, m
     assert all(png.startswith(b"\x89PNG") for png in looks[0].pictures.values())
     assert looks[0].pictures == looks[1].pictures
     assert looks[0].pictures["digit/reconstructed"] != looks[2].pictures["digit/reconstructed"]
+
+
+def test_a_full_disk_is_told_by_the_run_and_not_by_its_trackers(wine, tmp_path, monkeypatch):
+    kept = Kept()
+    made = lambda: kept  # noqa: E731
+    made.needs = "sys"
+    monkeypatch.setattr("vaekit.tracking.find.trackers", lambda: {"kept": made})
+
+    def full(path, content):
+        raise OSError(28, "No space left on device")
+
+    class Fills(Observer):
+        def validated(self, metrics):
+            monkeypatch.setattr("vaekit.api.tracking.write_file", full)
+            raise TrainingError("free some space")
+
+    with pytest.raises(TrainingError, match="free some space"):
+        vk.fit(wine, out=tmp_path / "run", track=["kept"], observers=[Fills()], **SMALL)
 
 
 @pytest.mark.parametrize("error", [Stopped("enough"), KeyboardInterrupt(), ValueError("mine")])

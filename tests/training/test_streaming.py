@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -12,8 +13,10 @@ import torch
 
 import vaekit as vk
 from vaekit.arrays import Block
+from vaekit.fields.pixels import png
 from vaekit.fields.sources import open_source
-from vaekit.training import parting, store
+from vaekit.training import TrainConfig, parting, store
+from vaekit.training.gathering import gather
 from vaekit.training.parting import Parting
 from vaekit.training.record import data_record
 from vaekit.training.store import Store, stored, write
@@ -119,6 +122,24 @@ def test_a_store_that_was_being_written_when_its_process_died_is_made_again(tmp_
     again = stored("a", blocks, ROWS, 26)
     assert sorted(again.read(again.chunks)["number.gaussian"].values[:, 0]) == list(range(ROWS))
     assert not half.exists()
+
+
+def test_rows_are_encoded_anew_by_another_release_and_where_files_may_have_changed(tmp_path, monkeypatch):
+    def folder(rows):
+        contract = vk.Contract.infer(rows).replace("x", role="model")
+        halves = open_source([rows.slice(0, 20), rows.slice(20)])
+        gathered = gather(halves, contract, TrainConfig(), 0)
+        return gathered.encoded(gathered.fit(contract), torch.device("cpu")).store.folder
+
+    paths = [str(tmp_path / f"{number}.png") for number in range(40)]
+    for number, path in enumerate(paths):
+        Path(path).write_bytes(png(np.full((4, 4, 1), number, np.uint8)))
+    numbers, images = pa.table({"x": np.arange(40.0)}), pa.table({"x": paths})
+    first = folder(numbers)
+    assert folder(numbers) == first
+    assert folder(images) != folder(images)
+    monkeypatch.setattr("vaekit.training.gathering.__version__", "9.9")
+    assert folder(numbers) != first
 
 
 def test_a_store_that_was_being_deleted_when_its_process_died_is_made_again(tmp_path):

@@ -6,6 +6,7 @@ import base64
 import warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -171,7 +172,8 @@ class Tracking(Observer):
         if isinstance(run.record, dict):
             run.record["tracking"] = told
         if run.out is not None:
-            write_file(run.out / "run.json", msgspec.json.format(msgspec.json.encode(run.record), indent=1))
+            with suppress(OSError):  # a full disk, of which the error of the run tells
+                write_file(run.out / "run.json", msgspec.json.format(msgspec.json.encode(run.record), indent=1))
         for name, one in told.items():
             if one["state"] != "ok":
                 warnings.warn(

@@ -13,6 +13,7 @@ from vaekit.errors import TrainingError
 from vaekit.files import write_file
 from vaekit.sweeps.plan import Plan
 from vaekit.sweeps.space import settings
+from vaekit.sweeps.study import killed
 
 if TYPE_CHECKING:
     import optuna
@@ -97,7 +98,7 @@ def _plain(plan: Plan, trial: Any) -> dict[str, Any]:
     attributes = trial.user_attrs
     named = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": "running", "WAITING": "waiting"}
     state = named[trial.state.name]
-    if state == "failed" and "reason" not in attributes:
+    if killed(trial):
         state = "killed"
     return {
         "number": trial.number,
@@ -109,7 +110,7 @@ def _plain(plan: Plan, trial: Any) -> dict[str, Any]:
         },
         "curve": {step: value for step, value in sorted(trial.intermediate_values.items()) if math.isfinite(value)},
         "seconds": trial.duration.total_seconds() if trial.duration else None,
-        "reason": attributes.get("reason", "its worker died" if state == "killed" else ""),
+        "reason": "its worker died" if state == "killed" else attributes.get("reason", ""),
         "run": attributes.get("folder", ""),
         "after": attributes.get("after"),
     }

@@ -17,7 +17,7 @@ from vaekit.sweeps.plan import Plan, load_plan
 from vaekit.sweeps.result import Sweep, conclude
 from vaekit.sweeps.space import check
 from vaekit.sweeps.store import open_folder
-from vaekit.sweeps.study import Ledger, spent
+from vaekit.sweeps.study import Ledger, killed, spent
 
 if TYPE_CHECKING:
     from vaekit.sweeps.trial import Task
@@ -149,7 +149,8 @@ class _Told:
                 f"{name} {value:.4g}"
                 for name, value in zip(self.ledger.plan.objectives, one.values or (), strict=False)
             ]
-            how = ", ".join(values) or one.user_attrs.get("reason", "its worker died; it is begun again")
+            why = "its worker died; it is begun again" if killed(one) else one.user_attrs.get("reason", "")
+            how = ", ".join(values) or why
             print(
                 f"trial {one.number}: {how}  ({done} of {most}, about {left:,.0f} s left)", file=sys.stderr, flush=True
             )

@@ -15,7 +15,7 @@ from vaekit.sweeps.space import settings
 if TYPE_CHECKING:
     import optuna
 
-__all__ = ["Ledger", "spent"]
+__all__ = ["Ledger", "killed", "spent"]
 
 _RETRIES = 2  # times that a trial whose worker died is begun again
 
@@ -102,11 +102,16 @@ class Ledger:
 def spent(trial: Any) -> bool:
     """Whether a trial counts: it ended by itself, or its worker died once too often.
 
-    One that failed without a reason was running in a worker that died, and is begun again under another number.
+    One that was running in a worker that died is begun again under another number.
     """
-    if trial.state.name == "FAIL":
-        return "reason" in trial.user_attrs or trial.user_attrs.get("again", 0) >= _RETRIES
-    return trial.state.name in ("COMPLETE", "PRUNED")
+    if killed(trial):
+        return bool(trial.user_attrs.get("again", 0) >= _RETRIES)
+    return trial.state.name in ("COMPLETE", "PRUNED", "FAIL")
+
+
+def killed(trial: Any) -> bool:
+    """Whether the worker of a trial died: it failed without a reason, or while another end was being told."""
+    return trial.state.name == "FAIL" and trial.user_attrs.get("reason", "pruned").startswith(("complete", "pruned"))
 
 
 def _storage(out: Path, plan: Plan) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any, Protocol
@@ -14,6 +15,7 @@ from vaekit.arrays import Blocks, generator
 from vaekit.errors import TrainingError
 from vaekit.fields.batches import Source
 from vaekit.fields.contract import Contract
+from vaekit.fields.pixels import is_path
 from vaekit.training.batches import Resident
 from vaekit.training.config import TrainConfig
 from vaekit.training.parting import Parting
@@ -21,6 +23,7 @@ from vaekit.training.record import data_record
 from vaekit.training.splits import Splits, split
 from vaekit.training.store import stored
 from vaekit.training.streamed import Streamed
+from vaekit.version import __version__
 
 __all__ = ["LEAST_ROWS", "Gathered", "gather", "stopping_rows"]
 
@@ -150,7 +153,11 @@ class _Stream:
                 yield contract.encode(batch, training=True)
 
         parting, rows = self._parting, self.sizes["train"]
-        key = (contract.hash, self.record["sha256"], parting.seed, parting.valid, parting.calibration, parting.cuts)
+        parts = (parting.seed, parting.valid, parting.calibration, parting.cuts)
+        # files that are named by path may change under their names: such rows are encoded anew by each run
+        images = {field.name for field in contract.fields if field.kind == "image"}
+        named = any(column.name in images and is_path(column.type) for column in self._source.schema)
+        key = (__version__, contract.hash, self.record["sha256"], *parts, secrets.token_hex() if named else "")
         few = contract.encode(self.some().slice(0, 100), training=True)
         width = sum(value[:1].nbytes for block in few.values() for value in block.arrays().values())
         return Streamed(stored(key, encode, rows, width), device, self._window)

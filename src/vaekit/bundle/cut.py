@@ -124,7 +124,7 @@ def _measure_inputs(graph: onnx.GraphProto) -> None:
             continue
         sizes = known.get(node.input[0], [])
         size = sizes[ends["start"].i] if ends["start"].i < len(sizes) else ""
-        if size in first:
+        if size and size in first:
             node.input[0], ends["start"].i = first[size]
             ends["end"].i = ends["start"].i + 1
 

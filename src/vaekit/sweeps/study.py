@@ -111,7 +111,8 @@ def spent(trial: Any) -> bool:
 
 def killed(trial: Any) -> bool:
     """Whether the worker of a trial died: it failed without a reason, or while another end was being told."""
-    return trial.state.name == "FAIL" and trial.user_attrs.get("reason", "pruned").startswith(("complete", "pruned"))
+    reason: str = trial.user_attrs.get("reason", "pruned")
+    return trial.state.name == "FAIL" and reason.startswith(("complete", "pruned"))
 
 
 def _storage(out: Path, plan: Plan) -> Any:

@@ -111,7 +111,7 @@ def spent(trial: Any) -> bool:
 
 def killed(trial: Any) -> bool:
     """Whether the worker of a trial died: it failed without a reason, or while another end was being told."""
-    reason = str(trial.user_attrs.get("reason", "pruned"))
+    reason: str = trial.user_attrs.get("reason", "pruned")
     return trial.state.name == "FAIL" and reason.startswith(("complete", "pruned"))
 
 

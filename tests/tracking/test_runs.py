@@ -196,7 +196,7 @@ def test_a_full_disk_is_told_by_the_run_and_not_by_its_trackers(wine, tmp_path, 
     kept = Kept()
     made = lambda: kept  # noqa: E731
     made.needs = "sys"
-    monkeypatch.setattr("vaekit.tracking.find.trackers", lambda: {"kept": made})
+    monkeypatch.setattr("vaekit.tracking.find.known_trackers", lambda: {"kept": made})
 
     def full(path, content):
         raise OSError(28, "No space left on device")

@@ -389,13 +389,13 @@ def test_a_later_stage_that_cannot_be_compiled_stops_no_run(few, preferred, monk
 
 
 def test_a_run_says_what_it_cost(table, contract, tmp_path):
+    assert fitted(table, contract).record["spent"]["price"] is None  # and what a process loads once is loaded
     spent = fitted(table, contract, tmp_path / "run", price_per_hour=36.0).record["spent"]
     assert spent["price"] == pytest.approx(0.01 * spent["device_seconds"], abs=1e-6)
     assert 0.0 < spent["floor_share"] < 1.0
     assert spent["rows_per_second"] * spent["device_seconds"] == pytest.approx(3 * 192, rel=0.5)
     assert spent["peak_memory"] > 50.0
     assert json.loads((tmp_path / "run" / "run.json").read_text())["spent"] == spent
-    assert fitted(table, contract).record["spent"]["price"] is None
 
 
 def test_the_floor_counts_every_product_and_leaves_no_trace(table, contract):

@@ -322,15 +322,17 @@ def _pace(
 def _spent(
     loop: Loop, stage: Stage, rows: int, seconds: float, history: list[dict[str, Any]], price_per_hour: float | None
 ) -> Spent:
-    """What the run cost; speed is that of this process, device-seconds are those of all that was resumed."""
+    """What the run cost; rows are those of all processes, device-seconds those of all that was resumed."""
     device, held = loop.train.device, history[-1]["seconds"] if history else seconds
     batch = loop.config.batch_size or len(loop.train)
-    floor = floor_seconds(loop, stage, seconds) * rows / batch
+    memory = peak_memory()  # before the floor is measured, which takes some of its own
+    held_there = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
+    floor = floor_seconds(loop, stage, seconds) * rows / batch / loop.ranks.count  # a share of each batch
     return Spent(
         rows_per_second=round(rows / max(seconds, 1e-9), 1),
         floor_share=round(floor / max(seconds, 1e-9), 4),
-        peak_memory=round(peak_memory(), 1),
-        device_memory=round(torch.cuda.max_memory_allocated(device) / 2**20, 1) if device.type == "cuda" else None,
+        peak_memory=round(memory, 1),
+        device_memory=None if held_there is None else round(held_there / 2**20, 1),
         device_seconds=held,
         price_per_hour=price_per_hour,
         price=None if price_per_hour is None else round(price_per_hour * held / 3600.0, 6),

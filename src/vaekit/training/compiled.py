@@ -147,7 +147,7 @@ def machine_code(graph: GraphModule, inputs: Sequence[Tensor]) -> Callable[..., 
     for node in graph.graph.nodes:
         node.meta.clear()  # what the tracer noted, which the compiler finds itself
     found: Callable[..., Any] = torch._inductor.compile(
-        graph, list(inputs), options={"size_asserts": False, "unroll_reductions_threshold": 1}
+        graph, list(inputs), options={"size_asserts": False, "unroll_reductions_threshold": 1, "cpp_wrapper": True}
     )
     return found
 

@@ -34,7 +34,7 @@ from vaekit.training.validate import validate
 __all__ = ["Loop"]
 
 _VALIDATIONS = 60  # per stage, at most; patience counts them
-_LEAST_VALIDATIONS, _VALIDATED = 12, 0.25  # ... at least, and rows of all of them as a share of those trained on
+_LEAST_VALIDATIONS, _VALIDATED = 12, 0.1  # ... at least, and rows of all of them as a share of those trained on
 _RATE_STEPS = 100  # most steps of warm-up of the learning rate
 _STILL = 3  # epochs without more mutual information before it does so no longer
 

@@ -35,6 +35,7 @@ LINES = {
     "P5": "benchmarks.lines.start",
     "P6": "benchmarks.lines.sampling",
     "P7": "benchmarks.lines.growth",
+    "P8": "benchmarks.lines.scaling",
     "P9": "benchmarks.lines.sizes",
     "RESUME": "benchmarks.lines.resuming",
     "TABLES": "benchmarks.lines.tables",

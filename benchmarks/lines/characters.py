@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from typing import Any, cast
@@ -17,15 +18,19 @@ from benchmarks.tools.pictures import fit_images
 GOAL = "-log p(x) of characters of other alphabets at least 2 nats below our own VAE of one latent layer, at equal time"
 
 LEAST = 2.0
-SECONDS, QUICK_SECONDS = 420.0, 30.0
+ROWS = 1_000  # a hierarchy of maps decodes slowly
+SECONDS, QUICK_SECONDS = 900.0, 30.0
 SHARED: dict[str, Any] = {
     "images": "dense", "width": 500, "depth": 2, "epochs": 800, "batch_size": 250, "learning_rate": 2e-3, "warmup": 0.1,
     "ema": 0.999, "patience": 1000, "dropout": 0.1, "precision": "bfloat16",
 }  # fmt: skip
 MODELS: dict[str, dict[str, Any]] = {
-    "ours": {"latent": 32, "structure": {"name": "ladder", "layers": 2}, "prior": {"name": "flow", "hidden": 128}},
+    "ours": {
+        "images": {"name": "conv", "channels": 16, "smallest": 4, "patch": 2}, "width": 256, "depth": 1, "latent": 24,
+        "structure": {"name": "spatial", "layers": 3, "depth": 4}, "batch_size": 128, "dropout": 0.0, "ema": 0.99,
+    },
     "one-layer": {"latent": 40},
-}
+}  # fmt: skip
 
 
 def run(settings: Settings) -> Outcome:
@@ -40,13 +45,13 @@ def cases(settings: Settings) -> tuple[str, ...]:
 
 def case(name: str, settings: Settings) -> dict[str, Any]:
     """Train and evaluate one model."""
-    torch.set_num_threads(1 if settings.quick else 2)
+    torch.set_num_threads(1 if settings.quick else min(2, len(os.sched_getaffinity(0))))
     data = pictures(settings.data, "omniglot28")
     images = data.x_train[:6_000] if settings.quick else data.x_train
     seconds = settings.seconds or (QUICK_SECONDS if settings.quick else SECONDS)
     options = {"max_seconds": seconds, "device": settings.device}
     return evaluated(
-        fit_images(images, FIELD, settings.seed, **SHARED, **MODELS[name], **options), data.x_test, settings
+        fit_images(images, FIELD, settings.seed, **SHARED | MODELS[name] | options), data.x_test, settings, ROWS
     )
 
 
@@ -60,6 +65,6 @@ def gather(found: Mapping[str, dict[str, Any]], settings: Settings) -> Outcome:
         met=gain >= LEAST,
         notes=[
             "trained on 30 alphabets, tested on 20 others; the published figure is for another split and size",
-            f"IWAE-1000 on 2,000 images; shared {SHARED}; models {MODELS}",
+            f"IWAE-1000 on {ROWS:,} images; shared {SHARED}; models {MODELS}",
         ],
     )

@@ -71,7 +71,8 @@ def test_both_backends_answer_alike(mixed, query):
             assert (apart != 0).mean() < 0.01
             assert np.abs(apart).max() <= 1 or query == "sample"
         elif pa.types.is_floating(first[name].type):
-            np.testing.assert_allclose(first[name].to_numpy(), second[name].to_numpy(), rtol=2e-4, atol=2e-3)
+            loose = 1e-3 if query == "denoise" else 2e-4  # which goes on from its own pixels, rounded one way or other
+            np.testing.assert_allclose(first[name].to_numpy(), second[name].to_numpy(), rtol=loose, atol=2e-3)
 
 
 def test_a_missing_image_says_nothing_and_is_filled_from_the_rest(mixed):
@@ -111,6 +112,7 @@ def test_paths_and_interpolations_are_images(mixed):
         ("logistic_mixture", {"components": 3}, "dense"),
         ("discretised_gaussian", {"scale": "optimal"}, "dense"),
         ("bernoulli", {"binarise": "stochastic"}, CONV),
+        ("bernoulli", {"binarise": "stochastic"}, CONV | {"patch": 2}),
     ],
 )
 def test_other_likelihoods_learn_too(likelihood, options, nets):
@@ -144,14 +146,15 @@ def test_bits_are_new_in_every_step_and_a_function_of_seed_and_step():
     assert set(np.unique(drawn(3))) == {0, 1}
 
 
-def test_colours_of_odd_sizes_as_a_condition():
+@pytest.mark.parametrize("patch", [1, 2])
+def test_colours_of_odd_sizes_as_a_condition(patch):
     rng = np.random.default_rng(0)
     hue = rng.integers(0, 3, 300)
     pictures = rng.integers(0, 40, (300, 5, 9, 3)).astype(np.uint8)
     pictures[np.arange(300), :, :, hue] += 200
     rows = {"picture": [png(one) for one in pictures], "kind": np.array(["red", "green", "blue"])[hue]}
     contract = vk.Contract.infer(rows).replace("picture", role="condition")
-    model = fit(rows, contract, images={"name": "conv", "channels": 4, "smallest": 3}, epochs=30)
+    model = fit(rows, contract, images={"name": "conv", "channels": 4, "smallest": 3, "patch": patch}, epochs=30)
     seen = model.sample(50, given={"picture": rows["picture"][0]})["kind"].to_pylist()
     assert seen.count(rows["kind"][0]) > 40
 

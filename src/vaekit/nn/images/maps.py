@@ -44,8 +44,8 @@ def map_shapes(specs: Sequence[BlockSpec], net: Any, layers: int) -> list[Shape]
     shapes = [(c, *size) for c, size in zip(widths(net.channels, len(sizes)), sizes, strict=True)][:0:-1]
     if not 2 <= layers <= len(shapes) + 1:
         raise ConfigError(
-            f"structure 'spatial' has room for 2 to {len(shapes) + 1} layers over an image of {sizes[0][0]} x "
-            f"{sizes[0][1]} pixels with smallest={net.smallest}; got {layers}"
+            f"structure 'spatial' has room for 2 to {len(shapes) + 1} layers over an image whose maps are "
+            f"{sizes[0][0]} x {sizes[0][1]} at most, with smallest={net.smallest}; got {layers}"
         )
     return shapes[: layers - 1]
 
@@ -161,12 +161,9 @@ def project(spec: BlockSpec, net: Convolutional, shapes: Sequence[Shape]) -> Cal
     """What a likelihood projects the decoder's output with: the image its map, other fields the vector."""
     if spec.kind != "image":
         return _VectorPart
-    sizes = net.sizes(spec)
-    levels = sizes.index(shapes[-1][1:]) + 1
+    levels = net.sizes(spec).index(shapes[-1][1:]) + 1
 
     def made(width: int, outputs: int) -> nn.Module:
-        values = outputs // (spec.event[0] * spec.event[1])
-        rise = Rise(sizes[:levels], widths(net.channels, len(sizes))[:levels], net.blocks, values)
-        return _MapPart(width, shapes[-1], rise)
+        return _MapPart(width, shapes[-1], Rise(spec, net, outputs, levels))
 
     return made

@@ -56,7 +56,7 @@ def run(settings: Settings) -> Outcome:
         ),
         notes=[
             "class: each test image into each other digit; right: a frozen classifier sees that digit; else: mean "
-            "absolute change of thickness and slant, in standard deviations over test images",
+            "absolute change of thickness and slant, in standard deviations over reconstructed test images",
             "thickness, slant: one standard deviation up and down; right: share of edits whose measured change is "
             "within half of what was asked; else: share of images that the classifier takes for another digit than "
             "before, plus the mean absolute change of the other quantity",

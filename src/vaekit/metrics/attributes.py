@@ -120,18 +120,21 @@ class Reading:
     def moved(self, z: Float, shift: Float, exact: NDArray[np.bool_]) -> Float:
         """Codes whose readings are shifted, by the shortest step in units of the covariance of codes.
 
-        ``z + C J (Jᵀ C J + D)⁻¹ δ`` with the slopes J of the readings at z: the mean of z given the values where D is their
-        noise, as with those that are not exact, and no more than they allow where quantities outnumber dimensions.
+        ``z + C J (Jᵀ C J + D)⁻¹ δ`` with the slopes J of the readings at z. D is the noise of a quantity, which makes
+        this the mean of z given its value, so what codes tell little of moves them little; it is 0 for exact ones.
 
         Args:
             z: Codes (B, L).
             shift: δ, by how much each reading changes, shape (B, Q).
             exact: Which readings change by just that much, shape (Q,).
+
+        References:
+            Bell & Cathey, The iterated Kalman filter update as a Gauss-Newton method, 1993.
         """
         root, back = _roots(self.covariance)
         u = (z - self.mean) @ back
         near = _kernel(u, self.support)
-        bent = [((near * w) @ self.support - u * (near @ w)[:, None]) / len(root) for w in self.weights.T]
+        bent = [((near * w) @ self.support - u * (near @ w)[:, None]) / u.shape[1] for w in self.weights.T]
         seen = root @ self.slope + np.stack(bent, -1)  # shape: (B, L, Q)
         gram = np.einsum("blq,blr->bqr", seen, seen)
         sizes = np.maximum(np.einsum("bqq->bq", gram), 1e-300)

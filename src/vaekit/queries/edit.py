@@ -41,13 +41,15 @@ def edit(
     A condition field is simply given its new value, and the row is decoded from the same latent code. Any other
     attribute is learned from `examples`: rows with a column of that name, which need not be a field of the model.
     Codes of a class are moved to those of another by the map between the normals fitted to both that moves them
-    least; codes of a quantity to the nearest that are read as the new value while all other quantities, and classes,
-    of the examples stay. Of more quantities than latent dimensions not all can: these change as little as possible.
+    least, then so that quantities of the examples that are no fields of the model stay. Codes of a quantity are moved
+    to the nearest that are read as the new value while all other quantities, and classes, of the examples stay; of more
+    quantities than latent dimensions not all can. Quantities are read within each class, by kernel ridge, and the
+    step is corrected by what the decoded edit is read as. Classes are changed first, then quantities.
 
     Args:
         engine: The model.
-        rows: Rows to edit, B of them. Where they have the attribute, it says from which class each comes; otherwise the
-            likeliest class is taken.
+        rows: Rows to edit, B of them. Where they have columns of attributes, these say from which class each comes, and
+            what a quantity is that is no field of the model; otherwise the likeliest class is taken, and what is read.
         examples: Rows of the model with columns of attributes: text, booleans and few whole numbers are classes, other
             numbers are quantities. Rows without the attribute are left out.
         set: Attribute to its new value.

@@ -71,6 +71,39 @@ def test_a_quantity_changes_where_examples_have_classes_of_several_kinds(model):
     assert images(heavy).mean() > images(light).mean() + 30
 
 
+def test_a_quantity_starts_from_the_value_that_a_row_tells(model):
+    told = LABELLED.slice(0, 200)
+    at = told.column_names.index("ink")
+    more = told.set_column(at, "ink", pa.array(INK[:200] + 30.0))
+    none = told.set_column(at, "ink", pa.nulls(200, pa.float64()))
+    own, less, unknown, guessed = (
+        images(model.edit(rows, LABELLED.slice(200), set={"ink": 90.0})).mean((1, 2))
+        for rows in (told, more, none, told.drop_columns(["ink"]))
+    )
+    assert 20 < (own - less).mean() < 40  # 30 less to go
+    np.testing.assert_array_equal(unknown, guessed)
+    assert np.abs(own - 90).mean() < 10
+
+
+def test_a_change_of_class_keeps_the_quantities_of_the_examples(model, judge):
+    asked, examples = LABELLED.slice(0, 200), LABELLED.slice(200)
+    for rows, share in ((asked, 0.8), (asked.drop_columns(["ink"]), 1.0)):  # told, and read
+        kept = model.edit(rows, examples, set={"digit": "d0"})
+        loose = model.edit(rows, examples.drop_columns(["ink"]), set={"digit": "d0"})
+        gaps = [np.abs(images(found).mean((1, 2)) - INK[:200]).mean() for found in (kept, loose)]
+        assert gaps[0] < share * gaps[1]
+        assert (judge.predict(images(kept).reshape(-1, 64) / 255) == "d0").mean() > 0.85
+
+
+def test_a_class_and_a_quantity_are_changed_in_any_order(model, judge):
+    asked, examples = LABELLED.slice(0, 50), LABELLED.slice(200)
+    one = model.edit(asked, examples, set={"digit": "d0", "ink": 100.0})
+    other = model.edit(asked, examples, set={"ink": 100.0, "digit": "d0"})
+    np.testing.assert_array_equal(images(one), images(other))
+    assert np.abs(images(one).mean((1, 2)) - 100.0).mean() < 10
+    assert (judge.predict(images(one).reshape(-1, 64) / 255) == "d0").mean() > 0.85
+
+
 def test_steps_lead_to_the_edit_and_strength_goes_part_of_the_way(model):
     asked = LABELLED.slice(0, 5)
     options = {"set": {"digit": "d3"}}
@@ -95,6 +128,9 @@ def test_a_condition_is_exchanged_without_examples(tmp_path):
     np.testing.assert_allclose(first["ink"].to_numpy(), second["ink"].to_numpy(), rtol=1e-4)
     kept = np.corrcoef(first["ink"].to_numpy(), INK[:300])[0, 1]
     assert kept > 0.5
+    examples = rows.append_column("heavy", pa.array(np.median(INK) < INK))
+    heavy, light = (model.edit(rows, examples, set={"heavy": one})["ink"].to_numpy() for one in (True, False))
+    assert heavy.mean() > light.mean() + 0.1  # a field is not kept by its own value
     eights = INK[DIGITS.target == 8].mean()
     assert abs(first["ink"].to_numpy().mean() - eights) < 0.5 * abs(INK.mean() - eights) + 2.0
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Classes", "Quantities"]
+__all__ = ["Classes", "Quantities", "Reading", "combined"]
 
 Float = NDArray[np.float64]
 _RIDGE = 1e-3  # of the mean variance, so that every covariance can be inverted
-_STAY = 1e8  # what it costs to move another reading by its deviation, in deviations of the codes
+_RIDGES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 100.0, 1e4)  # of a kernel; the last leaves a linear reading
+_SUPPORT = 1000  # examples of a group that bend its reading
+_SLACK = 1e-8  # least variance by which a reading that stays may still move, of its own
 
 
 @dataclass(frozen=True)
@@ -85,64 +87,167 @@ class Classes:
 
 
 @dataclass(frozen=True)
-class Quantities:
-    """Linear readings of quantities from codes, for changing one of them while others stay.
+class Reading:
+    """Quantities as a function of the codes of one group: linear, and a kernel ridge on what that leaves.
+
+    ``q(z) = level + (z - mean) slope + k(u, support) weights``, ``u = (z - mean) covariance^-1/2``,
+    ``k(u, v) = exp(-|u - v|² / 2L)``.
 
     Args:
-        names: The quantities.
-        slope: Shape (L, Q).
-        intercept: Shape (Q,).
+        mean: Mean code, shape (L,).
         covariance: Covariance of the codes, shape (L, L).
+        level: Values at the mean, shape (Q,).
+        slope: Shape (L, Q).
+        support: Codes of examples as u, shape (S, L).
+        weights: Shape (S, Q).
+        noise: Variance of what the codes do not tell of the values, shape (Q,).
     """
 
-    names: tuple[str, ...]
-    slope: Float
-    intercept: Float
+    mean: Float
     covariance: Float
-
-    @classmethod
-    def fit(cls, z: Float, values: Mapping[str, Float], classes: Sequence[NDArray[np.object_]] = ()) -> Self:
-        """Least squares with a small ridge; where there are classes, within all of them, so that they stay as well.
-
-        Args:
-            z: Codes (N, L).
-            values: Quantity to its values (N,).
-            classes: Classes (N,) of each kind.
-        """
-        width = z.shape[1]
-        y = np.stack([np.asarray(one, np.float64) for one in values.values()], 1)
-        flat, within = _within(z, classes), _within(y, classes)
-        covariance = flat.T @ flat / len(z)
-        covariance = covariance + _RIDGE * max(float(np.trace(covariance)) / width, 1e-12) * np.eye(width)
-        slope = np.linalg.solve(covariance, flat.T @ within / len(z))
-        return cls(tuple(values), slope, y.mean(0) - z.mean(0) @ slope, covariance)
+    level: Float
+    slope: Float
+    support: Float
+    weights: Float
+    noise: Float
 
     def read(self, z: Float) -> Float:
-        """The quantities that codes (B, L) are read as, shape (B, Q)."""
-        found: Float = z @ self.slope + self.intercept
+        """Values that codes (B, L) are read as, shape (B, Q)."""
+        u = (z - self.mean) @ _roots(self.covariance)[1]
+        found: Float = self.level + (z - self.mean) @ self.slope + _kernel(u, self.support) @ self.weights
         return found
 
-    def moved(self, z: Float, name: str, target: float) -> Float:
-        """The nearest codes that are read as having a value, with the same readings of all other quantities.
+    def moved(self, z: Float, shift: Float, exact: NDArray[np.bool_]) -> Float:
+        """Codes whose readings are shifted, by the shortest step in units of the covariance of codes.
 
-        Near is meant in units of the covariance of codes. Where there are so many other quantities that no step leaves
-        them all as they are, it is the step that changes them least, each in units of its own spread:
-        ``z + δ C^1/2 M u / uᵀ M u``, ``M = (I + w Σ_o u_o u_oᵀ / |u_o|²)⁻¹``, ``u = C^1/2 s``, w large.
+        ``z + C J (Jᵀ C J + D)⁻¹ δ`` with the slopes J of the readings at z. D is the noise of a quantity, which makes
+        this the mean of z given its value, so what codes tell little of moves them little; it is 0 for exact ones.
 
         Args:
             z: Codes (B, L).
-            name: The quantity that changes.
-            target: Its new value.
+            shift: δ, by how much each reading changes, shape (B, Q).
+            exact: Which readings change by just that much, shape (Q,).
+
+        References:
+            Bell & Cathey, The iterated Kalman filter update as a Gauss-Newton method, 1993.
         """
-        at = self.names.index(name)
-        root, _ = _roots(self.covariance)
-        seen = root @ self.slope  # shape: (L, Q)
-        others = np.delete(seen, at, axis=1)
-        others = others / np.maximum(np.linalg.norm(others, axis=0), 1e-300)
-        step = np.linalg.solve(np.eye(len(root)) + _STAY * others @ others.T, seen[:, at])
-        share = (target - self.read(z)[:, at]) / max(float(seen[:, at] @ step), 1e-300)
-        found: Float = z + share[:, None] * (root @ step)
+        root, back = _roots(self.covariance)
+        u = (z - self.mean) @ back
+        near = _kernel(u, self.support)
+        bent = [((near * w) @ self.support - u * (near @ w)[:, None]) / u.shape[1] for w in self.weights.T]
+        seen = root @ self.slope + np.stack(bent, -1)  # shape: (B, L, Q)
+        gram = np.einsum("blq,blr->bqr", seen, seen)
+        sizes = np.maximum(np.einsum("bqq->bq", gram), 1e-300)
+        slack = np.where(exact, 1e-14 * sizes, np.maximum(self.noise, _SLACK * sizes))
+        scale = np.sqrt(sizes + slack)
+        gram = (gram + slack[:, :, None] * np.eye(len(exact))) / (scale[:, :, None] * scale[:, None])
+        pull = np.linalg.solve(gram, (shift / scale)[:, :, None])[:, :, 0] / scale
+        found: Float = z + np.einsum("blq,bq->bl", seen, pull) @ root
         return found
+
+
+@dataclass(frozen=True)
+class Quantities:
+    """Examples from which quantities are read off codes, in each group of rows in its own way.
+
+    Args:
+        z: Codes (N, L) without what classes tell of them.
+        values: Values (N, Q) without it.
+        means: What was left out of both, shapes (N, L) and (N, Q).
+        groups: Combination of classes of each example.
+    """
+
+    z: Float
+    values: Float
+    means: tuple[Float, Float]
+    groups: Sequence[tuple[object, ...]]
+    _found: dict[tuple[object, ...], Reading] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def fit(cls, z: Float, values: Float, classes: Sequence[NDArray[np.object_]] = ()) -> Self:
+        """Take what classes tell, the sum of an effect of each kind, out of codes and values.
+
+        Args:
+            z: Codes (N, L).
+            values: Values (N, Q).
+            classes: Classes (N,) of each kind.
+        """
+        flat, within = _within(z, classes), _within(values, classes)
+        return cls(flat, within, (z - flat, values - within), combined(classes, len(z)))
+
+    def read(self, z: Float, groups: Sequence[tuple[object, ...]]) -> Float:
+        """The quantities that codes (B, L) of rows of some groups are read as, shape (B, Q)."""
+        found = np.empty((len(z), self.values.shape[1]))
+        for group, here in _places(groups):
+            found[here] = self.of(group).read(z[here])
+        return found
+
+    def moved(self, z: Float, groups: Sequence[tuple[object, ...]], shift: Float, exact: NDArray[np.bool_]) -> Float:
+        """Codes (B, L) with readings shifted by (B, Q), each in the way of its group: see `Reading.moved`."""
+        found = z.copy()
+        for group, here in _places(groups):
+            found[here] = self.of(group).moved(z[here], shift[here], exact)
+        return found
+
+    def of(self, group: tuple[object, ...]) -> Reading:
+        """How quantities are read in a group: as in all, the more so the fewer examples it has.
+
+        Covariances of codes with themselves and with values lean on those of all examples as in `Classes`; the ridge of
+        each quantity is that with the least error on examples left out one by one.
+        """
+        if group in self._found:
+            return self._found[group]
+        width = self.z.shape[1]
+        here = np.array([one == group for one in self.groups], np.bool_)
+        rows = int(here.sum())
+        share, joint = rows / (rows + 2.0 * width), np.concatenate([self.z, self.values], 1)
+        both = share * (joint[here].T @ joint[here]) / max(rows, 1) + (1.0 - share) * (joint.T @ joint) / len(joint)
+        covariance = both[:width, :width]
+        covariance = covariance + _RIDGE * max(float(np.trace(covariance)) / width, 1e-12) * np.eye(width)
+        slope = np.linalg.solve(covariance, both[:width, width:])
+        mean, level = (part[here][0] if rows else part.mean(0) for part in self.means)
+        some = np.flatnonzero(here)[:: -(-rows // _SUPPORT) or 1]
+        support = self.z[some] @ _roots(covariance)[1]
+        weights, noise = _ridge(_kernel(support, support), self.values[some] - self.z[some] @ slope)
+        noise = share * noise + (1.0 - share) * np.square(self.values - self.z @ slope).mean(0)
+        self._found[group] = Reading(mean, covariance, level, slope, support, weights, noise)
+        return self._found[group]
+
+
+def combined(classes: Sequence[NDArray[np.object_]], rows: int) -> list[tuple[object, ...]]:
+    """Classes (N,) of several kinds as one combination for each row; without any, all rows have the empty one."""
+    return list(zip(*(one.tolist() for one in classes), strict=True)) if classes else [()] * rows
+
+
+def _places(groups: Sequence[tuple[object, ...]]) -> Iterator[tuple[tuple[object, ...], NDArray[np.intp]]]:
+    """Each group with the places of its rows."""
+    places = dict[tuple[object, ...], list[int]]()
+    for place, group in enumerate(groups):
+        places.setdefault(group, []).append(place)
+    for group, found in places.items():
+        yield group, np.array(found)
+
+
+def _kernel(u: Float, v: Float) -> Float:
+    """Nearness of points (B, L) and (S, L): 1 at no distance, 1/e at that of two draws of a standard normal."""
+    gap = np.square(u).sum(1)[:, None] + np.square(v).sum(1) - 2.0 * u @ v.T
+    return np.asarray(np.exp(-np.maximum(gap, 0.0) / (2.0 * u.shape[1])))
+
+
+def _ridge(kernel: Float, values: Float) -> tuple[Float, Float]:
+    """Weights (S, Q) of a kernel ridge and its variance of errors (Q,), each column with the best of `_RIDGES`."""
+    sizes, vectors = np.linalg.eigh(kernel)
+    seen = vectors.T @ values
+    best, weights = np.full(values.shape[1], np.inf), np.zeros_like(values)
+    if not len(values):
+        return weights, np.zeros_like(best)
+    for ridge in _RIDGES:
+        inverse = 1.0 / (np.maximum(sizes, 0.0) + ridge)
+        found = vectors @ (inverse[:, None] * seen)
+        error = np.square(found / (np.square(vectors) @ inverse)[:, None]).mean(0)
+        better = error < best
+        weights[:, better], best = found[:, better], np.minimum(best, error)
+    return weights, best
 
 
 def _within(x: Float, classes: Sequence[NDArray[np.object_]]) -> Float:

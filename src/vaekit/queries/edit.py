@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vaekit.arrays import Array
 from vaekit.errors import ConfigError, QueryError
-from vaekit.metrics.attributes import Classes, Quantities
+from vaekit.metrics.attributes import Classes, Quantities, combined
 from vaekit.queries.base import Attributes, Labelled, count, positive, register
 from vaekit.queries.paths import centres, decoded
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["edit"]
 
 _CLASSES = 20  # different values up to which whole numbers are taken for classes
+_SHARES = (1.0, 0.5, 0.5)  # of the way to the goal, each time that an edit is decoded, encoded and read again
 _LEAST = 5  # examples of a class, or of a quantity for each latent dimension that leans on it
 
 
@@ -40,13 +41,15 @@ def edit(
     A condition field is simply given its new value, and the row is decoded from the same latent code. Any other
     attribute is learned from `examples`: rows with a column of that name, which need not be a field of the model.
     Codes of a class are moved to those of another by the map between the normals fitted to both that moves them
-    least; codes of a quantity to the nearest that are read as the new value while all other quantities, and classes,
-    of the examples stay. Of more quantities than latent dimensions not all can: these change as little as possible.
+    least, then so that quantities of the examples that are no fields of the model stay. Codes of a quantity are moved
+    to the nearest that are read as the new value while all other quantities, and classes, of the examples stay; of more
+    quantities than latent dimensions not all can. Quantities are read within each class, by kernel ridge, and the
+    step is corrected by what the decoded edit is read as. Classes are changed first, then quantities.
 
     Args:
         engine: The model.
-        rows: Rows to edit, B of them. Where they have the attribute, it says from which class each comes; otherwise the
-            likeliest class is taken.
+        rows: Rows to edit, B of them. Where they have columns of attributes, these say from which class each comes, and
+            what a quantity is that is no field of the model; otherwise the likeliest class is taken, and what is read.
         examples: Rows of the model with columns of attributes: text, booleans and few whole numbers are classes, other
             numbers are quantities. Rows without the attribute are left out.
         set: Attribute to its new value.
@@ -89,8 +92,18 @@ def edit(
     if asked:
         labelled = contract.table(examples)
         known = _joined(centres(engine, engine.encode(labelled)))
-        for name, value in asked.items():
-            moved = _edited(known, labelled, moved, table, name, value)
+
+        def again(z: Array) -> Array:
+            """Codes of what codes are decoded to."""
+            found = decoded(engine, _split(z[None].astype(np.float32), start), blocks, {})
+            for name in contract.names("condition"):
+                found = found.append_column(name, table[name])
+            return _joined(centres(engine, engine.encode(found)))
+
+        fields = frozenset(contract.names("model") + contract.names("condition"))
+        learned = _Learned(known, labelled, table, fields, again)
+        for name, value in sorted(asked.items(), key=lambda one: learned.is_quantity(one[0])):
+            moved = learned.edited(moved, name, value)
     if given:
         for name, value in given.items():
             column = contract.column(name, [value]).take(np.zeros(table.num_rows, np.int64))
@@ -105,42 +118,109 @@ def edit(
     return found
 
 
-def _edited(known: Array, examples: pa.Table, z: Array, rows: pa.Table, name: str, value: Any) -> Array:
-    """Codes with one attribute changed."""
-    labels = _column(examples, name)
-    here = np.array([one is not None for one in labels], np.bool_)
-    if not _is_quantity(labels[here]):
-        classes = _classes(known[here], labels[here], name, value)
+class _Learned:
+    """What examples tell of attributes, for changing them one after the other: classes first, then quantities."""
+
+    def __init__(
+        self, known: Array, examples: pa.Table, rows: pa.Table, fields: frozenset[str], again: Callable[[Array], Array]
+    ) -> None:
+        self.known, self.examples, self.rows, self.fields, self.again = known, examples, rows, fields, again
+        self.now = dict[str, Array]()  # classes that edits have given the rows
+
+    def is_quantity(self, name: str) -> bool:
+        """Whether examples have numbers to be read off a scale there."""
+        labels = _column(self.examples, name)
+        return _is_quantity(labels[_there(labels)])
+
+    def edited(self, z: Array, name: str, value: Any) -> Array:
+        """Codes with one attribute changed."""
+        labels = _column(self.examples, name)
+        here = _there(labels)
+        if not _is_quantity(labels[here]):
+            return self._of_class(z, name, value, labels, here)
+        if here.sum() < _LEAST * z.shape[1]:
+            raise QueryError(
+                f"{int(here.sum())} examples of {name!r} are too few for {z.shape[1]} latent dimensions; give "
+                f"{_LEAST * z.shape[1]} at least"
+            )
+        if len({*labels[here].tolist()}) < 2:
+            raise QueryError(f"{name!r} has one value in the examples, from which nothing can be learned about it")
+        try:
+            target = float(value)
+        except (TypeError, ValueError) as error:
+            raise QueryError(
+                f"{name!r} is a quantity in the examples; its new value is a number, got {value!r}"
+            ) from error
+        others, kinds = self._others(name, here)
+        values = {name: labels[here].astype(np.float64)} | others
+        quantities = Quantities.fit(self.known[here], np.stack(list(values.values()), 1), list(kinds.values()))
+        groups = combined(self._classes_of(z, kinds, here), len(z))
+        goal, own = quantities.read(self.again(z), groups), self._own(name)
+        goal[:, 0] = np.where(np.isnan(own), target, goal[:, 0] + target - own)
+        return self._settled(z, quantities, groups, goal, np.arange(len(values)) == 0)
+
+    def _of_class(self, z: Array, name: str, value: Any, labels: Array, here: Array) -> Array:
+        """Codes of another class, whose quantities beyond the fields stay."""
+        classes = _classes(self.known[here], labels[here], name, value)
         wanted = next(one for one in classes.means if one == value)
-        source = classes.likeliest(z)
-        if name in rows.column_names:
-            told = _column(rows, name)
-            source = np.where([one in classes.means for one in told], told, source)
-        return classes.moved(z, source, wanted)
-    others = [other for other in _attributes(examples) if other != name]
-    quantities, kept = {name: labels}, list[Array]()
-    for other in others:
-        column = _column(examples, other)
-        there = np.array([one is not None for one in column], np.bool_)
-        if not there[here].all():
-            continue
-        if _is_quantity(column[here]):
-            quantities[other] = column
-        elif len({*column[here]}) <= _CLASSES:
-            kept.append(column[here])
-    values = {one: column[here].astype(np.float64) for one, column in quantities.items()}
-    if here.sum() < _LEAST * known.shape[1]:
-        raise QueryError(
-            f"{int(here.sum())} examples of {name!r} are too few for {known.shape[1]} latent dimensions; give "
-            f"{_LEAST * known.shape[1]} at least"
+        source = self._class(z, name, classes)
+        found = classes.moved(z, source, wanted)
+        self.now[name] = target = _objects([wanted] * len(z))
+        others, kinds = self._others(name, here)
+        values = {other: column for other, column in others.items() if other not in self.fields}
+        if not values or here.sum() < _LEAST * z.shape[1]:
+            return found
+        quantities = Quantities.fit(
+            self.known[here], np.stack(list(values.values()), 1), [labels[here], *kinds.values()]
         )
-    if len({*labels[here].tolist()}) < 2:
-        raise QueryError(f"{name!r} has one value in the examples, from which nothing can be learned about it")
-    try:
-        target = float(value)
-    except (TypeError, ValueError) as error:
-        raise QueryError(f"{name!r} is a quantity in the examples; its new value is a number, got {value!r}") from error
-    return Quantities.fit(known[here], values, kept).moved(z, name, target)
+        rest = self._classes_of(z, kinds, here)
+        before, after = (combined([one, *rest], len(z)) for one in (source, target))
+        own = np.stack([self._own(other) for other in values], 1)
+        goal = np.where(np.isnan(own), quantities.read(self.again(z), before), own)
+        settled = self._settled(found, quantities, after, goal, np.zeros(len(values), np.bool_))
+        return np.where((source == target)[:, None], z, settled)
+
+    def _settled(self, z: Array, quantities: Quantities, groups: list[Any], goal: Array, exact: Array) -> Array:
+        """Codes moved until what they are decoded to is read as it should."""
+        for share in _SHARES:
+            z = quantities.moved(z, groups, share * (goal - quantities.read(self.again(z), groups)), exact)
+        return z
+
+    def _others(self, name: str, here: Array) -> tuple[dict[str, Array], dict[str, Array]]:
+        """Quantities and classes of other columns that all examples of an attribute have."""
+        quantities, kinds = dict[str, Array](), dict[str, Array]()
+        for other in _attributes(self.examples):
+            column = _column(self.examples, other)[here]
+            if other == name or not _there(column).all() or len(distinct := {*column.tolist()}) < 2:
+                continue
+            if _is_quantity(column):
+                quantities[other] = column.astype(np.float64)
+            elif len(distinct) <= _CLASSES:
+                kinds[other] = column
+        return quantities, kinds
+
+    def _own(self, name: str) -> Array:
+        """The rows' own values of a quantity that is no field of the model; not a number where there is none."""
+        none = np.full(self.rows.num_rows, np.nan)
+        if name in self.fields or name not in self.rows.column_names:
+            return none
+        told = _column(self.rows, name)
+        if any(isinstance(one, str | bool) for one in told):
+            return none
+        found = told.astype(np.float64)
+        return np.where(np.isfinite(found), found, np.nan)
+
+    def _classes_of(self, z: Array, kinds: Mapping[str, Array], here: Array) -> list[Array]:
+        """Classes of the rows, of each kind."""
+        return [self._class(z, kind, Classes.fit(self.known[here], labels)) for kind, labels in kinds.items()]
+
+    def _class(self, z: Array, name: str, classes: Classes) -> Array:
+        """Classes of the rows: as edited, as told, or the likeliest."""
+        told = self.now.get(name)
+        if told is None and name in self.rows.column_names:
+            told = _column(self.rows, name)
+        source = classes.likeliest(z)
+        return source if told is None else np.where([one in classes.means for one in told], told, source)
 
 
 def _classes(known: Array, labels: Array, name: str, value: Any) -> Classes:
@@ -183,6 +263,10 @@ def _objects(values: Sequence[Any]) -> Array:
     found = np.empty(len(values), object)
     found[:] = values
     return found
+
+
+def _there(values: Array) -> Array:
+    return np.array([one is not None for one in values], np.bool_)
 
 
 def _is_quantity(values: Array) -> bool:

@@ -24,13 +24,15 @@ SHARED: dict[str, Any] = {
     "images": "dense", "width": 500, "depth": 2, "epochs": 800, "batch_size": 250, "learning_rate": 2e-3, "warmup": 0.1,
     "ema": 0.999, "patience": 1000, "dropout": 0.1, "precision": "bfloat16",
 }  # fmt: skip
-MODELS: dict[str, dict[str, Any]] = {
-    "ours": {
-        "images": {"name": "conv", "channels": 16, "smallest": 4, "patch": 2}, "width": 256, "depth": 1, "latent": 24,
-        "structure": {"name": "spatial", "layers": 3, "depth": 4}, "batch_size": 128, "dropout": 0.0, "ema": 0.99,
-    },
-    "one-layer": {"latent": 40},
+CONV: dict[str, Any] = {
+    "images": {"name": "conv", "channels": 16, "smallest": 4, "patch": 2}, "width": 256, "depth": 1, "batch_size": 128,
+    "dropout": 0.0, "ema": 0.99,
 }  # fmt: skip
+MODELS: dict[str, dict[str, Any]] = {
+    "ours": CONV | {"latent": 24, "structure": {"name": "spatial", "layers": 3, "depth": 4}},
+    "one-layer": {"latent": 40},
+    "one-layer-conv": CONV | {"latent": 40},
+}
 
 
 def run(settings: Settings) -> Outcome:
@@ -56,12 +58,14 @@ def case(name: str, settings: Settings) -> dict[str, Any]:
 
 
 def gather(found: Mapping[str, dict[str, Any]], settings: Settings) -> Outcome:
-    """How far the hierarchy is below."""
-    gain = found["one-layer"]["nats"] - found["ours"]["nats"] if len(found) == len(MODELS) else float("-inf")
+    """How far the hierarchy is below the better model of one layer."""
+    flat = {name: one for name, one in found.items() if name != "ours"}
+    whole = len(found) == len(MODELS)
+    gain = min(one["nats"] for one in flat.values()) - found["ours"]["nats"] if whole else float("-inf")
     return Outcome(
         ours=found.get("ours", {}),
-        rivals={"one-layer": found.get("one-layer", {}), "published, another resize": {"IWAE-50, two layers": 103.4}},
-        ratios={"nats below one layer": round(gain, 2)},
+        rivals=flat | {"published, another resize": {"IWAE-50, two layers": 103.4}},
+        ratios={"nats below the better of one layer": round(gain, 2)},
         met=gain >= LEAST,
         notes=[
             "trained on 30 alphabets, tested on 20 others; the published figure is for another split and size",

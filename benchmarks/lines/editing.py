@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,9 @@ def run(settings: Settings) -> Outcome:
     data = pictures(settings.data, "mnist")
     images = data.x_train[:10_000] if settings.quick else data.x_train
     contract = vk.Contract.infer({"image": images[:1000]}).replace("image", **FIELD)
-    seconds, threads = (QUICK_SECONDS, 1) if settings.quick else (settings.seconds or SECONDS, 2)
+    seconds, threads = (
+        (QUICK_SECONDS, 1) if settings.quick else (settings.seconds or SECONDS, min(2, len(os.sched_getaffinity(0))))
+    )
     torch.set_num_threads(threads)
     model = vk.fit(
         {"image": images}, contract, seed=settings.seed, max_seconds=seconds, threads=threads, progress=False, **OPTIONS

@@ -126,6 +126,25 @@ def test_other_likelihoods_learn_too(likelihood, options, nets):
         assert bound < model.evaluation["marginal_nats"]
 
 
+def test_latent_maps_lie_on_patches_but_not_on_pixels():
+    from vaekit.arrays import BlockSpec
+    from vaekit.nn.images.conv import Convolutional
+    from vaekit.nn.images.maps import map_shapes
+
+    spec = BlockSpec(name="x", kind="image", likelihood="bernoulli", fields=("x",), event=(28, 27, 1))
+    assert map_shapes([spec], Convolutional(channels=4, smallest=7), 3) == [(16, 7, 7), (8, 14, 14)]
+    patches = Convolutional(channels=4, smallest=7, patch=2)
+    assert map_shapes([spec], patches, 3) == [(8, 7, 7), (4, 14, 14)]
+    with pytest.raises(ConfigError, match="room for 2 to 3 layers over an image whose maps are 28 x 27 at most"):
+        map_shapes([spec], Convolutional(channels=4, smallest=7), 4)
+    rows = ROWS.select(["image"])
+    contract = vk.Contract.infer(rows).replace("image", likelihood="bernoulli", options={"binarise": "stochastic"})
+    structure = {"name": "spatial", "layers": 2, "depth": 2}
+    model = fit(rows, contract, images=CONV | {"patch": 2}, structure=structure, epochs=60, batch_size=32, latent=6)
+    assert learned(model, rows) > 0.5
+    assert model.evaluation["iwae_64"] > -model.evaluation["marginal_nats"]
+
+
 def test_bits_are_new_in_every_step_and_a_function_of_seed_and_step():
     rows = ROWS.select(["image"])
     options = {"binarise": "stochastic"}

@@ -24,7 +24,7 @@ Shape = tuple[int, int, int]
 
 
 def map_shapes(specs: Sequence[BlockSpec], net: Any, layers: int) -> list[Shape]:
-    """Channels, height and width of the maps that latent groups lie on, the coarsest first.
+    """Channels, height and width of the maps that latent groups lie on, the coarsest first; no latents for each pixel.
 
     Args:
         specs: The blocks; one of those modelled is an image.
@@ -41,7 +41,8 @@ def map_shapes(specs: Sequence[BlockSpec], net: Any, layers: int) -> list[Shape]
             f"{len(images)} images, and its networks are {type(net).__name__}"
         )
     sizes = net.sizes(images[0])
-    shapes = [(c, *size) for c, size in zip(widths(net.channels, len(sizes)), sizes, strict=True)][:0:-1]
+    shapes = [(c, *size) for c, size in zip(widths(net.channels, len(sizes)), sizes, strict=True)]
+    shapes = shapes[::-1] if net.patch > 1 else shapes[:0:-1]
     if not 2 <= layers <= len(shapes) + 1:
         raise ConfigError(
             f"structure 'spatial' has room for 2 to {len(shapes) + 1} layers over an image whose maps are "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Mapping
 from typing import Any, cast
@@ -14,6 +13,7 @@ from benchmarks.data import pictures
 from benchmarks.lines.binary import FIELD, evaluated
 from benchmarks.registry import Outcome, Settings
 from benchmarks.tools.pictures import fit_images
+from benchmarks.tools.pinned import cores
 
 GOAL = "-log p(x) of characters of other alphabets at least 2 nats below our own VAE of one latent layer, at equal time"
 
@@ -47,7 +47,7 @@ def cases(settings: Settings) -> tuple[str, ...]:
 
 def case(name: str, settings: Settings) -> dict[str, Any]:
     """Train and evaluate one model."""
-    torch.set_num_threads(1 if settings.quick else min(2, len(os.sched_getaffinity(0))))
+    torch.set_num_threads(1 if settings.quick else cores(2))
     data = pictures(settings.data, "omniglot28")
     images = data.x_train[:6_000] if settings.quick else data.x_train
     seconds = settings.seconds or (QUICK_SECONDS if settings.quick else SECONDS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ import vaekit as vk
 from benchmarks.data import pictures
 from benchmarks.registry import Outcome, Settings
 from benchmarks.tools.pictures import classifier, features
+from benchmarks.tools.pinned import cores
 from vaekit.fields.tables import to_arrow
 
 GOAL = (
@@ -33,9 +33,7 @@ def run(settings: Settings) -> Outcome:
     data = pictures(settings.data, "mnist")
     images = data.x_train[:10_000] if settings.quick else data.x_train
     contract = vk.Contract.infer({"image": images[:1000]}).replace("image", **FIELD)
-    seconds, threads = (
-        (QUICK_SECONDS, 1) if settings.quick else (settings.seconds or SECONDS, min(2, len(os.sched_getaffinity(0))))
-    )
+    seconds, threads = (QUICK_SECONDS, 1) if settings.quick else (settings.seconds or SECONDS, cores(2))
     torch.set_num_threads(threads)
     model = vk.fit(
         {"image": images}, contract, seed=settings.seed, max_seconds=seconds, threads=threads, progress=False, **OPTIONS

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Mapping
 from typing import Any, cast
@@ -14,6 +13,7 @@ from benchmarks.cases import InCases, together
 from benchmarks.data import pictures
 from benchmarks.registry import Outcome, Settings
 from benchmarks.tools.pictures import bound, fit_images
+from benchmarks.tools.pinned import cores
 
 GOAL = "bits per dimension at least 5 % below the better of two flat VAEs with the same networks and time, on both sets"
 
@@ -46,7 +46,7 @@ def cases(settings: Settings) -> tuple[str, ...]:
 
 def case(name: str, settings: Settings) -> dict[str, Any]:
     """Train and evaluate one model on one set."""
-    torch.set_num_threads(1 if settings.quick else min(2, len(os.sched_getaffinity(0))))
+    torch.set_num_threads(1 if settings.quick else cores(2))
     data_set, _, model = name.partition(".")
     data = pictures(settings.data, data_set)
     images = data.x_train[: 3_000 if settings.quick else ROWS]

@@ -9,9 +9,14 @@ import subprocess
 import sys
 from typing import Any
 
-__all__ = ["pinned"]
+__all__ = ["cores", "pinned"]
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NPROC")  # the last is what JAX reads
+
+
+def cores(most: int) -> int:
+    """Cores that this process may use, at most so many."""
+    return min(most, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
 def pinned(function: str, cores: int, **asked: Any) -> dict[str, Any]:

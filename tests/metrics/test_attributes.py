@@ -137,3 +137,48 @@ def test_of_more_quantities_than_dimensions_the_asked_one_is_reached_and_others_
     for _ in range(20):  # no other step that reaches it changes the others less
         along = linalg.null_space(reading.slope[:, :1].T) @ rng.normal(size=L - 1)
         assert (cost(step + along) >= cost(step)).mean() > 0.99
+
+
+def test_no_code_is_thrown_far_where_a_reading_turns_round():
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=(3000, 2))
+    quantities = Quantities.fit(z, np.square(z[:, :1]) + 0.1 * rng.normal(size=(3000, 1)))
+    groups = [()] * len(z)
+    found = z
+    for share in (1.0, 0.5, 0.5):
+        gap = 1.0 - quantities.read(found, groups)
+        found = quantities.moved(found, groups, share * gap, np.array([True]))
+    assert np.abs(found - z).max() < 20.0
+    assert np.median(np.abs(quantities.read(found, groups) - 1.0)) < 0.2
+
+
+def test_what_classes_decide_alone_moves_no_code():
+    z, labels = clouds(500)
+    price = np.where(labels == "a", 1.5, 4.0)[:, None]
+    quantities, groups = Quantities.fit(z, price, [labels]), combined([labels], len(z))
+    assert quantities.told(0)
+    for exact in (True, False):
+        moved = quantities.moved(z, groups, np.full((len(z), 1), 2.5), np.array([exact]))
+        np.testing.assert_allclose(moved, z, atol=0.02)
+
+
+def test_a_combination_that_no_example_has_is_the_sum_of_its_effects():
+    rng = np.random.default_rng(0)
+    pairs = [("a", "x"), ("a", "y"), ("b", "x")]
+    codes = rng.integers(0, 3, 6000)
+    first, second = (np.array([pairs[code][side] for code in codes], object) for side in (0, 1))
+    z = rng.normal(size=(6000, 3)) + np.outer(first == "b", [4.0, 0.0, 0.0]) + np.outer(second == "y", [0.0, 2.0, 0.0])
+    values = (z[:, :1] + np.where(second == "y", 10.0, 0.0)[:, None]) + 0.1 * rng.normal(size=(6000, 1))
+    reading = Quantities.fit(z, values, [first, second]).of(("b", "y"))
+    np.testing.assert_allclose(reading.mean, [4.0, 2.0, 0.0], atol=0.2)
+    assert reading.read(np.array([[4.0, 2.0, 0.0]])) == pytest.approx(14.0, abs=0.2)
+
+
+def test_one_noisy_example_of_a_group_bends_nothing():
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=(2001, 2))
+    labels = np.array(["a"] * 2000 + ["b"], object)
+    values = z[:, :1] + 0.1 * rng.normal(size=(2001, 1))
+    values[-1] += 3.0
+    quantities = Quantities.fit(z, values, [labels])
+    assert np.abs(quantities.of(("b",)).weights).max() < 1e-6

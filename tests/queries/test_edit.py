@@ -21,6 +21,9 @@ LABELLED = ROWS.append_column("digit", pa.array([f"d{x}" for x in DIGITS.target]
 FLAT = LABELLED.append_column("flat", pa.array(np.full(LABELLED.num_rows, 0.5)))
 
 
+PRICED = LABELLED.append_column("price", pa.array(0.5 * DIGITS.target))
+
+
 @pytest.fixture(scope="module")
 def model():
     contract = vk.Contract.infer(ROWS).replace("image", likelihood="discretised_gaussian")
@@ -104,6 +107,15 @@ def test_a_class_and_a_quantity_are_changed_in_any_order(model, judge):
     assert (judge.predict(images(one).reshape(-1, 64) / 255) == "d0").mean() > 0.85
 
 
+def test_columns_that_say_nothing_of_the_edit_do_not_disturb_it(model):
+    bytes_of = pa.array([b"one"] * len(LABELLED), pa.large_binary())
+    endless = pa.array(np.where(np.arange(len(LABELLED)) == 3, np.inf, INK))
+    crowded = PRICED.append_column("bytes", bytes_of).append_column("endless", endless)
+    asked = LABELLED.slice(0, 50)
+    first, second = (images(model.edit(asked, one, set={"digit": "d3"})) for one in (PRICED, crowded))
+    np.testing.assert_array_equal(first, second)
+
+
 def test_steps_lead_to_the_edit_and_strength_goes_part_of_the_way(model):
     asked = LABELLED.slice(0, 5)
     options = {"set": {"digit": "d3"}}
@@ -131,6 +143,10 @@ def test_a_condition_is_exchanged_without_examples(tmp_path):
     examples = rows.append_column("heavy", pa.array(np.median(INK) < INK))
     heavy, light = (model.edit(rows, examples, set={"heavy": one})["ink"].to_numpy() for one in (True, False))
     assert heavy.mean() > light.mean() + 0.1  # a field is not kept by its own value
+    at_once = model.edit(rows, examples, set={"digit": "d8", "heavy": True})
+    assert set(at_once["digit"].to_pylist()) == {"d8"}
+    after = model.edit(at_once, examples, set={"heavy": True})["ink"].to_numpy()
+    assert np.abs(at_once["ink"].to_numpy() - after).mean() < 0.5 * np.std(INK)
     eights = INK[DIGITS.target == 8].mean()
     assert abs(first["ink"].to_numpy().mean() - eights) < 0.5 * abs(INK.mean() - eights) + 2.0
 
@@ -146,6 +162,8 @@ def test_a_condition_is_exchanged_without_examples(tmp_path):
         ({"set": {"digit": ["d1"]}}, QueryError, r"the new value of 'digit' is a single value, got \['d1'\]"),
         ({"set": {"flat": 1.0}, "examples": FLAT}, QueryError, "'flat' has one value in the examples"),
         ({"set": {"ink": "much"}}, QueryError, "its new value is a number, got 'much'"),
+        ({"set": {"ink": float("nan")}}, QueryError, "its new value is finite, got nan"),
+        ({"set": {"price": 2.0}, "examples": PRICED}, QueryError, "'price' follows from digit in the examples"),
         (
             {"set": {"ink": 9.0}, "examples": LABELLED.slice(0, 12)},
             QueryError,

@@ -126,7 +126,13 @@ def test_other_likelihoods_learn_too(likelihood, options, nets):
         assert bound < model.evaluation["marginal_nats"]
 
 
-def test_latent_maps_lie_on_patches_but_not_on_pixels():
+def assert_backends_agree(model, rows, folder):
+    model.save(folder / "bundle")
+    first, second = (vk.load(folder / "bundle", backend=one).score(rows)["score"] for one in ("torch", "onnx"))
+    np.testing.assert_allclose(first.to_numpy(), second.to_numpy(), rtol=1e-3)
+
+
+def test_latent_maps_lie_on_patches_but_not_on_pixels(tmp_path):
     from vaekit.arrays import BlockSpec
     from vaekit.nn.images.conv import Convolutional
     from vaekit.nn.images.maps import map_shapes
@@ -143,6 +149,7 @@ def test_latent_maps_lie_on_patches_but_not_on_pixels():
     model = fit(rows, contract, images=CONV | {"patch": 2}, structure=structure, epochs=60, batch_size=32, latent=6)
     assert learned(model, rows) > 0.5
     assert model.evaluation["iwae_64"] > -model.evaluation["marginal_nats"]
+    assert_backends_agree(model, rows.slice(0, 40), tmp_path)
 
 
 def test_bits_are_new_in_every_step_and_a_function_of_seed_and_step():
@@ -166,7 +173,7 @@ def test_bits_are_new_in_every_step_and_a_function_of_seed_and_step():
 
 
 @pytest.mark.parametrize("patch", [1, 2])
-def test_colours_of_odd_sizes_as_a_condition(patch):
+def test_colours_of_odd_sizes_as_a_condition(patch, tmp_path):
     rng = np.random.default_rng(0)
     hue = rng.integers(0, 3, 300)
     pictures = rng.integers(0, 40, (300, 5, 9, 3)).astype(np.uint8)
@@ -176,6 +183,7 @@ def test_colours_of_odd_sizes_as_a_condition(patch):
     model = fit(rows, contract, images={"name": "conv", "channels": 4, "smallest": 3, "patch": patch}, epochs=30)
     seen = model.sample(50, given={"picture": rows["picture"][0]})["kind"].to_pylist()
     assert seen.count(rows["kind"][0]) > 40
+    assert_backends_agree(model, rows, tmp_path)
 
 
 def test_options_of_networks_are_checked():

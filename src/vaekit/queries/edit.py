@@ -10,6 +10,7 @@ import numpy as np
 
 from vaekit.arrays import Array
 from vaekit.errors import ConfigError, QueryError
+from vaekit.fields.pixels import is_bytes
 from vaekit.metrics.attributes import Classes, Quantities, combined
 from vaekit.queries.base import Attributes, Labelled, count, positive, register
 from vaekit.queries.paths import centres, decoded
@@ -41,7 +42,8 @@ def edit(
     A condition field is simply given its new value, and the row is decoded from the same latent code. Any other
     attribute is learned from `examples`: rows with a column of that name, which need not be a field of the model.
     Codes of a class are moved to those of another by the map between the normals fitted to both that moves them
-    least, then so that quantities of the examples that are no fields of the model stay. Codes of a quantity are moved
+    least, then so that quantities of the examples that are no fields of the model stay, where there are five
+    examples for each latent dimension. Codes of a quantity are moved
     to the nearest that are read as the new value while all other quantities, and classes, of the examples stay; of more
     quantities than latent dimensions not all can. Quantities are read within each class, by kernel ridge, and the
     step is corrected by what the decoded edit is read as. Classes are changed first, then quantities.
@@ -89,6 +91,11 @@ def edit(
             f"edit learns {', '.join(asked)} from examples: pass rows with a column of that name as examples=; only "
             f"condition fields ({', '.join(contract.names('condition')) or 'this model has none'}) need none"
         )
+    for name, value in given.items():
+        column = contract.column(name, [value]).take(np.zeros(table.num_rows, np.int64))
+        table = table.set_column(table.column_names.index(name), name, column)
+    if given:
+        blocks = engine.encode(table)
     if asked:
         labelled = contract.table(examples)
         known = _joined(centres(engine, engine.encode(labelled)))
@@ -98,17 +105,12 @@ def edit(
             found = decoded(engine, _split(z[None].astype(np.float32), start), blocks, {})
             for name in contract.names("condition"):
                 found = found.append_column(name, table[name])
-            return _joined(centres(engine, engine.encode(found)))
+            return _joined(centres(engine, contract.encode(found)))  # no row that anybody asked about
 
         fields = frozenset(contract.names("model") + contract.names("condition"))
-        learned = _Learned(known, labelled, table, fields, again)
+        learned = _Learned(known, labelled, z, table, fields, again)
         for name, value in sorted(asked.items(), key=lambda one: learned.is_quantity(one[0])):
             moved = learned.edited(moved, name, value)
-    if given:
-        for name, value in given.items():
-            column = contract.column(name, [value]).take(np.zeros(table.num_rows, np.int64))
-            table = table.set_column(table.column_names.index(name), name, column)
-        blocks = engine.encode(table)
     share = (np.arange(1, steps + 1) / steps * strength)[:, None, None]
     walk = _split((z + share * (moved - z)).astype(np.float32), start)
     row, step = (part.ravel() for part in np.mgrid[: count(blocks), :steps])
@@ -122,9 +124,16 @@ class _Learned:
     """What examples tell of attributes, for changing them one after the other: classes first, then quantities."""
 
     def __init__(
-        self, known: Array, examples: pa.Table, rows: pa.Table, fields: frozenset[str], again: Callable[[Array], Array]
+        self,
+        known: Array,
+        examples: pa.Table,
+        start: Array,
+        rows: pa.Table,
+        fields: frozenset[str],
+        again: Callable[[Array], Array],
     ) -> None:
-        self.known, self.examples, self.rows, self.fields, self.again = known, examples, rows, fields, again
+        self.known, self.examples, self.start, self.rows = known, examples, start, rows
+        self.fields, self.again = fields, again
         self.now = dict[str, Array]()  # classes that edits have given the rows
 
     def is_quantity(self, name: str) -> bool:
@@ -151,12 +160,18 @@ class _Learned:
             raise QueryError(
                 f"{name!r} is a quantity in the examples; its new value is a number, got {value!r}"
             ) from error
+        if not np.isfinite(target):
+            raise QueryError(f"{name!r} is a quantity in the examples; its new value is finite, got {value!r}")
         others, kinds = self._others(name, here)
         values = {name: labels[here].astype(np.float64)} | others
         quantities = Quantities.fit(self.known[here], np.stack(list(values.values()), 1), list(kinds.values()))
+        if quantities.told(0):
+            raise QueryError(f"{name!r} follows from {', '.join(kinds)} in the examples: change {' or '.join(kinds)}")
         groups = combined(self._classes_of(z, kinds, here), len(z))
         goal, own = quantities.read(self.again(z), groups), self._own(name)
-        goal[:, 0] = np.where(np.isnan(own), target, goal[:, 0] + target - own)
+        first = combined(self._classes_of(self.start, kinds, here, edited=False), len(z))
+        unread = own - quantities.read(self.again(self.start), first)[:, 0]
+        goal[:, 0] = target - np.where(np.isnan(own), 0.0, unread)
         return self._settled(z, quantities, groups, goal, np.arange(len(values)) == 0)
 
     def _of_class(self, z: Array, name: str, value: Any, labels: Array, here: Array) -> Array:
@@ -168,11 +183,17 @@ class _Learned:
         self.now[name] = target = _objects([wanted] * len(z))
         others, kinds = self._others(name, here)
         values = {other: column for other, column in others.items() if other not in self.fields}
+        names = labels[here].tolist()
+        kinds = {  # one that the edited class decides goes with it
+            kind: column
+            for kind, column in kinds.items()
+            if len({*zip(names, column.tolist(), strict=True)}) > len({*names})
+        }
         if not values or here.sum() < _LEAST * z.shape[1]:
             return found
-        quantities = Quantities.fit(
-            self.known[here], np.stack(list(values.values()), 1), [labels[here], *kinds.values()]
-        )
+        used = {*source.tolist(), wanted}
+        own_class = _objects([one if one in used else None for one in names])
+        quantities = Quantities.fit(self.known[here], np.stack(list(values.values()), 1), [own_class, *kinds.values()])
         rest = self._classes_of(z, kinds, here)
         before, after = (combined([one, *rest], len(z)) for one in (source, target))
         own = np.stack([self._own(other) for other in values], 1)
@@ -202,7 +223,7 @@ class _Learned:
     def _own(self, name: str) -> Array:
         """The rows' own values of a quantity that is no field of the model; not a number where there is none."""
         none = np.full(self.rows.num_rows, np.nan)
-        if name in self.fields or name not in self.rows.column_names:
+        if name in self.fields or name not in _attributes(self.rows):
             return none
         told = _column(self.rows, name)
         if any(isinstance(one, str | bool) for one in told):
@@ -210,14 +231,14 @@ class _Learned:
         found = told.astype(np.float64)
         return np.where(np.isfinite(found), found, np.nan)
 
-    def _classes_of(self, z: Array, kinds: Mapping[str, Array], here: Array) -> list[Array]:
+    def _classes_of(self, z: Array, kinds: Mapping[str, Array], here: Array, edited: bool = True) -> list[Array]:
         """Classes of the rows, of each kind."""
-        return [self._class(z, kind, Classes.fit(self.known[here], labels)) for kind, labels in kinds.items()]
+        return [self._class(z, kind, Classes.fit(self.known[here], labels), edited) for kind, labels in kinds.items()]
 
-    def _class(self, z: Array, name: str, classes: Classes) -> Array:
+    def _class(self, z: Array, name: str, classes: Classes, edited: bool = True) -> Array:
         """Classes of the rows: as edited, as told, or the likeliest."""
-        told = self.now.get(name)
-        if told is None and name in self.rows.column_names:
+        told = self.now.get(name) if edited else None
+        if told is None and name in _attributes(self.rows):
             told = _column(self.rows, name)
         source = classes.likeliest(z)
         return source if told is None else np.where([one in classes.means for one in told], told, source)
@@ -247,7 +268,7 @@ def _attributes(examples: pa.Table) -> list[str]:
         if not pa.types.is_nested(field.type)
         and not isinstance(field.type, pa.BaseExtensionType)
         and not pa.types.is_temporal(field.type)
-        and not pa.types.is_binary(field.type)
+        and not is_bytes(field.type)
     ]
 
 
@@ -256,7 +277,11 @@ def _column(table: pa.Table, name: str) -> Array:
     if name not in table.column_names or name not in _attributes(table):
         there = ", ".join(_attributes(table)) or "none"
         raise QueryError(f"the examples have no attribute {name!r}; they have: {there}")
-    return _objects([None if one is None or one != one else one for one in table[name].to_pylist()])
+    return _objects([None if _is_missing(one) else one for one in table[name].to_pylist()])
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and not np.isfinite(value))
 
 
 def _objects(values: Sequence[Any]) -> Array:

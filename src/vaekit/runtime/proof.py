@@ -17,6 +17,7 @@ __all__ = ["SAMPLES", "Apart", "apart", "walk"]
 
 SAMPLES = 4  # latent draws per row
 _TINY = 1e-6  # of an output that is zero everywhere
+_NATS = 1e-2  # least size of a log-density
 
 
 class Apart(NamedTuple):
@@ -60,7 +61,8 @@ def apart(
     """The largest relative difference between two backends, graph by graph, on the same rows and noise.
 
     A difference is relative to the value, or to the root mean square of its output where that is larger: a value that
-    happens to be close to zero has no digits of its own.
+    happens to be close to zero has no digits of its own. Log-densities are relative to a hundredth of a nat at least:
+    where all are next to zero, as those of a category that the rest of the row decides, no digit means anything.
 
     Args:
         reference: What is right.
@@ -72,17 +74,22 @@ def apart(
     found: dict[str, Apart] = {}
     for name, inputs in walk(engine, blocks, graphs).items():
         expected, got = reference.run(name, inputs), other.run(name, inputs)
-        found[name] = max((Apart(_difference(v, got[output]), output) for output, v in expected.items()), key=_worst)
+        differences = (Apart(_difference(v, got[output], _least(output)), output) for output, v in expected.items())
+        found[name] = max(differences, key=_worst)
     return found
 
 
-def _difference(expected: Array, got: Array) -> float:
+def _least(output: str) -> float:
+    return _NATS if output.startswith("log_") else _TINY
+
+
+def _difference(expected: Array, got: Array, least: float) -> float:
     if expected.size == 0:
         return 0.0
     expected, got = expected.astype(np.float64), got.astype(np.float64)
     if not np.isfinite(got).all() and np.isfinite(expected).all():
         return float("inf")
-    scale = np.maximum(np.abs(expected), max(float(np.sqrt(np.mean(np.square(expected)))), _TINY))
+    scale = np.maximum(np.abs(expected), max(float(np.sqrt(np.mean(np.square(expected)))), least))
     return float(np.max(np.abs(expected - got) / scale))
 
 

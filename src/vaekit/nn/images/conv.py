@@ -25,7 +25,7 @@ class Convolutional(ImageNet):
         blocks: Residual blocks at each size.
         smallest: Places of the longer side at which halving ends.
         patch: Side of the squares of pixels that are one place of the full size, their pixels being its channels; 2
-            makes networks several times as fast, and sees as much.
+            makes networks about twice as fast with twice the channels.
 
     Raises:
         ConfigError: An option is below 1.
@@ -33,7 +33,7 @@ class Convolutional(ImageNet):
     References:
         He et al., Identity mappings in deep residual networks, 2016 (activation first). Child, Very deep VAEs, 2021,
         section 3 (residual blocks without normalisation, scaled at the start). Shi et al., Real-time single image
-    super-resolution with an efficient sub-pixel CNN, 2016, section 3 (pixels as channels).
+        super-resolution with an efficient sub-pixel CNN, 2016, section 3 (pixels as channels).
     """
 
     def __init__(self, *, channels: int = 32, blocks: int = 1, smallest: int = 7, patch: int = 1) -> None:
@@ -58,7 +58,7 @@ class Convolutional(ImageNet):
 
 
 def pyramid(height: int, width: int, smallest: int) -> list[tuple[int, int]]:
-    """Sizes that halve until the longer side has at most so many pixels.
+    """Sizes that halve until the longer side has at most so many places.
 
     Example:
         >>> pyramid(28, 28, 7), pyramid(5, 9, 4)

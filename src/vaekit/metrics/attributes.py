@@ -243,7 +243,7 @@ class Quantities:
         both = share * (own.T @ own) / max(rows, 1) + (1.0 - share) * self.product
         covariance = both[:width, :width]
         covariance = covariance + _RIDGE * max(float(np.trace(covariance)) / width, 1e-12) * np.eye(width)
-        slope = np.linalg.solve(covariance, both[:width, width:])
+        slope = np.asarray(np.linalg.solve(covariance, both[:width, width:]), np.float64)
         some = own[np.linspace(0, rows - 1, min(rows, _SUPPORT)).astype(np.intp)] if rows else own
         support = some[:, :width] @ _roots(covariance)[1]
         weights, noise = _ridge(_kernel(support, support), some[:, width:] - some[:, :width] @ slope)

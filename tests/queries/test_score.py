@@ -144,23 +144,31 @@ def test_exactly_k_samples_are_drawn_and_memory_is_bounded(zoo, monkeypatch):
     np.testing.assert_array_equal(one, draw(engine.architecture.noise, 0, 40, 1)["z"][:, 0])
 
 
+def mean_scores(model, rows, tries):
+    """Mean score with K samples, over so many draws: all rows share a draw, so that few samples need several."""
+    return [
+        np.mean([column(model.score(rows, samples=k, seed=seed), "score").mean() for seed in range(count)])
+        for k, count in tries.items()
+    ]
+
+
 def test_more_samples_tighten_the_bound(zoo):
-    """-log p(x) is at most every bound; IWAE bounds fall with K on average, towards the truth."""
-    kept = zoo["pair"]
+    """-log p(x) is at most every bound; IWAE bounds fall with K on average."""
+    kept = zoo["cancer"]
+    means = mean_scores(kept.torch, kept.rows, {1: 32, 4: 16, 16: 4, 256: 1})
+    assert all(fewer > more for fewer, more in itertools.pairwise(means))
+    assert means[0] > means[3] + 0.03
+
+
+def test_many_samples_come_close_to_the_truth(zoo):
     from tests.support import NOISE, bivariate
 
     rows = bivariate(600, seed=11)
-    tries = {1: 32, 4: 16, 16: 4, 256: 1}  # all rows share a draw, so that few samples need several
-    means = [
-        np.mean([column(kept.torch.score(rows, samples=k, seed=seed), "score").mean() for seed in range(count)])
-        for k, count in tries.items()
-    ]
-    assert all(fewer > more - 0.02 for fewer, more in itertools.pairwise(means))  # but for the noise of the draws
-    assert means[0] > means[3] + 0.03
+    first, last = mean_scores(zoo["pair"].torch, rows, {1: 32, 256: 1})
     a, b = column(rows, "a"), column(rows, "b")
     exact = (0.5 * a**2 + 0.5 * ((b - 0.9 * a) / NOISE) ** 2 + np.log(2 * np.pi) + np.log(NOISE)).mean()
-    assert exact < means[3] < exact + 0.1
-    assert means[0] - means[3] > 0.005
+    assert exact < last < exact + 0.1
+    assert last < first + 0.005  # the posterior of so simple a model may be all but exact
 
 
 def test_score_is_in_the_units_of_the_columns(zoo):

@@ -12,7 +12,7 @@ import torch
 from benchmarks.cases import InCases, together
 from benchmarks.data import pictures
 from benchmarks.registry import Outcome, Settings
-from benchmarks.tools.pictures import bound, fit_images
+from benchmarks.tools.pictures import bound, fit_images, half
 from benchmarks.tools.pinned import cores
 
 GOAL = "bits per dimension at least 5 % below the better of two flat VAEs with the same networks and time, on both sets"
@@ -24,14 +24,14 @@ SECONDS, CUDA_SECONDS, QUICK_SECONDS = 300.0, 60.0, 12.0
 FIELD: dict[str, Any] = {"likelihood": "logistic_mixture", "options": {"components": 5}}
 SHARED: dict[str, Any] = {
     "width": 256, "depth": 2, "epochs": 400, "batch_size": 128, "learning_rate": 2e-3, "warmup": 0.1, "ema": 0.999,
-    "patience": 1000, "images": {"name": "conv", "channels": 32, "smallest": 4, "patch": 2}, "precision": "bfloat16",
+    "patience": 1000, "images": {"name": "conv", "channels": 24, "smallest": 4},
 }  # fmt: skip
 MODELS: dict[str, dict[str, Any]] = {
     "ours": {"latent": 32, "structure": {"name": "spatial", "layers": 4, "depth": 12}},
     "flat-32": {"latent": 32},
     "flat-128": {"latent": 128},
 }
-QUICK: dict[str, Any] = {"images": {"name": "conv", "channels": 8, "smallest": 4, "patch": 2}, "width": 128}
+QUICK: dict[str, Any] = {"images": {"name": "conv", "channels": 8, "smallest": 4}, "width": 128}
 
 
 def run(settings: Settings) -> Outcome:
@@ -54,7 +54,7 @@ def case(name: str, settings: Settings) -> dict[str, Any]:
     test = data.x_test[np.random.default_rng(0).permutation(len(data.x_test))[:rows]]
     shared = SHARED | (QUICK if settings.quick else {})
     usual = QUICK_SECONDS if settings.quick else CUDA_SECONDS if settings.device == "cuda" else SECONDS
-    options = {"max_seconds": settings.seconds or usual, "device": settings.device}
+    options = {"max_seconds": settings.seconds or usual, "device": settings.device, "precision": half(settings.device)}
     fitted = fit_images(images, FIELD, settings.seed, **shared, **MODELS[model], **options)
     nats, error, _ = bound(fitted, test, samples, seed=0)
     unit, last = test[0].size * np.log(2.0), fitted.history[-1]

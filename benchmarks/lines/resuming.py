@@ -6,13 +6,13 @@ import json
 import multiprocessing
 import os
 import random
-import socket
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 from benchmarks.registry import Outcome, Settings
+from benchmarks.tools.together import ended, rendezvous
 
 GOAL = "fifty runs in seven modes, each killed twice at random moments, end with the bits of runs that nobody killed"
 
@@ -41,7 +41,7 @@ def run(settings: Settings) -> Outcome:
         os.environ["VAEKIT_CACHE"] = str(folder / "cache")
         whole: dict[str, Any] = {}
         for mode in names:
-            _finished(_started(folder / mode, mode, resume=False))
+            ended(_started(folder / mode, mode, resume=False))
             whole[mode] = _prints(folder / mode)
         for trial in range(trials):
             mode = names[trial % len(names)]
@@ -55,7 +55,7 @@ def run(settings: Settings) -> Outcome:
                     kills += process.exitcode is None
                     process.kill()
                     process.join()
-            _finished(_started(out, mode, resume=True))
+            ended(_started(out, mode, resume=True))
             same = _prints(out) == whole[mode]
             wrong += [] if same else [f"trial {trial} ({mode}): other bits"]
             print(f"trial {trial} ({mode}): {'the same' if same else 'other'} bits", flush=True)
@@ -70,15 +70,9 @@ def run(settings: Settings) -> Outcome:
 
 def _started(out: Path, mode: str, resume: bool) -> list[Any]:
     options = BASE | MODES[mode]
-    count = options.pop("processes", 1)
-    together: dict[str, str] = {}
-    if count > 1:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            together = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
     made = [
-        _CONTEXT.Process(target=live, args=(out, options, resume, together | {"RANK": str(rank)}))
-        for rank in range(count)
+        _CONTEXT.Process(target=live, args=(out, options, resume, together))
+        for together in rendezvous(options.pop("processes", 1))
     ]
     for process in made:
         process.start()
@@ -89,13 +83,6 @@ def _wait(metrics: Path, lines: int, processes: list[Any]) -> None:
     """Until a run has done so many validations."""
     while processes[0].exitcode is None and (not metrics.exists() or metrics.read_bytes().count(b"\n") < lines):
         time.sleep(0.002)
-
-
-def _finished(processes: list[Any]) -> None:
-    for process in processes:
-        process.join()
-        if process.exitcode != 0:
-            raise RuntimeError(f"a run that nobody killed ended with {process.exitcode}")
 
 
 def live(out: Path, options: dict[str, Any], resume: bool, together: dict[str, str]) -> None:

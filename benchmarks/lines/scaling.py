@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-import socket
 import statistics
 import tempfile
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 from benchmarks.registry import Outcome, Settings
 from benchmarks.tools.pinned import cores
+from benchmarks.tools.together import ended, rendezvous
 
 GOAL = "two processes with one thread each train at least 1.6 times as many rows per second as one"
 
@@ -57,34 +57,27 @@ def run(settings: Settings) -> Outcome:
 
 def _rate(data: str, rows: int, seed: int, options: dict[str, Any], count: int, turn: int) -> float:
     """Rows per second of a fit by so many processes."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    together = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     with tempfile.TemporaryDirectory() as folder:
         made = [
-            _CONTEXT.Process(target=fit, args=(data, rows, seed, options, folder, together | {"RANK": str(rank)}, turn))
-            for rank in range(count)
+            _CONTEXT.Process(target=fit, args=(data, rows, seed, options, folder, together, turn + rank))
+            for rank, together in enumerate(rendezvous(count))
         ]
         for process in made:
             process.start()
-        for process in made:
-            process.join()
-        if any(process.exitcode for process in made):
-            raise RuntimeError(f"a run of {count} processes ended with {[process.exitcode for process in made]}")
+        ended(made)
         lines = [json.loads(line) for line in (Path(folder) / "metrics.jsonl").read_text().splitlines()]
     first, last = lines[0], lines[-1]
     return float((last["step"] - first["step"]) * options["batch_size"] / (last["seconds"] - first["seconds"]))
 
 
 def fit(
-    data: str, rows: int, seed: int, options: dict[str, Any], out: str, together: dict[str, str], turn: int
+    data: str, rows: int, seed: int, options: dict[str, Any], out: str, together: dict[str, str], core: int
 ) -> None:
     """One process of a run."""
     os.environ.update(together)
     if hasattr(os, "sched_setaffinity"):
         free = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, {free[(turn + int(together["RANK"])) % len(free)]})
+        os.sched_setaffinity(0, {free[core % len(free)]})
     from benchmarks.data import mnist, vectors
     from vaekit.fields import Contract
     from vaekit.training import load_config, train

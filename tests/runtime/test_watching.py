@@ -53,6 +53,13 @@ def test_what_samples_are_drawn_given_is_no_row_that_came_in(zoo, seer):
     assert watcher.blocks == []
 
 
+def test_what_an_edit_decodes_to_correct_itself_is_no_row_that_came_in(zoo, seer):
+    watcher, engine = seer
+    rows = zoo["flights"].rows
+    query(engine, "edit", rows.slice(0, 5), rows, set={"dep_delay": 20.0})
+    assert [len(next(iter(blocks.values()))) for blocks in watcher.blocks] == [5, len(rows)]
+
+
 def test_parts_of_a_pass_agree_with_each_other(zoo, seer):
     watcher, engine = seer
     query(engine, "score", zoo["flights"].rows, samples=4, seed=3)

@@ -417,3 +417,15 @@ def test_initial_weights_come_from_the_seed_alone(contract, table):
     specs = contract.fit(table).blocks()
     one, again = build(specs, ModelConfig(), 5), build(specs, ModelConfig(), 5)
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), again.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("epochs", "train", "valid", "expected"),
+    [(20, 8000, 1000, 16), (2, 8000, 1000, 12), (500, 8000, 1000, 60), (20, 8000, 0, 60)],
+)
+def test_validations_look_at_a_tenth_of_the_rows_of_training_but_not_too_seldom(epochs, train, valid, expected):
+    from types import SimpleNamespace as Some
+
+    from vaekit.training.loop import Loop
+
+    assert Loop.validations(Some(train=range(train), valid=range(valid)), Some(epochs=epochs)) == expected

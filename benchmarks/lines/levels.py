@@ -15,23 +15,30 @@ from benchmarks.registry import Outcome, Settings
 from benchmarks.tools.pictures import bound, fit_images, half
 from benchmarks.tools.pinned import cores
 
-GOAL = "bits per dimension at least 5 % below the better of two flat VAEs with the same networks and time, on both sets"
+GOAL = (
+    "bits per dimension at least 5 % below the better of two flat VAEs of equal time, with the same networks and with "
+    "twice the channels, on both sets"
+)
 
 LESS = 0.95
 SETS = ("fashion_mnist", "cifar10_subset")
 ROWS = 20_000  # of fashion_mnist; of cifar10_subset there are 10,000
-SECONDS, CUDA_SECONDS, QUICK_SECONDS = 300.0, 60.0, 12.0
+SECONDS, CUDA_SECONDS, QUICK_SECONDS = 600.0, 60.0, 12.0
 FIELD: dict[str, Any] = {"likelihood": "logistic_mixture", "options": {"components": 5}}
 SHARED: dict[str, Any] = {
-    "width": 256, "depth": 2, "epochs": 400, "batch_size": 128, "learning_rate": 2e-3, "warmup": 0.1, "ema": 0.999,
-    "patience": 1000, "images": {"name": "conv", "channels": 24, "smallest": 4},
+    "width": 256, "depth": 1, "epochs": 400, "batch_size": 64, "learning_rate": 6e-3, "warmup": 0.1, "ema": 0.99,
+    "patience": 1000, "images": {"name": "conv", "channels": 16, "smallest": 4, "patch": 2}, "compile": "auto",
 }  # fmt: skip
 MODELS: dict[str, dict[str, Any]] = {
-    "ours": {"latent": 32, "structure": {"name": "spatial", "layers": 4, "depth": 12}},
+    "ours": {"latent": 24, "structure": {"name": "spatial", "layers": 4, "depth": 4}},
     "flat-32": {"latent": 32},
-    "flat-128": {"latent": 128},
+    "flat-32-wide": {"latent": 32, "images": {"name": "conv", "channels": 32, "smallest": 4, "patch": 2}},
 }
-QUICK: dict[str, Any] = {"images": {"name": "conv", "channels": 8, "smallest": 4}, "width": 128}
+QUICK: dict[str, Any] = {
+    "images": {"name": "conv", "channels": 8, "smallest": 4, "patch": 2},
+    "width": 128,
+    "compile": False,
+}
 
 
 def run(settings: Settings) -> Outcome:
@@ -52,10 +59,10 @@ def case(name: str, settings: Settings) -> dict[str, Any]:
     images = data.x_train[: 3_000 if settings.quick else ROWS]
     rows, samples = (60, 10) if settings.quick else (1_000, 100)
     test = data.x_test[np.random.default_rng(0).permutation(len(data.x_test))[:rows]]
-    shared = SHARED | (QUICK if settings.quick else {})
+    shared = SHARED | MODELS[model] | (QUICK if settings.quick else {})
     usual = QUICK_SECONDS if settings.quick else CUDA_SECONDS if settings.device == "cuda" else SECONDS
     options = {"max_seconds": settings.seconds or usual, "device": settings.device, "precision": half(settings.device)}
-    fitted = fit_images(images, FIELD, settings.seed, **shared, **MODELS[model], **options)
+    fitted = fit_images(images, FIELD, settings.seed, **shared, **options)
     nats, error, _ = bound(fitted, test, samples, seed=0)
     unit, last = test[0].size * np.log(2.0), fitted.history[-1]
     return {

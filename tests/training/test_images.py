@@ -132,7 +132,8 @@ def assert_backends_agree(model, rows, folder):
     np.testing.assert_allclose(first.to_numpy(), second.to_numpy(), rtol=1e-3)
 
 
-def test_latent_maps_lie_on_patches_but_not_on_pixels(tmp_path):
+@pytest.mark.parametrize("each", [1, 2])
+def test_latent_maps_lie_on_patches_but_not_on_pixels(each, tmp_path):
     from vaekit.arrays import BlockSpec
     from vaekit.nn.images.conv import Convolutional
     from vaekit.nn.images.maps import map_shapes
@@ -145,8 +146,9 @@ def test_latent_maps_lie_on_patches_but_not_on_pixels(tmp_path):
         map_shapes([spec], Convolutional(channels=4, smallest=7), 4)
     rows = ROWS.select(["image"])
     contract = vk.Contract.infer(rows).replace("image", likelihood="bernoulli", options={"binarise": "stochastic"})
-    structure = {"name": "spatial", "layers": 2, "depth": 2}
+    structure = {"name": "spatial", "layers": 2, "depth": 2, "each": each}
     model = fit(rows, contract, images=CONV | {"patch": 2}, structure=structure, epochs=60, batch_size=32, latent=6)
+    assert list(model.engine.architecture.groups) == [f"z{index}" for index in range(each + 1, 0, -1)]
     assert learned(model, rows) > 0.5
     assert model.evaluation["iwae_64"] > -model.evaluation["marginal_nats"]
     assert_backends_agree(model, rows.slice(0, 40), tmp_path)

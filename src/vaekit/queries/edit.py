@@ -134,6 +134,7 @@ class _Learned:
     ) -> None:
         self.known, self.examples, self.start, self.rows = known, examples, start, rows
         self.fields, self.again = fields, again
+        self.columns = {name: _column(examples, name) for name in _attributes(examples)}
         self.now = dict[str, Array]()  # classes that edits have given the rows
 
     def is_quantity(self, name: str) -> bool:
@@ -210,8 +211,8 @@ class _Learned:
     def _others(self, name: str, here: Array) -> tuple[dict[str, Array], dict[str, Array]]:
         """Quantities and classes of other columns that all examples of an attribute have."""
         quantities, kinds = dict[str, Array](), dict[str, Array]()
-        for other in _attributes(self.examples):
-            column = _column(self.examples, other)[here]
+        for other, whole in self.columns.items():
+            column = whole[here]
             if other == name or not _there(column).all() or len(distinct := {*column.tolist()}) < 2:
                 continue
             if _is_quantity(column):

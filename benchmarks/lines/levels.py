@@ -34,11 +34,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "flat-32": {"latent": 32},
     "flat-32-wide": {"latent": 32, "images": {"name": "conv", "channels": 32, "smallest": 4, "patch": 2}},
 }
-QUICK: dict[str, Any] = {
-    "images": {"name": "conv", "channels": 8, "smallest": 4, "patch": 2},
-    "width": 128,
-    "compile": False,
-}
+QUICK: dict[str, Any] = {"images": {"name": "conv", "channels": 8, "smallest": 4, "patch": 2}, "width": 128}
 
 
 def run(settings: Settings) -> Outcome:
